@@ -1,0 +1,38 @@
+"""DiffPIR: image restoration with a diffusion model as the prior (arXiv 2305.08995).
+
+The names below are imported on first use, so that ``import diffpir`` alone costs nothing.
+"""
+
+from importlib import import_module
+
+_HOME = {
+    "CheckpointError": "diffpir.errors",
+    "ConfigError": "diffpir.errors",
+    "Denoise": "diffpir.operators",
+    "DiffPIRError": "diffpir.errors",
+    "Downsample": "diffpir.operators",
+    "EpsDenoiser": "diffpir.networks.denoiser",
+    "Inpaint": "diffpir.operators",
+    "PRESETS": "diffpir.config",
+    "SamplerConfig": "diffpir.config",
+    "Schedule": "diffpir.schedule",
+    "builtin_path": "diffpir.networks.builtin",
+    "gaussian_kernel": "diffpir.kernels",
+    "load_model": "diffpir.networks.checkpoint",
+    "motion_kernel": "diffpir.kernels",
+    "noise_stream": "diffpir.randomness",
+    "preset": "diffpir.config",
+    "restore": "diffpir.sampler",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module 'diffpir' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

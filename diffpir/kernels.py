@@ -1,0 +1,100 @@
+"""Blur kernels (point-spread functions)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def gaussian_kernel(size: int, std: float) -> np.ndarray:
+    """(size, size) float64, unit sum: a delta at ``size // 2`` filtered with a Gaussian.
+
+    The authors' construction: the Gaussian is cut at 4 standard deviations and reflected at the
+    border, so that the sum is 1 whatever the size. ``std`` is in pixels.
+    """
+    reach = int(4 * std + 0.5)
+    offsets = np.arange(-reach, reach + 1)
+    weights = np.exp(-0.5 * (offsets / std) ** 2)
+    # Reflection repeats the border pixel: indices run 0 ... n-1, n-1 ... 0, and so on.
+    folded = (size // 2 + offsets) % (2 * size)
+    folded = np.minimum(folded, 2 * size - 1 - folded)
+    profile = np.bincount(folded, weights / weights.sum(), minlength=size)
+    return np.outer(profile, profile)
+
+
+def bicubic_kernel(factor: int) -> np.ndarray:
+    """(k, k) float64, unit sum: the kernel of MATLAB's antialiased bicubic reduction.
+
+    With it, convolution and keeping the upper-left pixel of each block equals ``imresize`` away
+    from the border. Its centroid lies (factor - 1) / 2 pixels before its origin, since a reduced
+    pixel looks at the middle of its block.
+    """
+    reach = 2 * factor + (factor - 1) // 2 + 1
+    offsets = np.arange(-reach, reach + 1)
+    profile = cubic((offsets + (factor - 1) / 2) / factor)
+    profile /= profile.sum()
+    return np.outer(profile, profile)
+
+
+def cubic(x: np.ndarray) -> np.ndarray:
+    """Keys' cubic convolution with a = -1/2 (Keys 1981, eq. 15), as MATLAB uses it."""
+    x = np.abs(x)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+
+
+def motion_kernel(size: int, intensity: float, rng: np.random.Generator) -> np.ndarray:
+    """(size, size) float64, unit sum: the trace of a randomly moving, shaking camera.
+
+    A point starts with a random velocity that keeps turning: smoothly by inertia, and abruptly
+    at random moments. It is drawn anti-aliased, scaled to fit and centred on its centroid.
+
+    Args:
+        size: side in pixels, at least 3.
+        intensity: 0 (a straight stroke) to 1 (a scribble): how nervous the motion is.
+        rng: of every random choice.
+    """
+    steps = 40 * size
+    angle = rng.uniform(0, 2 * np.pi)
+    turning = rng.normal(0, 1)
+    # Curvature is a random walk pulled back to zero; jerks are rare and large.
+    headings = np.empty(steps)
+    for i in range(steps):
+        turning += -4 * turning / steps + 12 * intensity * rng.normal() / np.sqrt(steps)
+        angle += intensity * turning / steps * 4
+        if rng.random() < 4 * intensity / steps:
+            angle += rng.normal(0, np.pi / 2)
+        headings[i] = angle
+    path = np.cumsum(np.stack([np.sin(headings), np.cos(headings)], axis=1), axis=0)
+    path -= path.mean(axis=0)
+    # The longest reach fills between half of the kernel and nearly all of it.
+    path *= (size / 2 - 1.5) * rng.uniform(0.5, 1.0) / np.abs(path).max()
+    kernel = _splat(path + size // 2, size)
+    return kernel / kernel.sum()
+
+
+def _splat(points: np.ndarray, size: int) -> np.ndarray:
+    """Add each point (row, column) to its four nearest pixels, bilinearly."""
+    kernel = np.zeros((size, size))
+    corner = np.floor(points).astype(int)
+    part = points - corner
+    for dr in (0, 1):
+        for dc in (0, 1):
+            share = np.abs(1 - dr - part[:, 0]) * np.abs(1 - dc - part[:, 1])
+            rows = np.clip(corner[:, 0] + dr, 0, size - 1)
+            columns = np.clip(corner[:, 1] + dc, 0, size - 1)
+            np.add.at(kernel, (rows, columns), share)
+    return kernel
+
+
+def centroid(kernel: Tensor) -> Tensor:
+    """(B, kh, kw) -> (B, 2): centre of mass relative to the origin (size // 2), in pixels."""
+    mass = kernel.sum(dim=(-2, -1))
+    axes = []
+    for dim, other in ((-2, -1), (-1, -2)):
+        size = kernel.shape[dim]
+        offset = torch.arange(size, dtype=kernel.dtype, device=kernel.device) - size // 2
+        axes.append((kernel.sum(dim=other) * offset).sum(dim=-1) / mass)
+    return torch.stack(axes, dim=-1)

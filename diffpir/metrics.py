@@ -1,0 +1,80 @@
+"""Image quality, one value per image, for (B, 3, H, W) on [0, 1]."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics.functional.image import (
+    peak_signal_noise_ratio,
+    structural_similarity_index_measure,
+)
+
+from diffpir.operators import Operator, per_image
+from diffpir.sampler import SIGMA_FLOOR
+
+SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, (B,); infinite where the images are equal."""
+    return peak_signal_noise_ratio(a, b, data_range=1.0, reduction="none", dim=(1, 2, 3))
+
+
+def psnr_y(a: Tensor, b: Tensor) -> Tensor:
+    """PSNR in dB of the BT.601 luma, (B,): the convention of super-resolution tables."""
+    return psnr(luma(a), luma(b))
+
+
+def luma(x: Tensor) -> Tensor:
+    """BT.601 studio-range luma as MATLAB's rgb2ycbcr gives it, (B, 1, H, W), 16/255 to 235/255."""
+    weights = torch.tensor([65.481, 128.553, 24.966], dtype=x.dtype, device=x.device)
+    return ((weights[:, None, None] * x).sum(dim=1, keepdim=True) + 16) / 255
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004), (B,); NaN for images smaller than its window."""
+    if min(a.shape[-2:]) < SSIM_WINDOW:
+        return a.new_full((len(a),), float("nan"))
+    values = structural_similarity_index_measure(
+        a, b, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
+    )
+    return values.reshape(len(a))
+
+
+def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tensor) -> Tensor:
+    """``||A x - y||`` per measured value in units of the noise, (B,): 1 is a perfect fit.
+
+    Far above 1 the result contradicts the measurement; far below it reproduces its noise. A noise
+    level under 0.001, the sampler's floor and the rounding error of 8 bits, counts as that.
+    """
+    measured = (operator.forward(torch.ones_like(x)) != 0).expand_as(y)
+    sigma = torch.as_tensor(noise_level, dtype=x.dtype, device=x.device).clamp(min=SIGMA_FLOOR)
+    error = torch.where(measured, operator.forward(x) - y, 0).square().sum(dim=(1, 2, 3))
+    rms = (error / measured.sum(dim=(1, 2, 3)).clamp(min=1)).sqrt()
+    return rms / per_image(sigma, x).reshape(-1) if sigma.ndim else rms / sigma
+
+
+def fill_hidden(y: Tensor, mask: Tensor) -> Tensor:
+    """The baseline of inpainting: each hidden pixel takes the mean of the known ones near it.
+
+    "Near" is the smallest square window (3, 5, 9, 17, ... pixels) that holds a known pixel.
+    """
+    mask = mask.to(y).expand_as(y)
+    filled, known = y * mask, mask.clone()
+    reach = 1
+    while not known.bool().all() and reach < 2 * max(y.shape[-2:]):
+        window = 2 * reach + 1
+        count = _box(mask, window)
+        fresh = (known == 0) & (count > 0.5 / window**2)
+        filled = torch.where(fresh, _box(y * mask, window) / count.clamp(min=1e-12), filled)
+        known = torch.where(fresh, 1.0, known)
+        reach *= 2
+    return filled
+
+
+def _box(x: Tensor, window: int) -> Tensor:
+    """Mean over a square window, zeros outside; one axis after the other."""
+    reach = window // 2
+    x = F.avg_pool2d(x, (window, 1), stride=1, padding=(reach, 0))
+    return F.avg_pool2d(x, (1, window), stride=1, padding=(0, reach))

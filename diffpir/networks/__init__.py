@@ -1,0 +1,1 @@
+"""Diffusion networks: the guided-diffusion U-Net, its checkpoints, and their use as denoisers."""

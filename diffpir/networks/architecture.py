@@ -1,0 +1,99 @@
+"""Reading a guided-diffusion U-Net's architecture off its state dict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from diffpir.errors import CheckpointError
+from diffpir.networks.unet import UNetConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
+    """The architecture that a state dict's keys and shapes imply.
+
+    Args:
+        shapes: tensor shape by key.
+        overrides: what keys and shapes cannot tell: ``num_head_channels`` or ``num_heads``,
+            and ``use_new_attention_order``. OpenAI's published models need none of them.
+
+    Raises:
+        CheckpointError: the keys are not those of a guided-diffusion U-Net.
+    """
+    for key in ("time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"):
+        if key not in shapes:
+            some = ", ".join(sorted(shapes)[:3]) or "none"
+            raise CheckpointError(
+                f"not a guided-diffusion U-Net: no tensor {key!r} (its first keys are: {some})"
+            )
+    depth = _count(shapes, "input_blocks")
+    # Every level but the finest ends its way up with a resampling layer: after the level's
+    # own residual block, either a plain convolution or a second residual block.
+    resblock_up = sum(
+        f"output_blocks.{i}.{j}.in_layers.0.weight" in shapes
+        for i in range(_count(shapes, "output_blocks"))
+        for j in (1, 2)
+    )
+    conv_up = sum(
+        f"output_blocks.{i}.{j}.conv.weight" in shapes
+        for i in range(_count(shapes, "output_blocks"))
+        for j in (1, 2)
+    )
+    levels = max(resblock_up, conv_up) + 1
+    if depth % levels or depth == levels or _count(shapes, "output_blocks") != depth:
+        raise CheckpointError(
+            f"{depth} input and {_count(shapes, 'output_blocks')} output blocks do not make "
+            f"a guided-diffusion U-Net of {levels} levels"
+        )
+    per_level = depth // levels  # residual blocks, and the downsampling (or the stem)
+    # The first block of level l stands behind l whole levels and the stem.
+    firsts = [1 + per_level * level for level in range(levels)]
+    try:
+        model_channels = shapes["time_embed.0.weight"][1]
+        widths = tuple(shapes[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in firsts)
+        emb_rows = shapes["input_blocks.1.0.emb_layers.1.weight"][0]
+    except (KeyError, IndexError) as e:
+        raise CheckpointError(f"not a guided-diffusion U-Net: {e}") from None
+    return UNetConfig(
+        in_channels=shapes["input_blocks.0.0.weight"][1],
+        out_channels=shapes["out.2.weight"][0],
+        model_channels=model_channels,
+        level_channels=widths,
+        num_res_blocks=per_level - 1,
+        attention_levels=tuple(
+            level for level, i in enumerate(firsts) if f"input_blocks.{i}.1.qkv.weight" in shapes
+        ),
+        resblock_updown=resblock_up > 0,
+        use_scale_shift_norm=emb_rows == 2 * widths[0],
+        num_classes=shapes.get("label_emb.weight", (0,))[0],
+        **{name: value for name, value in overrides.items() if value is not None},
+    )
+
+
+def check_fit(state: Shapes, expected: Shapes) -> None:
+    """Say which tensors are missing, too many or of another shape; silent when all agree."""
+    faults = [f"missing {key}" for key in sorted(expected.keys() - state.keys())]
+    faults += [f"unexpected {key}" for key in sorted(state.keys() - expected.keys())]
+    faults += [
+        f"{key} has shape {state[key]}, expected {expected[key]}"
+        for key in sorted(expected.keys() & state.keys())
+        if state[key] != expected[key]
+    ]
+    if faults:
+        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+        raise CheckpointError(
+            "the tensors do not fit a guided-diffusion U-Net: " + "; ".join(faults[:3]) + more
+        )
+
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def _count(shapes: Shapes, stem: str) -> int:
+    """Number of consecutive entries ``stem.0``, ``stem.1``, ... that have parameters."""
+    indices = {int(k.split(".")[1]) for k in shapes if k.startswith(stem + ".")}
+    return max(indices, default=-1) + 1

@@ -1,0 +1,136 @@
+"""Checkpoint files: `.pt` and `.safetensors` in, `.safetensors` out; none is ever executed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import safe_open, save_file
+from torch import Tensor
+
+from diffpir.errors import CheckpointError
+from diffpir.networks.architecture import check_fit, infer_config, shapes_of
+from diffpir.networks.unet import UNet, UNetConfig
+
+# Metadata of our own files: what keys and shapes cannot tell.
+METADATA_KEY = "diffpir.unet"
+UNTOLD = ("num_head_channels", "num_heads", "use_new_attention_order")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint file's architecture, and its tensors as stored."""
+
+    config: UNetConfig
+    state: dict[str, Tensor]
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.numel() for tensor in self.state.values())
+
+
+def load_model(path: str | Path, **overrides) -> UNet:
+    """The network of a guided-diffusion checkpoint, in float32, in evaluation mode, on the CPU.
+
+    Args:
+        path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
+        overrides: as for :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: not such a checkpoint; the message names the file and the reason.
+    """
+    checkpoint = read_checkpoint(path, **overrides)
+    with torch.device("meta"):
+        net = UNet(checkpoint.config)
+    state = {key: tensor.float() for key, tensor in checkpoint.state.items()}
+    net.load_state_dict(state, assign=True)
+    return net.requires_grad_(False).eval()
+
+
+def read_checkpoint(
+    path: str | Path,
+    *,
+    num_head_channels: int | None = None,
+    num_heads: int | None = None,
+    use_new_attention_order: bool | None = None,
+) -> Checkpoint:
+    """A checkpoint with its inferred architecture, checked tensor by tensor.
+
+    The keyword arguments settle what keys and shapes cannot tell; left at None, the file's own
+    metadata decides where it has any, else OpenAI's values (heads of 64 channels, legacy order).
+
+    Raises:
+        CheckpointError: not such a checkpoint; the message names the file and the reason.
+    """
+    path = Path(path)
+    try:
+        state, metadata = _read_tensors(path)
+        given = {
+            "num_head_channels": num_head_channels,
+            "num_heads": num_heads,
+            "use_new_attention_order": use_new_attention_order,
+        }
+        told = metadata | {name: value for name, value in given.items() if value is not None}
+        shapes = shapes_of(state)
+        config = infer_config(shapes, **told)
+        with torch.device("meta"):
+            expected = shapes_of(UNet(config).state_dict())
+        check_fit(shapes, expected)
+    except (CheckpointError, ValueError) as e:
+        raise CheckpointError(f"{path}: {e}") from None
+    return Checkpoint(config, state)
+
+
+def save_model(net: UNet, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write ``.safetensors`` that :func:`load_model` reads back without any override."""
+    config = asdict(net.config)
+    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in UNTOLD})}
+    state = {key: tensor.detach().cpu().to(dtype) for key, tensor in net.state_dict().items()}
+    save_file(state, str(path), metadata)
+    return Path(path)
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex: what results name the model by."""
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    if not path.is_file():
+        raise CheckpointError("no such file")
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+    except pickle.UnpicklingError as e:
+        first = str(e).strip().splitlines()[0]
+        raise CheckpointError(
+            f"refused: it is not a plain file of tensors, and nothing else is unpickled ({first})"
+        ) from None
+    except Exception as e:  # torch.load raises whatever its parser met
+        raise CheckpointError(f"not a PyTorch checkpoint ({type(e).__name__}: {e})") from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        holds = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
+        raise CheckpointError(f"not a state dict of tensors (it holds: {holds[:200]})")
+    return dict(state), {}
+
+
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+    try:
+        with safe_open(str(path), framework="pt") as f:
+            metadata = json.loads((f.metadata() or {}).get(METADATA_KEY, "{}"))
+            return {key: f.get_tensor(key) for key in f.keys()}, metadata  # noqa: SIM118
+    except (SafetensorError, OSError) as e:
+        raise CheckpointError(f"not a safetensors file ({e})") from None
+
+
+def _is_zip(path: Path) -> bool:
+    return zipfile.is_zipfile(path)

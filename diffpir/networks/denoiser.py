@@ -1,0 +1,68 @@
+"""A noise-predicting network as the sampler's ``(x_t, t) -> x0``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffpir.errors import ConfigError
+from diffpir.networks.unet import UNet
+from diffpir.schedule import Schedule
+
+
+@dataclass(frozen=True)
+class EpsDenoiser:
+    """``x0 = (x_t - sqrt(1 - abar_t) eps(x_t, t)) / sqrt(abar_t)`` (Ho et al. 2020, eq. 15).
+
+    Images of any height and width: they are padded by reflection to what the network needs, and
+    its answer is cropped.
+
+    Attributes:
+        net: predicts the noise in its first three channels.
+        schedule: the one that ``net`` was trained with.
+        label: class index for a class-conditional network, None for an unconditional one.
+        bf16: run the network's convolutions and products in bfloat16.
+    """
+
+    net: UNet
+    schedule: Schedule
+    label: int | None = None
+    bf16: bool = False
+
+    def __post_init__(self):
+        classes = self.net.config.num_classes
+        if self.net.config.in_channels != 3 or self.net.config.out_channels not in (3, 6):
+            raise ConfigError(
+                f"a prior takes 3 channels and gives 3 or 6, this network takes "
+                f"{self.net.config.in_channels} and gives {self.net.config.out_channels}"
+            )
+        if classes and (self.label is None or not 0 <= self.label < classes):
+            raise ConfigError(f"a class-conditional network needs a label from 0 to {classes - 1}")
+        if not classes and self.label is not None:
+            raise ConfigError("an unconditional network takes no label")
+
+    @torch.inference_mode()
+    def __call__(self, x_t: Tensor, t: int) -> Tensor:
+        batch, _, height, width = x_t.shape
+        padded = pad_to_multiple(x_t.float(), self.net.config.stride)
+        if self.bf16:  # the layout that bfloat16 convolutions are fast in
+            padded = padded.contiguous(memory_format=torch.channels_last)
+        steps = torch.full((batch,), t, device=x_t.device)
+        label = None if self.label is None else torch.full_like(steps, self.label)
+        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16):
+            out = self.net(padded, steps, label)
+        eps = out[:, :3, :height, :width].to(x_t.dtype)
+        alpha_bar = float(self.schedule.alpha_bar[t])
+        return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+
+
+def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+    """Extend (B, C, H, W) at the bottom and right, by reflection as far as that goes."""
+    height, width = x.shape[-2:]
+    pad = (-width % multiple, -height % multiple)
+    # Reflection needs more pixels than it adds; a tiny image repeats its border instead.
+    mode = "reflect" if pad[0] < width and pad[1] < height else "replicate"
+    return F.pad(x, (0, pad[0], 0, pad[1]), mode) if any(pad) else x

@@ -1,0 +1,12 @@
+"""What arithmetic the hardware does well: asked of it, not guessed."""
+
+from __future__ import annotations
+
+import torch
+
+
+def has_bf16(device: str) -> bool:
+    """Whether bfloat16 convolutions run on hardware instructions on this device."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()

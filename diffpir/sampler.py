@@ -1,0 +1,98 @@
+"""DiffPIR: Zhu et al. 2023 (arXiv 2305.08995), algorithm 1."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from diffpir.config import SamplerConfig
+from diffpir.operators import Operator, per_image
+from diffpir.schedule import Schedule
+
+Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> x0, both on [-1, 1]
+
+SIGMA_FLOOR = 0.001  # of sigma_n in rho, the authors' own: the data are never trusted beyond it
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a callback sees of one step; images on [-1, 1], (B, C, H, W).
+
+    ``x0_data`` and ``x_next`` are None at the last timestep, which only denoises.
+    """
+
+    t: int
+    x0_denoised: Tensor
+    x0_data: Tensor | None = None
+    x_next: Tensor | None = None
+
+
+def restore(
+    denoise: Denoiser,
+    operator: Operator,
+    y: Tensor,
+    *,
+    schedule: Schedule,
+    config: SamplerConfig,
+    noise_level: float | Tensor,
+    noise: Iterable[Tensor],
+    x_start: Tensor | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Tensor:
+    """Restore a batch of images from their measurements ``y = A x + n``.
+
+    Args:
+        denoise: ``(x_t, t) -> x0``, on [-1, 1]; clipped to that range here.
+        operator: A.
+        y: (B, C, h, w) on [0, 1].
+        schedule: of the diffusion that ``denoise`` was trained for.
+        config: the sampler's settings.
+        noise_level: sigma_n on [0, 1], a float or one per image.
+        noise: the N(0, I) draws of the shape of x in order: the start's, unless ``x_start`` is
+            given, then one per step where zeta > 0.
+        x_start: (B, C, H, W) on [-1, 1], the state at the first timestep.
+        callback: sees every step.
+
+    Returns:
+        (B, C, H, W) on [0, 1]. With ``final="state"`` the noise that it still carries may leave
+        that range.
+    """
+    timesteps = config.timesteps(schedule)
+    alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
+    sigma_n = torch.as_tensor(noise_level, dtype=y.dtype, device=y.device)
+    lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
+    draws = iter(noise)
+
+    x_init = operator.initial(y)
+    # On [-1, 1] the measurement of 2 x - 1 is 2 y - A(1).
+    y_pm = 2 * y - operator.forward(torch.ones_like(x_init))
+    if x_start is None:
+        a = alpha_bar[timesteps[0]]
+        x_t = a**0.5 * (2 * x_init - 1) + (1 - a) ** 0.5 * next(draws)
+    else:
+        x_t = x_start
+
+    for t, s in itertools.pairwise(timesteps):
+        x0 = denoise(x_t, t).clamp(-1, 1)
+        rho_t = lam_sigma2 / sigma_bar[t] ** 2
+        x0_hat = x0 + config.guidance * (operator.prox(x0, y_pm, rho_t) - x0)
+        eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
+        if config.zeta > 0:
+            z = next(draws)
+            eps_hat = (1 - config.zeta) ** 0.5 * eps_hat + config.zeta**0.5 * z
+        x_t = alpha_bar[s] ** 0.5 * x0_hat + (1 - alpha_bar[s]) ** 0.5 * eps_hat
+        if callback:
+            callback(Step(t, x0, x0_hat, x_t))
+
+    if config.final == "state":
+        return (x_t + 1) / 2
+    x0 = denoise(x_t, timesteps[-1]).clamp(-1, 1)
+    if callback:
+        callback(Step(timesteps[-1], x0))
+    x = (x0 + 1) / 2
+    # Without noise, what was measured is known: no prior may change it.
+    return torch.where(per_image(sigma_n, x) == 0, operator.impose(x, y), x)

@@ -1,0 +1,32 @@
+"""Measurements made from clean images, as benchmarks do: ``y = A x + n``."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from diffpir.operators import Operator
+
+
+def synthesise(clean: Tensor, operator: Operator, noise_level: float, seed: int) -> Tensor:
+    """``A x + sigma_n n`` for one image.
+
+    Args:
+        clean: x, (1, C, H, W) on [0, 1].
+        operator: A.
+        noise_level: sigma_n on [0, 1].
+        seed: of n alone; the image's own.
+
+    Returns:
+        (1, C, h, w), neither clipped nor rounded; where the operator hides a pixel there is no
+        noise either.
+    """
+    return add_noise(operator.forward(clean), noise_level, seed, operator)
+
+
+def add_noise(y: Tensor, noise_level: float, seed: int, operator: Operator) -> Tensor:
+    """White Gaussian noise on every value that the operator measures."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(y.shape, generator=generator, dtype=torch.float32).to(y)
+    ones = torch.ones_like(operator.initial(y))
+    return y + noise_level * noise * (operator.forward(ones) != 0)

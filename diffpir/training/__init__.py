@@ -1,0 +1,1 @@
+"""Fitting a small diffusion prior to photographs."""

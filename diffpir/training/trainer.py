@@ -1,0 +1,223 @@
+"""The training loop: noise prediction (Ho et al. 2020, eq. 14), AdamW, EMA, cosine decay."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from diffpir.errors import ConfigError
+from diffpir.networks.checkpoint import save_model
+from diffpir.networks.precision import has_bf16
+from diffpir.networks.unet import Attention, ResBlock, UNet, UNetConfig
+from diffpir.schedule import Schedule
+from diffpir.training.crops import CropStream
+
+NOISE_LEVELS = (0.1, 0.3, 1.0, 3.0)  # sigma_bar at which the logged loss is split
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What a training run is made of.
+
+    Attributes:
+        steps: optimiser steps in all; the cosine schedule ends there.
+        batch: crops per step.
+        crop: side of a crop in pixels.
+        lr: peak learning rate of AdamW, reached after ``warmup`` steps.
+        weight_decay: of AdamW.
+        ema_decay: of the averaged weights, which are the ones exported.
+        timestep_power: t = T u^p with u uniform; above 1 it trains more on low noise, where
+            restoration spends most of its steps.
+        seed: of the weights, crops, timesteps and noise.
+        save_every: steps between checkpoints.
+    """
+
+    steps: int
+    batch: int = 32
+    crop: int = 64
+    lr: float = 4e-4
+    warmup: int = 100
+    weight_decay: float = 0.01
+    ema_decay: float = 0.998
+    timestep_power: float = 1.5
+    seed: int = 0
+    save_every: int = 100
+
+
+def train(
+    images: Sequence[np.ndarray],
+    out: Path,
+    net_config: UNetConfig,
+    config: TrainConfig,
+    *,
+    weights: Sequence[float] | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+    progress: Callable[[dict], None] | None = None,
+) -> Path:
+    """Train, or go on from ``out/state.pt`` if it is there; returns the exported model's path.
+
+    ``out`` receives ``state.pt`` (everything that resuming needs), ``log.jsonl`` (a line per 10
+    steps: loss, loss by noise level, learning rate, seconds) and at the end
+    ``model.safetensors``, the averaged weights in half precision.
+
+    Raises:
+        ConfigError: ``state.pt`` is of another network, or an image is smaller than a crop.
+    """
+    if not len(images):
+        raise ConfigError("no images to train on")
+    if config.crop % net_config.stride:
+        raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
+    schedule = Schedule.linear()
+    torch.manual_seed(config.seed)
+    net = initialise(UNet(net_config)).to(device)
+    ema = UNet(net_config).to(device).requires_grad_(False)
+    ema.load_state_dict(net.state_dict())
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+
+    out.mkdir(parents=True, exist_ok=True)
+    state_file = out / "state.pt"
+    step = 0
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        if state["net_config"] != asdict(net_config):
+            raise ConfigError(f"{state_file} holds another network: {state['net_config']}")
+        net.load_state_dict(state["net"])
+        ema.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        step = state["step"]
+
+    def save() -> None:
+        partial = state_file.with_suffix(".partial")
+        torch.save(
+            {
+                "net_config": asdict(net_config),
+                "config": asdict(config),
+                "net": net.state_dict(),
+                "ema": ema.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+            },
+            partial,
+        )
+        os.replace(partial, state_file)
+
+    crops = CropStream(
+        images, weights, config.crop, config.seed, step * config.batch, config.steps * config.batch
+    )
+    loader = DataLoader(crops, batch_size=config.batch, num_workers=workers)
+    alpha_bar = torch.as_tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
+    bf16 = device != "cpu" or has_bf16("cpu")
+    log = LossLog(schedule)
+    with (out / "log.jsonl").open("a") as log_file:
+        for batch in loader:
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, config)
+            # The step's own generator: a resumed run draws what an unbroken one would.
+            g = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+            u = torch.rand(len(batch), generator=g)
+            t = (len(schedule) * u**config.timestep_power).long().to(device)
+            x0 = batch.to(device).float() / 127.5 - 1
+            eps = torch.randn(x0.shape, generator=g).to(device)
+            a = alpha_bar[t][:, None, None, None]
+            x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
+            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+                predicted = net(x_t, t)
+            loss = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
+            optimizer.zero_grad(set_to_none=True)
+            loss.mean().backward()
+            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+            update_average(ema, net, min(config.ema_decay, step / (step + 10)))
+            log.add(t, loss.detach())
+            if step % 10 == 0 or step == config.steps:
+                entry = {"step": step, "lr": learning_rate(step, config), **log.flush()}
+                log_file.write(json.dumps(entry) + "\n")
+                log_file.flush()
+                if progress:
+                    progress(entry)
+            if step % config.save_every == 0 or step == config.steps:
+                save()
+    return save_model(ema, out / "model.safetensors", dtype=torch.float16)
+
+
+def initialise(net: UNet) -> UNet:
+    """Start every residual branch and the output at zero, as guided-diffusion does."""
+    for module in net.modules():
+        if isinstance(module, ResBlock):
+            nn.init.zeros_(module.out_layers[3].weight)
+            nn.init.zeros_(module.out_layers[3].bias)
+        elif isinstance(module, Attention):
+            nn.init.zeros_(module.proj_out.weight)
+            nn.init.zeros_(module.proj_out.bias)
+    nn.init.zeros_(net.out[2].weight)
+    nn.init.zeros_(net.out[2].bias)
+    return net
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Linear warm-up, then half a cosine down to zero at ``config.steps``."""
+    if step < config.warmup:
+        return config.lr * (step + 1) / config.warmup
+    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+@torch.no_grad()
+def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
+    for average, current in zip(ema.parameters(), net.parameters(), strict=True):
+        average.lerp_(current, 1 - decay)
+
+
+class LossLog:
+    """Means of the loss since the last flush, over all crops and by their noise level."""
+
+    def __init__(self, schedule: Schedule):
+        self.sigma = schedule.sigma_bar
+        self.edges = (0.0, *NOISE_LEVELS, math.inf)
+        self.reset()
+
+    def reset(self) -> None:
+        self.t: list[Tensor] = []
+        self.loss: list[Tensor] = []
+        self.since = time.perf_counter()
+
+    def add(self, t: Tensor, loss: Tensor) -> None:
+        self.t.append(t)
+        self.loss.append(loss)
+
+    def flush(self) -> dict:
+        sigma = self.sigma[torch.cat(self.t).cpu().numpy()]
+        loss = torch.cat(self.loss).cpu().numpy()
+        entry = {"loss": round(float(loss.mean()), 5)}
+        for low, high in zip(self.edges, self.edges[1:], strict=False):
+            inside = (sigma >= low) & (sigma < high)
+            if inside.any():
+                entry[f"loss_sigma_{low:g}_{high:g}"] = round(float(loss[inside].mean()), 5)
+        entry["seconds"] = round(time.perf_counter() - self.since, 2)
+        self.reset()
+        return entry
+
+
+def small_net(channels: int = 32, multipliers: Sequence[int] = (1, 2, 3, 4)) -> UNetConfig:
+    """The shape of the embedded prior: attention at the coarsest level, heads of 32."""
+    return replace(
+        UNetConfig(
+            model_channels=channels,
+            level_channels=tuple(channels * m for m in multipliers),
+            num_res_blocks=2,
+        ),
+        attention_levels=(len(multipliers) - 1,),
+        num_head_channels=32,
+    )

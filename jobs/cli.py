@@ -1,0 +1,201 @@
+"""The ``diffpir`` command: parses, calls, prints. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.console import ProgressLine, finish, user_errors
+
+app = typer.Typer(
+    help="Restore datasets of images with a diffusion prior (DiffPIR) on Ray.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+manifest_app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
+models_app = typer.Typer(help="Look into checkpoints.", no_args_is_help=True)
+app.add_typer(manifest_app, name="manifest")
+app.add_typer(models_app, name="models")
+
+
+class Kind(StrEnum):
+    deblur = "deblur"
+    sr = "sr"
+    denoise = "denoise"
+    inpaint = "inpaint"
+
+
+class Style(StrEnum):
+    table = "table"
+    json = "json"
+    csv = "csv"
+
+
+@app.command()
+def run(job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")]) -> None:
+    """Run a job, or resume it where it stopped. Exits with 3 if rows failed, 2 if the job is wrong."""
+    with user_errors():
+        from jobs.specfile import load_job
+        from pipeline.run import run_job
+
+        spec = load_job(job)
+        summary = run_job(spec, ProgressLine())
+    finish(summary, spec.output)
+
+
+@app.command()
+def restore(
+    source: Annotated[
+        str, typer.Argument(help="Folder, glob, bucket prefix, list file, or a manifest.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
+    task: Annotated[Kind, typer.Option(help="What happened to the images.")],
+    kernel: Annotated[
+        str | None, typer.Option(help="deblur, sr: file of the blur kernel (.npy, .npz, image).")
+    ] = None,
+    noise: Annotated[
+        float | None, typer.Option(help="Standard deviation of the noise, pixels on [0, 1].")
+    ] = None,
+    factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="inpaint: mask file; light is known, dark is hidden.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
+        "builtin"
+    ),
+    preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
+    nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
+    images: Annotated[
+        str | None, typer.Option(help="Where PNG files go.", show_default="OUTPUT/images")
+    ] = None,
+) -> None:
+    """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
+    with user_errors():
+        from jobs.restore import restore_job
+        from pipeline.run import run_job
+
+        spec = restore_job(
+            source,
+            output,
+            task={
+                "kind": task.value,
+                "kernel": kernel,
+                "noise_level": noise,
+                "factor": factor,
+                "mask": mask,
+            },
+            model=model,
+            sampler={"preset": preset, "nfe": nfe},
+            seed=seed,
+            actors=actors,
+            images=images,
+        )
+        summary = run_job(spec, ProgressLine())
+    finish(summary, spec.output)
+
+
+@manifest_app.command("build")
+def manifest_build(
+    source: Annotated[str, typer.Argument(help="Folder, glob, bucket prefix or list file.")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Manifest to write (.parquet, .csv, .jsonl).")
+    ],
+) -> None:
+    """Make a manifest of images: id, image, width, height, bytes."""
+    with user_errors():
+        from manifests.build import build, write_manifest
+
+        table = build(source)
+        write_manifest(table, output)
+    typer.echo(f"{len(table)} images: {output}")
+
+
+@manifest_app.command("check")
+def manifest_check(
+    manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
+    deep: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
+) -> None:
+    """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
+    with user_errors():
+        from manifests.check import check
+
+        count = 0
+        for finding in check(manifest, deep=deep):
+            count += 1
+            typer.echo(str(finding))
+    typer.echo(f"{count} faults" if count else "no faults", err=True)
+    if count:
+        raise typer.Exit(3)
+
+
+@app.command()
+def metrics(
+    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    by: Annotated[str | None, typer.Option(help="Column to group by (sampler.nfe works).")] = None,
+    format: Annotated[Style, typer.Option(help="How to print them.")] = Style.table,
+) -> None:
+    """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
+    with user_errors():
+        from jobs.report import aggregate, load, render
+
+        typer.echo(render(aggregate(load(output, by), by), format.value))
+
+
+@models_app.command("inspect")
+def models_inspect(
+    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+) -> None:
+    """Say what a checkpoint is: the architecture read off its tensors, its size, its digest."""
+    with user_errors():
+        from jobs.inspect import describe_model
+
+        typer.echo(describe_model(file))
+
+
+@app.command()
+def demo(
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
+    ] = Path("out/demo"),
+    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 20,
+) -> None:
+    """Degrade a few photographs, restore them with the embedded prior, show and score them."""
+    with user_errors():
+        from jobs.demo import run_demo
+
+        run_demo(output, nfe, ProgressLine())
+
+
+@app.command()
+def train(
+    manifest: Annotated[str, typer.Argument(help="Manifest of photographs.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for state, log and model; resumes there.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
+    batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
+    crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
+    channels: Annotated[int, typer.Option(min=32, help="Width of the finest level.")] = 32,
+    lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+) -> None:
+    """Train a small prior on photographs, or go on with one. A column 'weight' sets frequencies."""
+    with user_errors():
+        from jobs.train import train_prior
+
+        path = train_prior(
+            manifest,
+            output,
+            steps=steps,
+            batch=batch,
+            crop=crop,
+            channels=channels,
+            lr=lr,
+            seed=seed,
+        )
+    typer.echo(f"model: {path}")

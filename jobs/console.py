@@ -1,0 +1,79 @@
+"""What the command line prints, and its exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.run import Progress, Summary
+
+WRONG = 2  # the job, an option or a file is wrong; nothing was done
+ROWS_FAILED = 3  # the job is finished, and some of its rows failed
+
+
+@contextmanager
+def user_errors() -> Iterator[None]:
+    """A user's mistake becomes one message and exit code 2, never a traceback."""
+    from diffpir.errors import DiffPIRError
+    from manifests.errors import ManifestError
+    from pipeline.errors import PipelineError
+
+    try:
+        yield
+    except (DiffPIRError, ManifestError, PipelineError) as e:
+        typer.secho(f"error: {e}", err=True, fg="red")
+        raise typer.Exit(WRONG) from None
+
+
+class ProgressLine:
+    """Images done, images per second and time left: a line rewritten, or a new one a while."""
+
+    PLAIN_SECONDS = 10  # between lines where output is no terminal
+
+    def __init__(self):
+        self.terminal = sys.stderr.isatty()
+        self.last = -self.PLAIN_SECONDS
+
+    def __call__(self, progress: Progress) -> None:
+        finished = progress.done == progress.rows
+        if not (self.terminal or finished or progress.seconds - self.last > self.PLAIN_SECONDS):
+            return
+        self.last = progress.seconds
+        text = describe(progress)
+        if self.terminal:
+            typer.echo(f"\r\033[K{text}", err=True, nl=finished)
+        else:
+            typer.echo(text, err=True)
+
+
+def describe(progress: Progress) -> str:
+    text = f"{progress.done}/{progress.rows} images"
+    if progress.failed:
+        text += f" ({progress.failed} failed)"
+    if not progress.done_now:
+        return f"{text}, {progress.seconds:.0f} s"
+    rate = progress.done_now / progress.seconds
+    left = (progress.rows - progress.done) / rate
+    return f"{text}, {rate:.2f} images/s, {duration(left)} left"
+
+
+def duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+
+
+def finish(summary: Summary, output: str) -> None:
+    """Print how a job ended, and exit with what that means."""
+    typer.echo(
+        f"{summary.ok} restored, {summary.failed} failed, in {duration(summary.seconds)} "
+        f"({summary.images_per_second:.2f} images/s): {output}/results"
+    )
+    if summary.failed:
+        typer.echo("rows with status 'error' say why in their column 'error'", err=True)
+        raise typer.Exit(ROWS_FAILED)

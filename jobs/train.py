@@ -1,0 +1,88 @@
+"""``diffpir train``: photographs of a manifest to a prior."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+import typer
+
+from diffpir.training.trainer import TrainConfig, small_net, train
+from manifests import storage
+from manifests.errors import StorageError
+from manifests.read import read_manifest
+from pipeline.decode import decode_image
+from pipeline.errors import PipelineError, RowError
+
+
+def train_prior(
+    manifest: str,
+    output: Path,
+    *,
+    steps: int,
+    batch: int,
+    crop: int,
+    channels: int,
+    lr: float,
+    seed: int,
+) -> Path:
+    """Train (or resume) a prior of the embedded one's shape; returns the path of the model.
+
+    Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
+    crop, are named and left out.
+
+    Raises:
+        PipelineError: no photograph is left, or the weights are no weights.
+    """
+    table = read_manifest(manifest)
+    base = storage.parent(storage.absolute(manifest))
+    weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(table)
+    if not all(isinstance(w, int | float) and w >= 0 for w in weights) or not sum(weights):
+        raise PipelineError(f"{manifest}: column 'weight' must hold numbers of 0 or more")
+
+    def load(ref: str) -> np.ndarray | str:
+        try:
+            image = decode_image(storage.read_bytes(storage.resolve(base, ref)))
+        except (StorageError, RowError) as e:
+            return str(e)
+        if min(image.shape[:2]) < crop:
+            return f"{image.shape[1]} x {image.shape[0]} pixels are smaller than a crop of {crop}"
+        return as_rgb8(image)
+
+    with ThreadPoolExecutor() as pool:
+        loaded = list(pool.map(load, table["image"].to_pylist()))
+    photographs: list[np.ndarray] = []
+    frequencies: list[float] = []
+    for image_id, image, weight in zip(table["id"].to_pylist(), loaded, weights, strict=True):
+        if isinstance(image, str):
+            typer.echo(f"left out: {image_id}: {image}", err=True)
+        else:
+            photographs.append(image)
+            frequencies.append(weight)
+    if not sum(frequencies):
+        raise PipelineError(f"{manifest}: no photograph to train on")
+    typer.echo(f"{len(photographs)} photographs", err=True)
+    return train(
+        photographs,
+        output,
+        small_net(channels),
+        TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed),
+        weights=frequencies,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        progress=_show,
+    )
+
+
+def as_rgb8(image: np.ndarray) -> np.ndarray:
+    """Any decoded picture as (H, W, 3) uint8."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+
+
+def _show(entry: dict) -> None:
+    typer.echo(f"step {entry['step']}  loss {entry['loss']}  {entry['seconds']} s", err=True)
+
+

@@ -1,0 +1,89 @@
+"""Cutting a manifest into shards: the unit of work and of commit."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from manifests import storage
+from pipeline.layout import Layout
+
+SHARDS_PER_FILE = 512  # bounds the footer that every reader of a shard must parse
+MAX_SHARD_PIXELS = 2**26  # of input images: bounds a block of decoded pixels to about 200 MB
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A row group of a plan file; its index names its commit and its part."""
+
+    index: int
+    file: str
+    group: int
+    rows: int
+
+
+def rows_per_shard(rows: int, actors: int, batch: int) -> int:
+    """At least four shards for each actor, but whole batches, and at most four of them."""
+    share = -(-rows // (4 * actors))
+    return batch * min(4, max(1, -(-share // batch)))
+
+
+def cut(table: pa.Table, limit: int) -> list[int]:
+    """Rows of each shard in order: at most ``limit``, fewer where the images are large.
+
+    Sizes are known where the manifest has ``width`` and ``height``.
+    """
+    if not {"width", "height"} <= set(table.column_names):
+        return [min(limit, len(table) - start) for start in range(0, len(table), limit)]
+    width, height = (
+        table[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")
+    )
+    total = np.concatenate([[0], np.cumsum(width * height)])
+    sizes, start = [], 0
+    while start < len(table):
+        fitting = int(np.searchsorted(total, total[start] + MAX_SHARD_PIXELS, "right")) - 1
+        stop = min(max(fitting, start + 1), start + limit, len(table))
+        sizes.append(stop - start)
+        start = stop
+    return sizes
+
+
+def write_plan(table: pa.Table, sizes: Sequence[int], layout: Layout) -> list[dict]:
+    """Write the plan files, under names that no other driver's plan can have.
+
+    Returns:
+        for each file its name and the rows of each of its shards: what ``run.json`` keeps.
+    """
+    token = uuid.uuid4().hex[:12]
+    files, start = [], 0
+    for number, first in enumerate(range(0, len(sizes), SHARDS_PER_FILE)):
+        groups = list(sizes[first : first + SHARDS_PER_FILE])
+        buffer = io.BytesIO()
+        with pq.ParquetWriter(buffer, table.schema) as writer:
+            for rows in groups:
+                writer.write_table(table.slice(start, rows), row_group_size=rows)
+                start += rows
+        name = f"{number:05d}-{token}.parquet"
+        storage.write_bytes(layout.plan(name), buffer.getvalue())
+        files.append({"file": name, "rows": groups})
+    return files
+
+
+def shards_of(files: Sequence[dict]) -> Iterator[Shard]:
+    """The shards that ``write_plan`` described."""
+    index = 0
+    for entry in files:
+        for group, rows in enumerate(entry["rows"]):
+            yield Shard(index, entry["file"], group, rows)
+            index += 1
+
+
+def read_shard(shard: Shard, layout: Layout) -> pa.Table:
+    data = storage.read_bytes(layout.plan(shard.file))
+    return pq.ParquetFile(pa.BufferReader(data)).read_row_group(shard.group)

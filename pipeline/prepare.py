@@ -1,0 +1,186 @@
+"""From a specification to a planned run: what can be wrong is found here, before any work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import pyarrow as pa
+
+from diffpir.errors import DiffPIRError
+from diffpir.networks.builtin import builtin_path
+from diffpir.networks.checkpoint import file_digest, load_model
+from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.schedule import Schedule
+from manifests import storage
+from manifests.read import content_digest, read_manifest
+from pipeline.decode import decode_kernel, decode_mask, kernel_names
+from pipeline.errors import PipelineError, RowError
+from pipeline.layout import Layout
+from pipeline.plan import Shard, cut, shards_of, write_plan
+from pipeline.problem import Assets
+from pipeline.schema import RESERVED
+from pipeline.spec import JobSpec
+
+PACKAGES = ("diffpir-on-ray", "ray", "torch", "numpy", "pyarrow", "pillow")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A job that nothing was found wrong with.
+
+    Attributes:
+        spec: what was asked for.
+        table: the manifest.
+        assets: the specification's own files.
+        model: absolute path or URI of the checkpoint.
+        identity: all that decides the results: a resumed run must agree in it.
+    """
+
+    spec: JobSpec
+    table: pa.Table
+    assets: Assets
+    model: str
+    identity: dict
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(storage.absolute(self.spec.output))
+
+    @property
+    def base(self) -> str:
+        """Folder that relative paths of the manifest start from."""
+        return storage.parent(storage.absolute(self.spec.manifest))
+
+
+@dataclass(frozen=True)
+class Run:
+    """A checked job and its shards, in order."""
+
+    job: Checked
+    shards: tuple[Shard, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(shard.rows for shard in self.shards)
+
+
+def check(spec: JobSpec) -> Checked:
+    """Read the manifest, the task's files and the model, and find what is wrong with them.
+
+    Raises:
+        PipelineError, ManifestError: in words for the user.
+    """
+    table = read_manifest(spec.manifest, reserved=RESERVED)
+    check_task(spec, table.column_names)
+    assets, asset_digest = read_assets(spec)
+    model = storage.absolute(builtin_path() if spec.model.path == "builtin" else spec.model.path)
+    identity = {
+        **spec.resolved(),
+        "manifest": content_digest(table),
+        "model_digest": check_model(spec, model),
+        "task_files": asset_digest,
+    }
+    return Checked(spec, table, assets, model, identity)
+
+
+def find_run(job: Checked) -> Run | None:
+    """The run that this job's output already holds; None where it holds none.
+
+    Raises:
+        PipelineError: it is another job's, with a list of what differs.
+    """
+    if not storage.exists(job.layout.run):
+        return None
+    record = json.loads(storage.read_bytes(job.layout.run))
+    planned, asked = record["identity"], job.identity
+    changed = [
+        f"{name} was {json.dumps(planned.get(name))}, is {json.dumps(asked.get(name))}"
+        for name in sorted(planned.keys() | asked.keys())
+        if planned.get(name) != asked.get(name)
+    ]
+    if changed:
+        raise PipelineError(
+            f"{job.layout.output} holds another job's results; choose another output. Changed: "
+            + "; ".join(changed)
+        )
+    return Run(job, tuple(shards_of(record["plan"])))
+
+
+def plan_run(job: Checked, shard_rows: int) -> Run:
+    """Plan the job: cut its manifest into shards of at most this many rows, and record it."""
+    files = write_plan(job.table, cut(job.table, shard_rows), job.layout)
+    record = {
+        "identity": job.identity,
+        "spec": job.spec.model_dump(mode="json"),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in PACKAGES}
+        | {"python": platform.python_version()},
+        "plan": files,
+    }
+    if storage.create_exclusive(job.layout.run, json.dumps(record, indent=1).encode()):
+        return Run(job, tuple(shards_of(files)))
+    for entry in files:  # another driver was faster: its plan counts
+        storage.remove(job.layout.plan(entry["file"]))
+    return find_run(job)
+
+
+def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
+    """Whatever the task leaves to the manifest must have a column there."""
+    task = spec.task
+    needs = {"noise_level": task.noise_level}
+    if task.kind == "deblur":
+        needs["kernel"] = task.kernel
+    if task.kind == "inpaint":
+        needs["mask"] = task.mask
+    for name, given in needs.items():
+        if given is None and name not in columns:
+            raise PipelineError(
+                f"task.{name}: neither given, nor a column of the manifest {spec.manifest} "
+                f"(it has {', '.join(columns)})"
+            )
+
+
+def read_assets(spec: JobSpec) -> tuple[Assets, str]:
+    """The kernel and mask files that the task names, and a digest of them."""
+    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
+    kernels: tuple[np.ndarray, ...] = ()
+    mask_array, digest = None, hashlib.sha256()
+    try:
+        if kernel and kernel.file:
+            field, file = "task.kernel", kernel.file.file
+            data = storage.read_bytes(file)
+            digest.update(data)
+            names = [kernel.file.name] if kernel.file.name else kernel_names(data) or [None]
+            if len(names) > 1 and spec.mode == "restore":
+                raise RowError(f"the file holds several kernels, name one of {', '.join(names)}")
+            kernels = tuple(decode_kernel(data, name) for name in names)
+        if mask and mask.file:
+            field, file = "task.mask", mask.file
+            data = storage.read_bytes(file)
+            digest.update(data)
+            mask_array = decode_mask(data)
+    except RowError as e:
+        raise PipelineError(f"{field}: {file}: {e}") from None
+    return Assets(kernels, mask_array), digest.hexdigest()
+
+
+def check_model(spec: JobSpec, model: str) -> str:
+    """Load the checkpoint as the actors will, and return its digest.
+
+    Raises:
+        CheckpointError, ConfigError: it is none, or no prior for images.
+    """
+    path = storage.cached_local(model)
+    options = spec.model.model_dump(exclude={"path", "label"})
+    try:
+        EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
+    except DiffPIRError as e:
+        raise PipelineError(f"model: {e}") from None
+    return file_digest(path)

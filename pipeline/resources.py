@@ -1,0 +1,57 @@
+"""What a run takes of the cluster: sensible by default, from what the cluster has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ray
+
+from pipeline.errors import PipelineError
+from pipeline.spec import JobSpec
+
+# Actors ask Ray for less than a CPU, and at least one stays free, or reading would starve on a
+# small machine. The threads they really use are set apart from this.
+ACTOR_CPUS = 0.9
+STEP_CPUS = 0.5
+CPUS_PER_ACTOR = 4
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a run uses.
+
+    Attributes:
+        actors: how many hold a model.
+        gpu: whether each has one.
+        batch: images per network call at most.
+        threads: of the CPU for each actor; None leaves PyTorch's own choice (with a GPU).
+    """
+
+    actors: int
+    gpu: bool
+    batch: int
+    threads: int | None
+
+
+def start_ray() -> None:
+    """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done."""
+    if not ray.is_initialized():
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+
+
+def plan_resources(spec: JobSpec) -> Resources:
+    """Fill in what the specification leaves open, from the connected cluster.
+
+    Raises:
+        PipelineError: more actors are asked for than the cluster can ever run at once.
+    """
+    total = ray.cluster_resources()
+    cpus, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
+    actors = spec.actors or gpus or max(1, cpus // CPUS_PER_ACTOR)
+    room = gpus or max(1, int((cpus - STEP_CPUS) / ACTOR_CPUS))
+    if actors > room:
+        has = f"{gpus} GPUs" if gpus else f"{cpus} CPUs, room for {room}"
+        raise PipelineError(f"actors: the job asks for {actors}, the cluster has {has}")
+    if gpus:
+        return Resources(actors, True, spec.batch or 16, None)
+    return Resources(actors, False, spec.batch or 2, max(1, cpus // actors))

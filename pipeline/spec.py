@@ -1,0 +1,224 @@
+"""What a job is: one frozen, validated specification, passed whole."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from diffpir.config import TASK_DEFAULTS, SamplerConfig, preset
+
+
+class Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+NoiseLevel = Annotated[float, Field(ge=0, le=1)]
+KernelSize = Annotated[int, Field(ge=1, le=1024)]
+
+
+class Gaussian(Spec):
+    """A Gaussian blur; ``std`` in pixels, or [low, high] to draw it for each image."""
+
+    size: KernelSize = 61
+    std: Annotated[float, Field(gt=0)] | tuple[float, float] = 3.0
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if isinstance(self.std, tuple) and not 0 < self.std[0] <= self.std[1]:
+            raise ValueError("std: [low, high] must have 0 < low <= high")
+        return self
+
+
+class Motion(Spec):
+    """A random camera shake, drawn for each image; ``intensity`` from 0 (straight) to 1."""
+
+    size: Annotated[int, Field(ge=3, le=1024)] = 61
+    intensity: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class KernelFile(Spec):
+    """A kernel in a file (``.npy``, ``.npz``, image), by path or URI.
+
+    ``name`` picks one array of an ``.npz``; without it, benchmarks draw one for each image.
+    """
+
+    file: str
+    name: str | None = None
+
+
+class Kernel(Spec):
+    """Exactly one of the three."""
+
+    gaussian: Gaussian | None = None
+    motion: Motion | None = None
+    file: KernelFile | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        """``kernel: k.npy`` and ``kernel: {file: k.npz, name: k3}`` are short for a file."""
+        if isinstance(value, str):
+            return {"file": {"file": value}}
+        if isinstance(value, dict) and isinstance(value.get("file"), str):
+            return {"file": value}
+        return value
+
+    @model_validator(mode="after")
+    def _one(self):
+        _exactly_one(self, "a kernel")
+        return self
+
+
+class Mask(Spec):
+    """Exactly one of: the hidden share, a hidden square's side in pixels, a mask file."""
+
+    random: Annotated[float, Field(ge=0, le=1)] | None = None
+    box: Annotated[int, Field(ge=1)] | None = None
+    file: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"file": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one(self):
+        _exactly_one(self, "a mask")
+        return self
+
+
+class Deblur(Spec):
+    kind: Literal["deblur"]
+    kernel: Kernel | None = None
+    noise_level: NoiseLevel | None = None
+
+
+class SuperResolve(Spec):
+    """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one."""
+
+    kind: Literal["sr"]
+    factor: Annotated[int, Field(ge=2, le=16)]
+    kernel: Kernel | None = None
+    noise_level: NoiseLevel | None = None
+
+
+class DenoiseTask(Spec):
+    kind: Literal["denoise"]
+    noise_level: NoiseLevel | None = None
+
+
+class InpaintTask(Spec):
+    kind: Literal["inpaint"]
+    mask: Mask | None = None
+    noise_level: NoiseLevel | None = 0.0
+
+
+Task = Annotated[Deblur | SuperResolve | DenoiseTask | InpaintTask, Field(discriminator="kind")]
+
+
+class Model(Spec):
+    """A checkpoint, and what its tensors cannot tell (None: its metadata, or OpenAI's values)."""
+
+    path: str = "builtin"
+    num_head_channels: Annotated[int, Field(ge=1)] | None = None
+    num_heads: Annotated[int, Field(ge=1)] | None = None
+    use_new_attention_order: bool | None = None
+    label: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_path(cls, value: Any) -> Any:
+        return {"path": value} if isinstance(value, str) else value
+
+
+class Sampler(Spec):
+    """A preset's settings (or the task's usual ones), with any of them replaced."""
+
+    preset: str | None = None
+    nfe: int | None = None
+    lam: float | None = None
+    zeta: float | None = None
+    guidance: float | None = None
+    spacing: Literal["quad", "uniform"] | None = None
+    final: Literal["denoised", "state"] | None = None
+    first_timestep: int | None = None
+
+    @model_validator(mode="after")
+    def _valid(self):
+        self.resolve("deblur").timesteps()
+        return self
+
+    def resolve(self, kind: str) -> SamplerConfig:
+        base = preset(self.preset) if self.preset else TASK_DEFAULTS[kind]
+        given = self.model_dump(exclude_none=True, exclude={"preset"})
+        return dataclasses.replace(base, **given)
+
+
+class JobSpec(Spec):
+    """A restoration job.
+
+    Attributes:
+        manifest: path or URI of the manifest (Parquet, CSV, JSON Lines).
+        output: folder or URI; results go to ``OUTPUT/results/*.parquet``.
+        mode: ``restore`` degraded images, or ``benchmark``: degrade clean ones, restore, score.
+        task: what was (or is to be) done to the images.
+        model: the prior: ``builtin``, or the path or URI of a checkpoint.
+        sampler: DiffPIR's settings.
+        seed: of every random choice, together with each image's id.
+        actors: how many hold a model; None for one per GPU, or per 4 CPUs where there is no GPU.
+        batch: images of one size per network call; None for 16 on a GPU and 2 on a CPU.
+        precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
+        shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
+        images: folder or URI that also receives each result as a PNG file.
+    """
+
+    manifest: str
+    output: str
+    mode: Literal["restore", "benchmark"] = "restore"
+    task: Task
+    model: Model = Model()
+    sampler: Sampler = Sampler()
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    actors: Annotated[int, Field(ge=1)] | None = None
+    batch: Annotated[int, Field(ge=1)] | None = None
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    shard_rows: Annotated[int, Field(ge=1)] | None = None
+    images: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.mode == "restore":
+            kernel = getattr(self.task, "kernel", None)
+            mask = getattr(self.task, "mask", None)
+            if kernel and (kernel.motion or isinstance(getattr(kernel.gaussian, "std", 0), tuple)):
+                raise ValueError(
+                    "task.kernel: a random kernel belongs to mode benchmark; to restore images "
+                    "give the kernel that blurred them"
+                )
+            if mask and mask.file is None:
+                raise ValueError(
+                    "task.mask: a random mask belongs to mode benchmark; to restore images give "
+                    "a mask file, or a mask column in the manifest"
+                )
+        return self
+
+    @property
+    def sampler_config(self) -> SamplerConfig:
+        return self.sampler.resolve(self.task.kind)
+
+    def resolved(self) -> dict[str, Any]:
+        """Everything that decides the result, every default filled in, as plain JSON values."""
+        spec = self.model_dump(
+            mode="json",
+            include={"mode", "task", "model", "seed", "precision"},
+        )
+        return spec | {"sampler": dataclasses.asdict(self.sampler_config)}
+
+
+def _exactly_one(spec: Spec, what: str) -> None:
+    given = [name for name in type(spec).model_fields if getattr(spec, name) is not None]
+    if len(given) != 1:
+        options = ", ".join(type(spec).model_fields)
+        raise ValueError(f"{what} is exactly one of {options}; given: {', '.join(given) or 'none'}")

@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from diffpir import ConfigError, SamplerConfig, Schedule
+from diffpir.config import PRESETS, preset
+from tests.support import golden
+
+
+@pytest.fixture(scope="module")
+def schedule():
+    return Schedule.linear()
+
+
+def test_agrees_with_the_authors_schedule(schedule):
+    g = golden("schedule")
+    assert schedule.alpha_bar.dtype == schedule.sigma_bar.dtype == np.float64
+    # Theirs is accumulated in float32; sigma_bar at small t cancels there.
+    np.testing.assert_allclose(schedule.alpha_bar, g["alphas_cumprod"], rtol=1e-6)
+    np.testing.assert_allclose(schedule.sigma_bar, g["sigma_bar"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("spacing", ["quad", "uniform"])
+@pytest.mark.parametrize("nfe", [5, 10, 20, 50, 100])
+def test_timesteps_are_the_authors(schedule, nfe, spacing):
+    assert schedule.timesteps(nfe, spacing) == golden("schedule")[f"{spacing}_{nfe}"].tolist()
+
+
+@pytest.mark.parametrize("spacing", ["quad", "uniform"])
+@pytest.mark.parametrize("first", [1, 50, 400, 998])
+@pytest.mark.parametrize("nfe", [2, 7, 40])
+def test_a_later_start_keeps_the_number_of_evaluations(schedule, nfe, spacing, first):
+    try:
+        steps = schedule.timesteps(nfe, spacing, first)
+    except ValueError as e:
+        assert "repeat" in str(e) or nfe > first + 1  # noqa: PT017
+        return
+    assert steps[0] == first and steps[-1] == 0
+    assert len(steps) in (nfe, nfe + 1) and (spacing == "uniform" or len(steps) == nfe)
+    assert all(t > s for t, s in zip(steps, steps[1:], strict=False))
+
+
+@pytest.mark.parametrize("arguments", [(1,), (1001,), (10, "cosine"), (10, "quad", 1000)])
+def test_impossible_sequences_are_refused(schedule, arguments):
+    with pytest.raises(ValueError):
+        schedule.timesteps(*arguments)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"nfe": 1},
+        {"nfe": 2.5},
+        {"nfe": True},
+        {"lam": 0},
+        {"lam": float("nan")},
+        {"zeta": 1.1},
+        {"zeta": -0.1},
+        {"guidance": float("inf")},
+        {"spacing": "cosine"},
+        {"final": "raw"},
+        {"first_timestep": 1000},
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        SamplerConfig(**wrong)
+
+
+def test_presets_are_found_by_name():
+    assert preset("ffhq-sr4") == SamplerConfig(nfe=100, lam=8, zeta=0.2)
+    for config in PRESETS.values():
+        assert config.timesteps()[0] == 999
+    with pytest.raises(ConfigError, match="ffhq-sr4"):
+        preset("ffhq-sr5")
