@@ -36,7 +36,7 @@ class Style(StrEnum):
 
 @app.command()
 def run(job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")]) -> None:
-    """Run a job, or resume it where it stopped. Exits with 3 if rows failed, 2 if the job is wrong."""
+    """Run a job, or resume it where it stopped. Exits with 3 if rows failed, 2 if it is wrong."""
     with user_errors():
         from jobs.specfile import load_job
         from pipeline.run import run_job

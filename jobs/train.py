@@ -84,5 +84,3 @@ def as_rgb8(image: np.ndarray) -> np.ndarray:
 
 def _show(entry: dict) -> None:
     typer.echo(f"step {entry['step']}  loss {entry['loss']}  {entry['seconds']} s", err=True)
-
-

@@ -11,6 +11,7 @@ from PIL import Image
 
 from manifests import storage
 from manifests.errors import StorageError
+from manifests.schema import row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.decode import decode_image, decode_kernel, decode_mask
 from pipeline.errors import RowError
@@ -47,6 +48,9 @@ class Fetch:
         return table.append_column("error", pa.array([e for _, e in fetched], pa.string()))
 
     def _fetch(self, row: dict) -> tuple[dict[str, bytes], str]:
+        fault = row_fault(row)
+        if fault:
+            return {}, fault
         files: dict[str, bytes] = {}
         for name in self.files:
             if row.get(name):

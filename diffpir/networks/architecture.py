@@ -23,12 +23,12 @@ def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
     Raises:
         CheckpointError: the keys are not those of a guided-diffusion U-Net.
     """
-    for key in ("time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"):
-        if key not in shapes:
-            some = ", ".join(sorted(shapes)[:3]) or "none"
-            raise CheckpointError(
-                f"not a guided-diffusion U-Net: no tensor {key!r} (its first keys are: {some})"
-            )
+    if "time_embed.0.weight" not in shapes:
+        some = ", ".join(sorted(shapes)[:3]) or "none"
+        raise CheckpointError(
+            "not a guided-diffusion U-Net: no tensor 'time_embed.0.weight' "
+            f"(its first tensors are: {some})"
+        )
     depth = _count(shapes, "input_blocks")
     # Every level but the finest ends its way up with a resampling layer: after the level's
     # own residual block, either a plain convolution or a second residual block.
@@ -51,16 +51,12 @@ def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
     per_level = depth // levels  # residual blocks, and the downsampling (or the stem)
     # The first block of level l stands behind l whole levels and the stem.
     firsts = [1 + per_level * level for level in range(levels)]
-    try:
-        model_channels = shapes["time_embed.0.weight"][1]
-        widths = tuple(shapes[f"input_blocks.{i}.0.out_layers.3.weight"][0] for i in firsts)
-        emb_rows = shapes["input_blocks.1.0.emb_layers.1.weight"][0]
-    except (KeyError, IndexError) as e:
-        raise CheckpointError(f"not a guided-diffusion U-Net: {e}") from None
+    widths = tuple(_size(shapes, f"input_blocks.{i}.0.out_layers.3.weight", 0) for i in firsts)
+    emb_rows = _size(shapes, "input_blocks.1.0.emb_layers.1.weight", 0)
     return UNetConfig(
-        in_channels=shapes["input_blocks.0.0.weight"][1],
-        out_channels=shapes["out.2.weight"][0],
-        model_channels=model_channels,
+        in_channels=_size(shapes, "input_blocks.0.0.weight", 1),
+        out_channels=_size(shapes, "out.2.weight", 0),
+        model_channels=_size(shapes, "time_embed.0.weight", 1),
         level_channels=widths,
         num_res_blocks=per_level - 1,
         attention_levels=tuple(
@@ -68,7 +64,7 @@ def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
         ),
         resblock_updown=resblock_up > 0,
         use_scale_shift_norm=emb_rows == 2 * widths[0],
-        num_classes=shapes.get("label_emb.weight", (0,))[0],
+        num_classes=_size(shapes, "label_emb.weight", 0) if "label_emb.weight" in shapes else 0,
         **{name: value for name, value in overrides.items() if value is not None},
     )
 
@@ -97,3 +93,11 @@ def _count(shapes: Shapes, stem: str) -> int:
     """Number of consecutive entries ``stem.0``, ``stem.1``, ... that have parameters."""
     indices = {int(k.split(".")[1]) for k in shapes if k.startswith(stem + ".")}
     return max(indices, default=-1) + 1
+
+
+def _size(shapes: Shapes, key: str, axis: int) -> int:
+    try:
+        return shapes[key][axis]
+    except (KeyError, IndexError):
+        found = f"of shape {shapes[key]}" if key in shapes else "missing"
+        raise CheckpointError(f"not a guided-diffusion U-Net: {key} is {found}") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -109,7 +110,11 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=_is_zip(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of old pickle protocols, which load well
+            # A file that is no zip is of PyTorch's old format, which cannot be mapped.
+            mmap = zipfile.is_zipfile(path)
+            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as e:
         first = str(e).strip().splitlines()[0]
         raise CheckpointError(
@@ -130,7 +135,3 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
             return {key: f.get_tensor(key) for key in f.keys()}, metadata  # noqa: SIM118
     except (SafetensorError, OSError) as e:
         raise CheckpointError(f"not a safetensors file ({e})") from None
-
-
-def _is_zip(path: Path) -> bool:
-    return zipfile.is_zipfile(path)

@@ -147,7 +147,7 @@ def test_what_cannot_be_is_refused():
         Downsample(kernels((3, 3)), 5).forward(images(1))
     with pytest.raises(ValueError, match="at least 1"):
         Downsample(kernels((3, 3)), 0)
-    with pytest.raises(ValueError, match="0 .hidden. and 1"):
+    with pytest.raises(ValueError, match=r"0 \(hidden\) and 1"):
         Inpaint(torch.full((H, W), 0.5))
 
 

@@ -30,9 +30,7 @@ def test_follows_the_authors_trajectory(task, dtype, tolerance, final):
         return torch.tensor(g[name]).to(dtype)
 
     operator = (
-        Inpaint(tensor("mask"))
-        if task == "inpaint"
-        else Downsample(tensor("kernel"), int(g["sf"]))
+        Inpaint(tensor("mask")) if task == "inpaint" else Downsample(tensor("kernel"), int(g["sf"]))
     )
     config = SamplerConfig(
         nfe=int(g["nfe"]),

@@ -1,0 +1,152 @@
+"""Making a manifest from images: a folder, a glob, a bucket prefix, a list of paths."""
+
+from __future__ import annotations
+
+import json
+import os.path
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from PIL import ExifTags, Image
+
+from manifests import storage
+from manifests.errors import ManifestError
+
+THREADS = 16  # headers are read one by one, and waiting for storage is most of it
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", pa.string()),
+        ("width", pa.int64()),
+        ("height", pa.int64()),
+        ("bytes", pa.int64()),
+    ]
+)
+
+
+def build(source: str) -> pa.Table:
+    """A manifest of all images of a source, sorted, with the columns of ``SCHEMA``.
+
+    Args:
+        source: a folder or bucket prefix (searched with all below it; hidden files are not
+            taken), a glob, a list (``.txt``: a path or URI per line, relative to the list; ``#``
+            starts a comment), or one image.
+
+    Returns:
+        ``id`` is the path below the source without its suffix, unless two images differ in the
+        suffix alone. ``width`` and ``height`` are as the picture is seen (EXIF orientation
+        applied); null, like ``bytes``, where the file cannot be read. Such rows are kept: it is
+        for the job to say what is wrong with them.
+
+    Raises:
+        ManifestError: no such source, or no image in it.
+    """
+    images = _find(source)
+    if not images:
+        raise ManifestError(
+            f"{storage.shown(source)}: no images found (files ending in "
+            f"{', '.join(sorted(_image_suffixes())[:8])}, ...)"
+        )
+    with ThreadPoolExecutor(THREADS) as pool:
+        headers = list(pool.map(_header, images))
+    return pa.table(
+        {
+            "id": _ids(images),
+            "image": images,
+            "width": [width for width, _, _ in headers],
+            "height": [height for _, height, _ in headers],
+            "bytes": [size for _, _, size in headers],
+        },
+        schema=SCHEMA,
+    )
+
+
+def write_manifest(table: pa.Table, uri: str) -> None:
+    """Write a manifest in the format that its name says: .parquet, .csv, .jsonl or .ndjson.
+
+    Raises:
+        ManifestError: another suffix, or the storage refused.
+    """
+    name = uri.lower()
+    sink = pa.BufferOutputStream()
+    if name.endswith(".parquet"):
+        pq.write_table(table, sink)
+    elif name.endswith(".csv"):
+        pyarrow.csv.write_csv(table, sink)
+    elif name.endswith((".jsonl", ".ndjson")):
+        for row in table.to_pylist():
+            sink.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+    else:
+        raise ManifestError(f"{storage.shown(uri)}: name it .parquet, .csv, .jsonl or .ndjson")
+    storage.write_bytes(uri, sink.getvalue().to_pybytes())
+
+
+def _find(source: str) -> list[str]:
+    if source.lower().endswith(".txt"):
+        return _from_list(source)
+    fs, path = storage.filesystem(source)
+    try:
+        fs.invalidate_cache()
+        if fs.isfile(path):
+            return [_uri(fs, path, source)]
+        # A folder is taken literally: its name may look like a glob.
+        if fs.isdir(path):
+            found = [f for f in fs.find(path) if _is_image(f[len(path.rstrip("/")) :])]
+        elif any(c in path for c in "*?["):
+            found = [f for f in fs.glob(path) if _is_image("/" + f.rpartition("/")[2])]
+        else:
+            raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
+    except OSError as e:
+        raise ManifestError(f"{storage.shown(source)}: {e}") from None
+    return sorted(_uri(fs, f, source) for f in found)
+
+
+def _from_list(source: str) -> list[str]:
+    base = storage.parent(storage.absolute(source))
+    try:
+        lines = storage.read_bytes(source).decode().splitlines()
+    except UnicodeDecodeError as e:
+        raise ManifestError(f"{storage.shown(source)}: not UTF-8 text: {e}") from None
+    named = (line.strip() for line in lines)
+    images = [storage.resolve(base, line) for line in named if line and not line.startswith("#")]
+    return sorted(dict.fromkeys(images))
+
+
+def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
+    return path if storage.is_local(source) else fs.unstrip_protocol(path)
+
+
+def _image_suffixes() -> set[str]:
+    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+
+
+def _is_image(path: str) -> bool:
+    hidden = any(part.startswith(".") for part in path.split("/") if part)
+    return not hidden and os.path.splitext(path)[1].lower() in _image_suffixes()
+
+
+def _header(uri: str) -> tuple[int | None, int | None, int | None]:
+    """Width, height and size in bytes, as far as they can be had."""
+    size = None
+    try:
+        fs, path = storage.filesystem(uri)
+        size = fs.size(path)
+        with fs.open(path, "rb") as file, Image.open(file) as picture:
+            width, height = picture.size
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return (height, width, size) if turned else (width, height, size)
+    except Exception:  # decoders and storages raise what they like; the job will say it in words
+        return None, None, size
+
+
+def _ids(images: list[str]) -> list[str]:
+    root = storage.parent(images[0]) if len(images) == 1 else os.path.commonpath(images)
+    root = root if len(images) == 1 else root.rpartition("/")[0]
+    below = [image[len(root) :].lstrip("/") for image in images]
+    bare = [os.path.splitext(name)[0] for name in below]
+    count = Counter(bare)
+    return [name if count[stem] > 1 else stem for name, stem in zip(below, bare, strict=True)]

@@ -1,0 +1,98 @@
+"""Saying what is wrong with a manifest, row by row."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from PIL import Image
+
+from manifests import storage
+from manifests.errors import ManifestError, StorageError
+from manifests.read import read_table
+from manifests.schema import TYPES, check_columns, duplicate_ids, normalise, row_fault
+
+THREADS = 16
+FILES = ("image", "reference", "mask", "kernel")
+PICTURES = ("image", "reference")  # the others may be arrays
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A fault: the row (counted from 1; 0 for the table), its id, and what is wrong."""
+
+    row: int
+    id: str | None
+    message: str
+
+    def __str__(self) -> str:
+        where = f"row {self.row} (id {self.id!r}): " if self.row else ""
+        return where + self.message
+
+
+def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
+    """All faults of a manifest that a job would meet.
+
+    Args:
+        uri: of the manifest.
+        deep: decode every picture wholly; otherwise only their headers are read.
+
+    Raises:
+        ManifestError: the manifest itself cannot be read.
+    """
+    name = storage.shown(uri)
+    table = read_table(uri)
+    for column in table.column_names:
+        near = difflib.get_close_matches(column, TYPES, n=1, cutoff=0.75)
+        if column not in TYPES and near and near[0] not in table.column_names:
+            yield Finding(0, None, f"column {column!r}: did you mean {near[0]!r}?")
+    if not len(table):
+        yield Finding(0, None, "the manifest has no rows")
+        return
+    try:
+        check_columns(table.column_names, name)
+        table = normalise(table, name, unique=False)
+    except ManifestError as e:
+        yield Finding(0, None, str(e))
+        return
+    for value, first, second in duplicate_ids(table["id"]):
+        yield Finding(second, value, f"id: the same as in row {first}")
+    base = storage.parent(storage.absolute(uri))
+
+    def faults(numbered: tuple[int, dict]) -> list[Finding]:
+        number, row = numbered
+        found = [] if row["id"] else ["id: the row has none"]
+        wrong = row_fault(row)
+        found += [wrong] if wrong else []
+        for column in FILES:
+            if row.get(column):
+                wrong = _file_fault(storage.resolve(base, row[column]), column, deep)
+                found += [wrong] if wrong else []
+        return [Finding(number, row["id"], message) for message in found]
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        for found in pool.map(faults, enumerate(table.to_pylist(), start=1)):
+            yield from found
+
+
+def _file_fault(uri: str, column: str, deep: bool) -> str | None:
+    try:
+        data = storage.read_bytes(uri)
+    except StorageError as e:
+        return f"{column}: {e}"
+    if not data:
+        return f"{column}: {storage.shown(uri)} is empty (0 bytes)"
+    if column in PICTURES:
+        try:
+            with Image.open(io.BytesIO(data)) as picture:
+                if deep:
+                    picture.load()
+        except Exception as e:  # decoders raise what they like
+            cause = "not an image of a known format"
+            if not isinstance(e, Image.UnidentifiedImageError):
+                cause = f"cannot be decoded ({type(e).__name__}: {e})"
+            return f"{column}: {storage.shown(uri)}: {cause}"
+    return None

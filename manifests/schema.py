@@ -1,0 +1,155 @@
+"""The columns of a manifest and what they mean.
+
+    id           string, required, unique: names the image in the results
+    image        string, required: path or URI of the picture
+    reference    string: path or URI of the true picture, where it is known
+    mask         string: path or URI of the inpainting mask
+    kernel       string: path or URI of the blur kernel
+    noise_level  float: standard deviation of the noise, pixels on [0, 1]
+    seed         integer, 0 or more: replaces the job's seed for this row
+    weight       float, 0 or more: frequency of the photograph in training
+    width, height, bytes   integers: of the image file, for information
+
+Relative paths start from the manifest's own folder. Any other column travels to the results.
+Null, an empty string and NaN mean "not given".
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from manifests.errors import ManifestError
+
+REQUIRED = ("id", "image")
+TYPES: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "image": pa.string(),
+    "reference": pa.string(),
+    "mask": pa.string(),
+    "kernel": pa.string(),
+    "noise_level": pa.float64(),
+    "seed": pa.int64(),
+    "weight": pa.float64(),
+    "width": pa.int64(),
+    "height": pa.int64(),
+    "bytes": pa.int64(),
+}
+STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
+RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None), "weight": (0.0, None)}
+
+
+def normalise(
+    table: pa.Table, source: str, reserved: Collection[str] = (), *, unique: bool = True
+) -> pa.Table:
+    """The table with the known columns in their types, and every id there and unique.
+
+    Values out of range are left: they are their row's fault (:func:`row_fault`), not the table's.
+
+    Args:
+        table: as read.
+        source: what messages call it.
+        reserved: names that the user's own columns may not have.
+        unique: whether to check the ids.
+
+    Raises:
+        ManifestError: names the column, and the row (counted from 1) and value where there is one.
+    """
+    check_columns(table.column_names, source, reserved)
+    for name, kind in TYPES.items():
+        if name in table.column_names:
+            i = table.column_names.index(name)
+            column = _cast(table[name], kind, name, source)
+            table = table.set_column(i, name, column)
+    if unique:
+        check_ids(table["id"], source)
+    return table
+
+
+def row_fault(row: dict) -> str | None:
+    """What is wrong with a row's own values, in words; None where nothing is."""
+    if not row["image"]:
+        return "image: the row names none"
+    for name, (low, high) in RANGES.items():
+        value = row.get(name)
+        if value is not None and not (low <= value <= (float("inf") if high is None else high)):
+            wanted = f"{low:g} or more" if high is None else f"from {low:g} to {high:g}"
+            return f"{name}: expected {wanted}, got {value}"
+    return None
+
+
+def check_columns(names: list[str], source: str, reserved: Collection[str] = ()) -> None:
+    """Required columns are there, none twice, none with a reserved name."""
+    for name in REQUIRED:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f" (did you mean {near[0]!r} to be it?)" if near else ""
+            raise ManifestError(
+                f"{source}: no column {name!r}; it has {', '.join(names) or 'none'}{hint}"
+            )
+    for name in names:
+        if names.count(name) > 1:
+            raise ManifestError(f"{source}: column {name!r} stands there {names.count(name)} times")
+        if name in reserved:
+            raise ManifestError(
+                f"{source}: column {name!r} has the name of a column of the results; rename it"
+            )
+
+
+def check_ids(ids: pa.ChunkedArray, source: str) -> None:
+    """Every id is there and unique; else a ManifestError that names the rows."""
+    blank = pc.fill_null(pc.equal(ids, ""), True)
+    if pc.any(blank).as_py():
+        raise ManifestError(f"{source}: row {_first(blank)} has no id")
+    for value, first, second in duplicate_ids(ids)[:1]:
+        raise ManifestError(f"{source}: id {value!r} stands in rows {first} and {second}")
+
+
+def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
+    """Each id that occurs more than once, with its first and last row (counted from 1)."""
+    if pc.count_distinct(ids).as_py() == len(ids):
+        return []
+    rows = pa.table({"id": ids, "row": pa.array(range(1, len(ids) + 1), pa.int64())})
+    groups = rows.group_by("id").aggregate([("row", "min"), ("row", "max")])
+    twice = groups.filter(pc.not_equal(groups["row_min"], groups["row_max"]))
+    return [
+        (row["id"], row["row_min"], row["row_max"]) for row in twice.sort_by("row_max").to_pylist()
+    ]
+
+
+def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) -> pa.ChunkedArray:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if kind == pa.string() and pa.types.is_floating(column.type):
+        raise ManifestError(f"{source}: column {name!r} holds {column.type}, expected strings")
+    if pa.types.is_string(column.type) and kind != pa.string():
+        column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    if pa.types.is_floating(column.type):
+        column = pc.if_else(pc.is_nan(column), None, column)
+    try:
+        return column.cast(kind)
+    except pa.ArrowInvalid:
+        for row, value in enumerate(column, start=1):
+            try:
+                value.cast(kind)
+            except pa.ArrowInvalid:
+                raise ManifestError(
+                    f"{source}: row {row}: {name} is {value.as_py()!r}, expected {_word(kind)}"
+                ) from None
+        raise
+    except pa.ArrowNotImplementedError:
+        raise ManifestError(
+            f"{source}: column {name!r} holds {column.type}, expected {_word(kind)}"
+        ) from None
+
+
+def _first(mask: pa.ChunkedArray) -> int:
+    """The row, counted from 1, where a boolean column is first true."""
+    return pc.index(mask, True).as_py() + 1
+
+
+def _word(kind: pa.DataType) -> str:
+    return {"string": "text", "double": "a number", "int64": "a whole number"}[str(kind)]

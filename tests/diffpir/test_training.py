@@ -1,0 +1,90 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from diffpir import ConfigError, EpsDenoiser, Schedule, load_model
+from diffpir.training.crops import CropStream
+from diffpir.training.trainer import TrainConfig, learning_rate, small_net, train
+from tests.support import TINY
+
+PHOTOS = [
+    np.random.default_rng(i).integers(0, 256, (40 + i, 50, 3), np.uint8) // (i + 1)
+    for i in range(3)
+]
+
+
+def fit(out, steps, **settings):
+    config = TrainConfig(
+        **{"steps": steps, "batch": 4, "crop": 16, "warmup": 2, "save_every": 3, **settings}
+    )
+    return train(PHOTOS, out, TINY, config)
+
+
+def test_training_learns_and_exports_a_model_that_loads(tmp_path):
+    path = fit(tmp_path, 60, lr=2e-3, ema_decay=0.9)
+    log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [10, 20, 30, 40, 50, 60]
+    assert log[-1]["loss"] < 0.6 * log[0]["loss"]
+    denoise = EpsDenoiser(load_model(path), Schedule.linear())
+    clean = torch.tensor(PHOTOS[2][:32, :32]).permute(2, 0, 1)[None] / 127.5 - 1
+    a = float(denoise.schedule.alpha_bar[300])
+    noisy = a**0.5 * clean + (1 - a) ** 0.5 * torch.randn(
+        clean.shape, generator=torch.Generator().manual_seed(0)
+    )
+    before = (noisy / a**0.5 - clean).square().mean()
+    assert (denoise(noisy, 300) - clean).square().mean() < 0.7 * before
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
+    whole = fit(tmp_path / "whole", 6)
+    crops_seen = []
+
+    class Stop(Exception):
+        pass
+
+    class Watched(list):
+        def __getitem__(self, i):
+            if len(crops_seen) == 4 * 4:
+                raise Stop
+            crops_seen.append(i)
+            return super().__getitem__(i)
+
+    config = TrainConfig(steps=6, batch=4, crop=16, warmup=2, save_every=3)
+    with pytest.raises(Stop):  # dies in its fifth step; the last checkpoint is of the third
+        train(Watched(PHOTOS), tmp_path / "broken", TINY, config)
+    resumed = train(PHOTOS, tmp_path / "broken", TINY, config)
+    a, b = (load_model(p).state_dict() for p in (whole, resumed))
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], rtol=1e-3, atol=1e-4)
+
+
+def test_another_networks_state_is_refused(tmp_path):
+    fit(tmp_path, 3)
+    with pytest.raises(ConfigError, match="another network"):
+        train(PHOTOS, tmp_path, small_net(), TrainConfig(steps=6, crop=16))
+
+
+def test_crops_follow_weights_and_their_number():
+    stream = CropStream(PHOTOS, [0, 1, 3], 16, seed=1, start=0, stop=2000)
+    means = np.array([stream[n].float().mean() for n in range(2000)])
+    second = np.mean(means > PHOTOS[2].mean() * 1.25)  # PHOTOS[1] is the brighter of the two
+    assert 0.2 < second < 0.3
+    later = CropStream(PHOTOS, [0, 1, 3], 16, seed=1, start=5, stop=9)
+    assert len(later) == 4 and torch.equal(later[1], stream[6])
+    assert not torch.equal(stream[6], CropStream(PHOTOS, None, 16, seed=2, start=0, stop=9)[6])
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    config = TrainConfig(steps=100, warmup=10, lr=1.0)
+    rates = [learning_rate(step, config) for step in range(101)]
+    assert rates[0] == 0.1 and max(rates) == 1.0 and rates[100] == pytest.approx(0)
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+
+
+@pytest.mark.parametrize("images, crop", [([], 16), (PHOTOS, 15)])
+def test_what_cannot_be_trained_on_is_refused(tmp_path, images, crop):
+    with pytest.raises(ConfigError):
+        train(images, tmp_path, TINY, TrainConfig(steps=1, crop=crop))

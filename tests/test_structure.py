@@ -1,0 +1,55 @@
+"""The shape of the project: imports point one way, and the command line starts light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+MAY_IMPORT = {
+    "diffpir": {"diffpir"},
+    "manifests": {"manifests"},
+    "pipeline": {"pipeline", "diffpir", "manifests"},
+    "jobs": {"jobs", "pipeline", "diffpir", "manifests"},
+}
+NEVER = {"diffpir": {"ray"}, "manifests": {"ray", "torch"}}
+
+
+def imported(file: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("package", MAY_IMPORT)
+def test_imports_point_one_way(package):
+    files = list((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        names = imported(file)
+        wrong = names & MAY_IMPORT.keys() - MAY_IMPORT[package] | names & NEVER.get(package, set())
+        assert not wrong, f"{file.relative_to(ROOT)} imports {wrong}"
+
+
+@pytest.mark.parametrize(
+    "statement, absent",
+    [
+        ("import diffpir.sampler, diffpir.training.trainer, diffpir.metrics", {"ray"}),
+        ("import manifests.build, manifests.check, manifests.read", {"ray", "torch"}),
+        ("import jobs.cli", {"ray", "torch", "pyarrow", "pydantic", "numpy"}),
+        ("import diffpir", {"torch"}),
+    ],
+)
+def test_imports_bring_no_more_than_they_need(statement, absent):
+    """What the files' own imports do not show: the chain of them, run for real."""
+    code = f"{statement}; import sys; print(*(m for m in {absent!r} if m in sys.modules))"
+    out = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert out.stdout.strip() == ""
