@@ -43,22 +43,31 @@ def make_job(content: dict[str, Any], source: str) -> JobSpec:
 
 
 def _faults(error: ValidationError) -> Iterator[str]:
+    seen = set()
     for fault in error.errors():
         # Union members stand in the path by their tag or type; the file has no such key.
         path = [str(p) for p in fault["loc"]]
         shown = ".".join(p for p in path if not _is_tag(p)) or "job"
+        if shown in seen:  # the same value, refused by another member of a union
+            continue
+        seen.add(shown)
         if fault["type"] == "extra_forbidden":
-            known = _known_keys([p for p in path[:-1]])
+            known = _known_keys(path[:-1])
             near = difflib.get_close_matches(path[-1], known, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else f"; known: {', '.join(known)}"
             yield f"  {shown}: unknown key{hint}"
         elif fault["type"] == "missing":
             yield f"  {shown}: required"
+        elif fault["type"] == "union_tag_not_found":
+            yield f"  {shown}.kind: required"
+        elif fault["type"] == "union_tag_invalid":
+            context = fault["ctx"]
+            yield f"  {shown}.kind: {context['tag']!r} is none of {context['expected_tags']}"
         else:
             given = fault.get("input")
-            seen = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
+            got = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
             message = fault["msg"].removeprefix("Value error, ")
-            yield f"  {shown}: {message}{seen}"
+            yield f"  {shown}: {message}{got}"
 
 
 def _is_tag(part: str) -> bool:
@@ -71,7 +80,7 @@ def _known_keys(path: list[str]) -> list[str]:
     model: type[BaseModel] = JobSpec
     for part in path:
         if part in model.model_fields:
-            candidates = [m for m in _models(model.model_fields[part].annotation)]
+            candidates = _models(model.model_fields[part].annotation)
             if len(candidates) == 1:
                 model = candidates[0]
             else:

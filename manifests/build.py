@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os.path
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
 
 import pyarrow as pa
 import pyarrow.csv
@@ -17,6 +20,9 @@ from manifests import storage
 from manifests.errors import ManifestError
 
 THREADS = 16  # headers are read one by one, and waiting for storage is most of it
+HEADER_BYTES = 1 << 16  # fetched at a time: most headers lie within
+# Formats that Pillow identifies and cannot decode, or only by running another program.
+UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -45,17 +51,20 @@ def build(source: str) -> pa.Table:
     Raises:
         ManifestError: no such source, or no image in it.
     """
-    images = _find(source)
+    root, images = _find(source)
     if not images:
         raise ManifestError(
             f"{storage.shown(source)}: no images found (files ending in "
             f"{', '.join(sorted(_image_suffixes())[:8])}, ...)"
         )
+    for image in images:
+        if re.search("[\udc80-\udcff]", image):
+            raise ManifestError(f"{image!a}: the file's name is not UTF-8; rename it")
     with ThreadPoolExecutor(THREADS) as pool:
         headers = list(pool.map(_header, images))
     return pa.table(
         {
-            "id": _ids(images),
+            "id": _ids(images, root),
             "image": images,
             "width": [width for width, _, _ in headers],
             "height": [height for _, height, _ in headers],
@@ -85,43 +94,55 @@ def write_manifest(table: pa.Table, uri: str) -> None:
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
-def _find(source: str) -> list[str]:
+def _find(source: str) -> tuple[str, list[str]]:
+    """The root that ids start from, and the images, sorted."""
     if source.lower().endswith(".txt"):
         return _from_list(source)
-    fs, path = storage.filesystem(source)
     try:
+        fs, path = storage.filesystem(source)
         fs.invalidate_cache()
         if fs.isfile(path):
-            return [_uri(fs, path, source)]
+            image = _uri(fs, path, source)
+            return storage.parent(image), [image]
         # A folder is taken literally: its name may look like a glob.
         if fs.isdir(path):
-            found = [f for f in fs.find(path) if _is_image(f[len(path.rstrip("/")) :])]
+            root = path.rstrip("/")
+            found = [f for f in fs.find(path) if _is_image(f[len(root) :])]
         elif any(c in path for c in "*?["):
-            found = [f for f in fs.glob(path) if _is_image("/" + f.rpartition("/")[2])]
+            root = re.split(r"/[^/]*[*?\[]", path)[0]
+            found = [f for f in fs.glob(path) if _is_image(f[len(root) :])]
         else:
             raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
-    except OSError as e:
-        raise ManifestError(f"{storage.shown(source)}: {e}") from None
-    return sorted(_uri(fs, f, source) for f in found)
+    except ManifestError:
+        raise
+    except Exception as e:  # every storage has errors of its own
+        raise storage.in_words(e, source) from None
+    return _uri(fs, root, source), sorted(_uri(fs, f, source) for f in found)
 
 
-def _from_list(source: str) -> list[str]:
+def _from_list(source: str) -> tuple[str, list[str]]:
     base = storage.parent(storage.absolute(source))
     try:
-        lines = storage.read_bytes(source).decode().splitlines()
+        lines = storage.read_bytes(source).decode("utf-8-sig").split("\n")
     except UnicodeDecodeError as e:
         raise ManifestError(f"{storage.shown(source)}: not UTF-8 text: {e}") from None
-    named = (line.strip() for line in lines)
+    named = [line.strip() for line in lines]
     images = [storage.resolve(base, line) for line in named if line and not line.startswith("#")]
-    return sorted(dict.fromkeys(images))
+    if not images:
+        raise ManifestError(f"{storage.shown(source)}: the list names no images")
+    folders = zip(*(image.split("/")[:-1] for image in images), strict=False)
+    root = "/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, folders))
+    return root, sorted(dict.fromkeys(images))
 
 
 def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
     return path if storage.is_local(source) else fs.unstrip_protocol(path)
 
 
-def _image_suffixes() -> set[str]:
-    return {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+@functools.cache
+def _image_suffixes() -> frozenset[str]:
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in known if kind in Image.OPEN.keys() - UNDECODABLE)
 
 
 def _is_image(path: str) -> bool:
@@ -135,18 +156,27 @@ def _header(uri: str) -> tuple[int | None, int | None, int | None]:
     try:
         fs, path = storage.filesystem(uri)
         size = fs.size(path)
-        with fs.open(path, "rb") as file, Image.open(file) as picture:
+        file = fs.open(
+            path, "rb", **({} if storage.is_local(uri) else {"block_size": HEADER_BYTES})
+        )
+        with file, Image.open(file) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            # Not picture.getexif(): for PNG that decodes the whole picture.
+            turned = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
             return (height, width, size) if turned else (width, height, size)
     except Exception:  # decoders and storages raise what they like; the job will say it in words
         return None, None, size
 
 
-def _ids(images: list[str]) -> list[str]:
-    root = storage.parent(images[0]) if len(images) == 1 else os.path.commonpath(images)
-    root = root if len(images) == 1 else root.rpartition("/")[0]
-    below = [image[len(root) :].lstrip("/") for image in images]
-    bare = [os.path.splitext(name)[0] for name in below]
-    count = Counter(bare)
-    return [name if count[stem] > 1 else stem for name, stem in zip(below, bare, strict=True)]
+def _ids(images: list[str], root: str) -> list[str]:
+    """Paths below the root, without the suffix where they are unique without it."""
+    below = [storage.shown(image[len(root) :].lstrip("/")) for image in images]
+    whole: set[str] = set()
+    while True:
+        ids = [name if name in whole else os.path.splitext(name)[0] for name in below]
+        count = Counter(ids)
+        # A suffix kept may make the name of another: a.png beside a.jpg and a.png.gif.
+        clashing = {n for n, i in zip(below, ids, strict=True) if count[i] > 1} - whole
+        if not clashing:
+            return ids
+        whole |= clashing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from manifests.schema import STRINGS, normalise
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
 DIGEST_ROWS = 65536
+BLOCK_BYTES = 16 << 20  # the parsers take no row longer than a block
 
 
 def read_manifest(uri: str, reserved: Collection[str] = ()) -> pa.Table:
@@ -44,28 +46,67 @@ def read_table(uri: str) -> pa.Table:
     """
     name = storage.shown(uri)
     suffix = next((s for s in FORMATS if name.lower().endswith(s)), None)
-    fs, path = storage.filesystem(uri)
     try:
+        fs, path = storage.filesystem(uri)
         if fs.isdir(path):
-            parts = [p for p in storage.list_names(uri, ".parquet")]
+            parts = storage.list_names(uri, ".parquet")
             if not parts:
                 raise ManifestError(f"{name}: a folder without Parquet files; build a manifest")
             files = [storage.filesystem(storage.join(uri, part))[1] for part in parts]
             return pyarrow.dataset.dataset(files, filesystem=fs, format="parquet").to_table()
         if suffix is None:
             raise ManifestError(f"{name}: a manifest's name ends in one of {', '.join(FORMATS)}")
-        data = pa.BufferReader(storage.read_bytes(uri))
+        data = pa.py_buffer(storage.read_bytes(uri))
         if suffix == ".parquet":
-            return pq.read_table(data)
-        if suffix == ".csv":
-            # Ids such as 007 are text, whatever they look like.
-            types = pa.csv.ConvertOptions(
-                column_types={column: pa.string() for column in STRINGS}, strings_can_be_null=True
-            )
-            return pa.csv.read_csv(data, convert_options=types)
-        return pa.json.read_json(data)
-    except pa.ArrowInvalid as e:
+            return pq.read_table(pa.BufferReader(data))
+        return _read_csv(data) if suffix == ".csv" else _read_json(data)
+    except pa.ArrowException as e:
         raise ManifestError(f"{name}: cannot be read as a table: {e}") from None
+    except ManifestError:
+        raise
+    except Exception as e:  # storages have errors of their own; Parquet's decoder raises OSError
+        raise storage.in_words(e, uri) from None
+
+
+def _read_csv(data: pa.Buffer) -> pa.Table:
+    # Ids such as 007 and NA are text, whatever they look like.
+    types = pa.csv.ConvertOptions(
+        column_types={column: pa.string() for column in STRINGS}, strings_can_be_null=False
+    )
+    return pa.csv.read_csv(
+        pa.BufferReader(data),
+        # One thread: with more, an error does not say its line.
+        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        types,
+    )
+
+
+def _read_json(data: pa.Buffer) -> pa.Table:
+    options = pa.json.ReadOptions(block_size=BLOCK_BYTES)
+    try:
+        table = pa.json.read_json(pa.BufferReader(data), options)
+        # Text that looks like a time was parsed as one, and would not come back as it was.
+        texts = [f.name for f in table.schema if f.name in STRINGS and pa.types.is_temporal(f.type)]
+        if texts:
+            schema = pa.schema([(name, pa.string()) for name in texts])
+            parse = pa.json.ParseOptions(explicit_schema=schema)
+            table = pa.json.read_json(pa.BufferReader(data), options, parse)
+        return table
+    except pa.ArrowInvalid as e:
+        line = _first_bad_line(data)
+        raise pa.ArrowInvalid(f"line {line} is not a JSON object" if line else str(e)) from None
+
+
+def _first_bad_line(data: pa.Buffer) -> int | None:
+    """Arrow counts rows within its blocks, so lines are counted here."""
+    for number, line in enumerate(data.to_pybytes().split(b"\n"), start=1):
+        try:
+            if line.strip() and not isinstance(json.loads(line), dict):
+                return number
+        except ValueError:
+            return number
+    return None
 
 
 def content_digest(table: pa.Table) -> str:

@@ -123,8 +123,13 @@ def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if kind == pa.string() and pa.types.is_floating(column.type):
-        raise ManifestError(f"{source}: column {name!r} holds {column.type}, expected strings")
+    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+        column = column.cast(pa.string())
+    wrong = pa.types.is_floating(column.type) and kind == pa.string()
+    if wrong or pa.types.is_boolean(column.type):
+        raise ManifestError(
+            f"{source}: column {name!r} holds {column.type}, expected {_word(kind)}"
+        )
     if pa.types.is_string(column.type) and kind != pa.string():
         column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     if pa.types.is_floating(column.type):

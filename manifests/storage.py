@@ -6,28 +6,39 @@ A path without a scheme is local and taken literally, whatever characters it has
 
 from __future__ import annotations
 
+import errno
 import os
-import re
+import time
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from manifests.errors import StorageError
+from manifests.uris import absolute, has_scheme, is_local, join, parent, redacted, resolve, shown
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+__all__ = [
+    "absolute",
+    "cached_local",
+    "create_exclusive",
+    "exists",
+    "filesystem",
+    "has_scheme",
+    "in_words",
+    "is_local",
+    "join",
+    "list_names",
+    "parent",
+    "read_bytes",
+    "remove",
+    "resolve",
+    "shown",
+    "write_bytes",
+]
 
-
-def has_scheme(uri: str) -> bool:
-    return bool(_SCHEME.match(uri))
-
-
-def is_local(uri: str) -> bool:
-    return not has_scheme(uri) or uri.startswith(("file://", "local://"))
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -38,39 +49,14 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     """
     if not has_scheme(uri):
         return LocalFileSystem(), os.path.abspath(uri)
+    protocol = uri.partition("://")[0]
     try:
-        return url_to_fs(uri)
+        # Not fsspec.core.url_to_fs: "::" in a key would be read as a chain of file systems.
+        kind = fsspec.get_filesystem_class(protocol)
+        fs = fsspec.filesystem(protocol, **kind._get_kwargs_from_urls(uri))
+        return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
         raise StorageError(f"{shown(uri)}: {e}") from None
-
-
-def join(base: str, *parts: str) -> str:
-    return "/".join([base.rstrip("/") if base != "/" else "", *parts])
-
-
-def parent(uri: str) -> str:
-    """The folder that a file lies in."""
-    return uri.rstrip("/").rpartition("/")[0] or "/"
-
-
-def absolute(uri: str) -> str:
-    """A local path made absolute; a URI as it is, but for trailing slashes."""
-    if has_scheme(uri):
-        return filesystem(uri)[1] if is_local(uri) else uri.rstrip("/")
-    return os.path.abspath(uri)
-
-
-def resolve(base: str, ref: str) -> str:
-    """``ref`` itself if it is absolute or has a scheme, else below ``base``."""
-    return ref if has_scheme(ref) or ref.startswith("/") else join(base, ref)
-
-
-def shown(uri: str) -> str:
-    """A URI fit for messages: without user, password or query, where secrets travel."""
-    if not has_scheme(uri):
-        return uri
-    parts = urlsplit(uri)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 def read_bytes(uri: str) -> bytes:
@@ -83,7 +69,7 @@ def read_bytes(uri: str) -> bytes:
         fs, path = filesystem(uri)
         return fs.cat_file(path)
     except Exception as e:  # every storage has errors of its own
-        raise _in_words(e, uri) from None
+        raise in_words(e, uri) from None
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -96,38 +82,41 @@ def write_bytes(uri: str, data: bytes) -> None:
         fs, path = filesystem(uri)
         if isinstance(fs, LocalFileSystem):
             partial = _write_partial(path, data)
-            os.replace(partial, path)
+            try:
+                os.replace(partial, path)
+            except OSError:
+                os.unlink(partial)
+                raise
         else:
             fs.pipe_file(path, data)
     except Exception as e:
-        raise _in_words(e, uri) from None
+        raise in_words(e, uri) from None
 
 
 def create_exclusive(uri: str, data: bytes) -> bool:
     """Create a file if there is none, atomically; returns whether this call created it.
+
+    The answer is right even if the storage's first reply was lost and the request sent again.
 
     Raises:
         StorageError: it cannot be written, or the storage has no such operation.
     """
     try:
         fs, path = filesystem(uri)
+        protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
         if isinstance(fs, LocalFileSystem):
-            partial = _write_partial(path, data)
-            try:
-                os.link(partial, path)
-            finally:
-                os.unlink(partial)
-        else:
-            # On S3 this is If-None-Match: *, which the server decides.
+            return _link_exclusive(path, data)
+        if "s3" in protocols:
+            return _put_if_none_match(fs, path, data)
+        if "gs" in protocols:
             fs.pipe_file(path, data, mode="create")
+            return True
     except FileExistsError:
         return False
     except Exception as e:
-        response = getattr(e.__cause__ or e, "response", None) or {}
-        if response.get("Error", {}).get("Code") in ("PreconditionFailed", "412"):
-            return False
-        raise _in_words(e, uri) from None
-    return True
+        raise in_words(e, uri) from None
+    # Other backends check first and write then, or ignore the mode: two could both succeed.
+    raise StorageError(f"{shown(uri)}: this storage cannot create a file exclusively; use s3 or gs")
 
 
 def list_names(uri: str, suffix: str = "") -> list[str]:
@@ -139,8 +128,10 @@ def list_names(uri: str, suffix: str = "") -> list[str]:
     except FileNotFoundError:
         return []
     except Exception as e:
-        raise _in_words(e, uri) from None
-    names = (e["name"].rstrip("/").rpartition("/")[2] for e in entries if e["type"] == "file")
+        raise in_words(e, uri) from None
+    # Listing a file, or S3's marker of an empty folder, gives the path itself.
+    files = (e["name"] for e in entries if e["type"] == "file" and e["name"].rstrip("/") != path)
+    names = (file.rpartition("/")[2] for file in files)
     # Hidden names are of files that are still being written.
     return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
@@ -151,7 +142,7 @@ def exists(uri: str) -> bool:
         fs.invalidate_cache()
         return fs.exists(path)
     except Exception as e:
-        raise _in_words(e, uri) from None
+        raise in_words(e, uri) from None
 
 
 def remove(uri: str) -> None:
@@ -162,7 +153,7 @@ def remove(uri: str) -> None:
     except FileNotFoundError:
         return
     except Exception as e:
-        raise _in_words(e, uri) from None
+        raise in_words(e, uri) from None
 
 
 def cached_local(uri: str) -> Path:
@@ -182,8 +173,9 @@ def cached_local(uri: str) -> Path:
             return Path(path)
         folder = os.environ.get("DIFFPIR_CACHE") or os.path.expanduser("~/.cache/diffpir")
         # The name in the cache says which version it is; fetching makes it appear at once.
-        version = fs.checksum(path) if hasattr(fs, "checksum") else fs.ukey(path)
-        suffix = os.path.splitext(urlsplit(uri).path)[1]
+        fs.invalidate_cache()
+        version = fs.checksum(path)
+        suffix = os.path.splitext(shown(uri))[1]
         local = Path(folder) / f"{fsspec.utils.tokenize(uri, version)}{suffix}"
         if not local.exists():
             local.parent.mkdir(parents=True, exist_ok=True)
@@ -195,7 +187,7 @@ def cached_local(uri: str) -> Path:
                 partial.unlink(missing_ok=True)
         return local
     except Exception as e:
-        raise _in_words(e, uri) from None
+        raise in_words(e, uri) from None
 
 
 def _write_partial(path: str, data: bytes) -> str:
@@ -203,23 +195,76 @@ def _write_partial(path: str, data: bytes) -> str:
     folder = os.path.dirname(path)
     os.makedirs(folder, exist_ok=True)
     partial = os.path.join(folder, f".{uuid.uuid4().hex}.partial")
-    with open(partial, "xb") as f:
-        f.write(data)
-        f.flush()
-        os.fsync(f.fileno())
+    try:
+        with open(partial, "xb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+    except OSError:
+        Path(partial).unlink(missing_ok=True)
+        raise
     return partial
 
 
-def _in_words(error: Exception, uri: str) -> StorageError:
+def _link_exclusive(path: str, data: bytes) -> bool:
+    partial = _write_partial(path, data)
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        # Over NFS a link can be made and its reply lost: then the file has our second name.
+        return os.stat(partial).st_nlink == 2
+    except OSError as e:
+        if e.errno in _NO_LINKS:
+            raise StorageError(
+                f"{path}: this file system has no hard links, which exclusive creation needs"
+            ) from None
+        raise
+    finally:
+        os.unlink(partial)
+    return True
+
+
+def _put_if_none_match(fs: AbstractFileSystem, path: str, data: bytes) -> bool:
+    # A request whose reply is lost is sent again by the client and then meets its own object:
+    # the token tells it from another's.
+    token = uuid.uuid4().hex
+    for attempt in range(8):
+        try:
+            fs.pipe_file(path, data, mode="create", Metadata={"creator": token})
+            return True
+        except FileExistsError:
+            break
+        except OSError as e:
+            code = _s3_error(e)[0]
+            if code in ("PreconditionFailed", "412"):
+                break
+            if code not in ("ConditionalRequestConflict", "409") or attempt == 7:
+                raise
+            time.sleep(0.05 * 2**attempt)  # another's request was under way: S3 asks to retry
+    return fs.metadata(path, refresh=True).get("creator") == token
+
+
+def _s3_error(error: BaseException) -> tuple[str, str]:
+    """Code and message that an S3 server answered with; empty where none did."""
+    response = getattr(error.__cause__ or error, "response", None)
+    answer = response.get("Error", {}) if isinstance(response, dict) else {}
+    return str(answer.get("Code") or ""), str(answer.get("Message") or "")
+
+
+def in_words(error: Exception, uri: str) -> StorageError:
+    """What a file system raised about ``uri``, as an error to show a user."""
     if isinstance(error, StorageError):
         return error
     name = shown(uri)
-    match error:
-        case FileNotFoundError():
-            return StorageError(f"no such file: {name}")
-        case PermissionError():
-            return StorageError(f"access denied: {name}")
-        case IsADirectoryError():
-            return StorageError(f"is a folder, not a file: {name}")
-    cause = str(error).replace(uri, name) or type(error).__name__
-    return StorageError(f"{name}: {cause}")
+    # fsspec's HTTP turns every failure to look at a file into FileNotFoundError.
+    inner = error.__cause__ if isinstance(error, FileNotFoundError) else None
+    error = error if inner is None or _s3_error(error)[0] else inner
+    status = getattr(error, "status", None)
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return StorageError(f"access denied: {name}")
+    if isinstance(error, FileNotFoundError) or status == 404:
+        return StorageError(f"no such file: {name}")
+    if isinstance(error, IsADirectoryError):
+        return StorageError(f"is a folder, not a file: {name}")
+    cause = ": ".join(filter(None, _s3_error(error))) or str(error) or type(error).__name__
+    return StorageError(f"{name}: {redacted(cause.replace(uri, name))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import ray
@@ -68,3 +69,7 @@ def configure_ray_data() -> None:
     # A batch on a slow machine may take longer than any limit.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
+    # Its notes on each execution go to its log file; people read this project's own progress.
+    for handler in logging.getLogger("ray.data").handlers:
+        if handler.name == "console":
+            handler.setLevel(logging.ERROR)

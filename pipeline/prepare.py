@@ -99,9 +99,9 @@ def find_run(job: Checked) -> Run | None:
     if not storage.exists(job.layout.run):
         return None
     record = json.loads(storage.read_bytes(job.layout.run))
-    planned, asked = record["identity"], job.identity
+    planned, asked = _flat(record["identity"]), _flat(job.identity)
     changed = [
-        f"{name} was {json.dumps(planned.get(name))}, is {json.dumps(asked.get(name))}"
+        f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}"
         for name in sorted(planned.keys() | asked.keys())
         if planned.get(name) != asked.get(name)
     ]
@@ -139,12 +139,12 @@ def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
         needs["kernel"] = task.kernel
     if task.kind == "inpaint":
         needs["mask"] = task.mask
-    for name, given in needs.items():
-        if given is None and name not in columns:
-            raise PipelineError(
-                f"task.{name}: neither given, nor a column of the manifest {spec.manifest} "
-                f"(it has {', '.join(columns)})"
-            )
+    missing = [name for name, given in needs.items() if given is None and name not in columns]
+    if missing:
+        raise PipelineError(
+            f"task.{', task.'.join(missing)}: neither given, nor a column of the manifest "
+            f"{storage.shown(spec.manifest)} (it has {', '.join(columns)})"
+        )
 
 
 def read_assets(spec: JobSpec) -> tuple[Assets, str]:
@@ -184,3 +184,14 @@ def check_model(spec: JobSpec, model: str) -> str:
     except DiffPIRError as e:
         raise PipelineError(f"model: {e}") from None
     return file_digest(path)
+
+
+def _flat(value: dict, prefix: str = "") -> dict:
+    """Nested dicts as one, with dotted keys."""
+    flat = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = inner
+    return flat

@@ -9,9 +9,10 @@ import ray
 from pipeline.errors import PipelineError
 from pipeline.spec import JobSpec
 
-# Actors ask Ray for less than a CPU, and at least one stays free, or reading would starve on a
-# small machine. The threads they really use are set apart from this.
-ACTOR_CPUS = 0.9
+# What actors and steps ask Ray for; the threads that an actor really uses are set apart from it.
+# One CPU stays free of actors, or reading would starve on a small machine, and the two numbers
+# differ, or Ray would fuse the reading into the actor and nothing would overlap.
+ACTOR_CPUS = 0.45
 STEP_CPUS = 0.5
 CPUS_PER_ACTOR = 4
 
@@ -36,7 +37,7 @@ class Resources:
 def start_ray() -> None:
     """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done."""
     if not ray.is_initialized():
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="warning")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
 
 
 def plan_resources(spec: JobSpec) -> Resources:
@@ -48,7 +49,7 @@ def plan_resources(spec: JobSpec) -> Resources:
     total = ray.cluster_resources()
     cpus, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
     actors = spec.actors or gpus or max(1, cpus // CPUS_PER_ACTOR)
-    room = gpus or max(1, int((cpus - STEP_CPUS) / ACTOR_CPUS))
+    room = gpus or max(1, int((cpus - 1) / ACTOR_CPUS))
     if actors > room:
         has = f"{gpus} GPUs" if gpus else f"{cpus} CPUs, room for {room}"
         raise PipelineError(f"actors: the job asks for {actors}, the cluster has {has}")

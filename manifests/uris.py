@@ -1,0 +1,69 @@
+"""Paths and URIs as strings: nothing here touches storage.
+
+A path without a scheme is local and taken literally, whatever characters it has.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+
+from fsspec.implementations.local import LocalFileSystem
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_URI = re.compile(_SCHEME.pattern + r"[^\s'\"<>]+")
+
+
+def has_scheme(uri: str) -> bool:
+    return bool(_SCHEME.match(uri))
+
+
+def is_local(uri: str) -> bool:
+    return not has_scheme(uri) or uri.startswith(("file://", "local://"))
+
+
+def join(base: str, *parts: str) -> str:
+    return "/".join([base.rstrip("/") if base != "/" else "", *parts])
+
+
+def parent(uri: str) -> str:
+    """The folder that a file lies in."""
+    if uri.startswith(("http://", "https://")):
+        uri = re.split("[?#]", uri)[0]  # a signature may hold slashes
+    return uri.rstrip("/").rpartition("/")[0] or "/"
+
+
+def absolute(uri: str) -> str:
+    """A local path made absolute; a URI as it is, but for trailing slashes."""
+    if has_scheme(uri):
+        return LocalFileSystem._strip_protocol(uri) if is_local(uri) else uri.rstrip("/")
+    return os.path.abspath(uri)
+
+
+def resolve(base: str, ref: str) -> str:
+    """``ref`` itself if it is absolute or has a scheme, else below ``base``."""
+    if has_scheme(ref) or ref.startswith("/"):
+        return ref
+    joined = join(base, ref)
+    if has_scheme(base) and not {".", ".."}.isdisjoint(ref.split("/")):
+        # Only local file systems know what "." and ".." mean.
+        scheme, _, path = joined.partition("://")
+        return f"{scheme}://{posixpath.normpath(path)}"
+    return joined
+
+
+def shown(uri: str) -> str:
+    """A URI fit for messages: without user, password or query, where secrets travel."""
+    if not has_scheme(uri):
+        return uri
+    scheme, _, rest = uri.partition("://")
+    # "?" and "#" may be part of an object's name; what assigns something may be a secret.
+    rest = re.sub(r"[?#].*" if scheme in ("http", "https") else r"\?[^?]*=.*", "", rest, flags=re.S)
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def redacted(text: str) -> str:
+    """A text, with each URI in it as :func:`shown`."""
+    return _URI.sub(lambda found: shown(found[0]), text)

@@ -1,0 +1,28 @@
+"""Fixtures that several test modules use."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["tests.s3"]
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> str:
+    """A checkpoint of a small network with random weights: everything works, nothing is pretty."""
+    from diffpir.networks.checkpoint import save_model
+    from tests.support import make_net
+
+    return str(save_model(make_net(), tmp_path_factory.mktemp("model") / "tiny.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def ray_cluster():
+    """Ray on this machine, for a module's tests."""
+    import ray
+
+    from pipeline.resources import start_ray
+
+    start_ray()
+    yield
+    ray.shutdown()

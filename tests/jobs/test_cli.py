@@ -1,0 +1,174 @@
+"""The command line as a person uses it, on real files and a real Ray."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from jobs.cli import app
+from tests.pictures import decoded, photograph
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+def diffpir(*arguments):
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "sub").mkdir()
+    photograph(40, 32, "coffee").save(folder / "coffee.png")
+    photograph(40, 32, "chelsea").save(folder / "sub" / "chelsea.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory, tiny_model):
+    """A finished benchmark of two rows that succeed and one that fails; its output."""
+    folder = tmp_path_factory.mktemp("job")
+    diffpir("manifest", "build", photos, "-o", folder / "m.parquet")
+    table = pq.read_table(folder / "m.parquet").to_pylist()
+    rows = [{**row, "site": site} for row, site in zip(table, "ab", strict=True)]
+    rows.append({"id": "gone", "image": str(photos / "gone.png"), "site": "b"})
+    (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "job.yaml").write_text(
+        f"{{manifest: {folder}/m.jsonl, output: {folder}/out, mode: benchmark, "
+        f"task: {{kind: denoise, noise_level: 0.1}}, model: {tiny_model}, sampler: {{nfe: 2}}}}"
+    )
+    result = diffpir("run", folder / "job.yaml")
+    assert result.exit_code == 3
+    assert "2 restored, 1 failed" in result.stdout
+    return folder
+
+
+def test_restore_needs_no_job_file(photos, tiny_model, tmp_path):
+    np.save(tmp_path / "k.npy", np.ones((3, 3)))
+    arguments = (
+        "restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--noise", 0.02,
+        "--kernel", tmp_path / "k.npy", "--model", tiny_model, "--nfe", 2,
+    )  # fmt: skip
+    result = diffpir(*arguments)
+    assert result.exit_code == 0, result.output
+    for name in ("coffee", "sub/chelsea"):
+        picture = decoded((tmp_path / "out" / "images" / f"{name}.png").read_bytes())
+        assert picture.shape == (32, 40, 3)
+    assert diffpir(*arguments).exit_code == 0  # finished already
+    photograph(40, 32).save(photos / "new.png")
+    result = diffpir(*arguments)
+    (photos / "new.png").unlink()
+    assert result.exit_code == 2 and "other images" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--task", "sr", "--noise", 0], "task.factor: required"),
+        (["--task", "deblur"], "task.noise_level, task.kernel: neither given"),
+        (["--task", "denoise", "--noise", 3], "task.noise_level: "),
+        (["--task", "denoise", "--noise", 0.1, "--factor", 2], "task.factor: unknown key"),
+        (["--task", "denoise", "--noise", 0.1, "--preset", "x"], "no preset 'x'"),
+        (["--task", "denoise", "--noise", 0.1, "--model", "/no.pt"], "no such file: /no.pt"),
+    ],
+)
+def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options, words):
+    result = diffpir("restore", photos, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ") and words in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_an_empty_folder_is_said_in_words(tmp_path):
+    result = diffpir("restore", tmp_path, "-o", tmp_path / "o", "--task", "denoise", "--noise", 0.1)
+    assert result.exit_code == 2 and "no images found" in result.stderr
+
+
+def test_metrics_are_what_the_rows_say(finished):
+    rows = pq.ParquetDataset(finished / "out" / "results").read().to_pylist()
+    psnr = np.array([row["psnr"] for row in rows if row["status"] == "ok"])
+    records = json.loads(diffpir("metrics", finished / "out", "--format", "json").stdout)
+    record = next(r for r in records if r["metric"] == "psnr")
+    assert (record["rows"], record["failed"], record["count"]) == (3, 1, 2)
+    assert record["mean"] == pytest.approx(psnr.mean())
+    assert record["std"] == pytest.approx(psnr.std(ddof=1))
+    assert record["median"] == pytest.approx(np.median(psnr))
+    assert record["q05"] == pytest.approx(np.quantile(psnr, 0.05))
+    assert (record["min"], record["max"]) == (psnr.min(), psnr.max())
+    gain = next(r for r in records if r["metric"] == "gain")
+    baseline = next(r for r in records if r["metric"] == "baseline_psnr")
+    assert gain["mean"] == pytest.approx(record["mean"] - baseline["mean"])
+
+
+def test_metrics_by_a_column_in_every_format(finished):
+    out = finished / "out"
+    text = diffpir("metrics", out, "--by", "site", "--format", "csv").stdout
+    records = list(csv.DictReader(io.StringIO(text)))
+    assert {(r["site"], r["rows"], r["failed"]) for r in records} == {
+        ("a", "1", "0"),
+        ("b", "2", "1"),
+    }
+    table = diffpir("metrics", out, "--by", "sampler.nfe").stdout.splitlines()
+    assert table[0].split()[:3] == ["sampler.nfe", "rows", "failed"]
+    assert table[1].split()[:4] == ["2", "3", "1", "psnr"]
+    by_status = json.loads(diffpir("metrics", out, "--by", "status", "--format", "json").stdout)
+    assert {r["status"] for r in by_status} == {"ok", "error"}
+    for column, words in [("sight", "no column 'sight'"), ("sampler.x", "sampler.x")]:
+        result = diffpir("metrics", out, "--by", column)
+        assert result.exit_code == 2 and words in result.stderr
+    assert diffpir("metrics", finished / "nowhere").exit_code == 2
+
+
+def test_manifest_check_says_what_is_wrong_row_by_row(finished, photos):
+    result = diffpir("manifest", "check", finished / "m.jsonl")
+    assert result.exit_code == 3
+    assert result.stdout == f"row 3 (id 'gone'): image: no such file: {photos}/gone.png\n"
+    assert diffpir("manifest", "check", finished / "m.parquet", "--deep").exit_code == 0
+
+
+def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
+    result = diffpir("models", "inspect", tiny_model)
+    assert result.exit_code == 0
+    facts = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
+    assert facts["level_channels"] == "(32, 32)" and len(facts["sha256"]) == 64
+    assert facts["parameters"] == "318,691 (float32)" and facts["num_head_channels"] == "32"
+    (tmp_path / "x.pt").write_text("no model")
+    result = diffpir("models", "inspect", tmp_path / "x.pt")
+    assert result.exit_code == 2 and "not a PyTorch checkpoint" in result.stderr
+    assert "5," in diffpir("models", "inspect", "builtin").stdout
+
+
+def test_the_demo_restores_scores_and_shows(tmp_path):
+    result = diffpir("demo", "-o", tmp_path / "demo", "--nfe", 2)
+    assert result.exit_code == 0, result.output
+    assert "inpaint" in result.stdout and "baseline_psnr" in result.stdout
+    sheet = decoded((tmp_path / "demo" / "contact-sheet.png").read_bytes())
+    assert sheet.shape[0] > 700 and sheet.std() > 20
+
+
+def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
+    diffpir("manifest", "build", photos, "-o", tmp_path / "m.csv")
+    with (tmp_path / "m.csv").open("a") as f:
+        f.write(f'"gone","{photos}/gone.png",1,1,1\n')
+    result = diffpir(
+        "train", tmp_path / "m.csv", "-o", tmp_path / "prior",
+        "--steps", 2, "--batch", 2, "--crop", 16,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "left out: gone: no such file" in result.stderr
+    path = tmp_path / "prior" / "model.safetensors"
+    assert f"model: {path}" in result.stdout
+    result = diffpir(
+        "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
+        "--model", path, "--nfe", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output

@@ -1,0 +1,117 @@
+import pytest
+import yaml
+
+from jobs.specfile import JobFileError, load_job, make_job
+from manifests.errors import StorageError
+from pipeline.spec import JobSpec
+
+JOB = """
+manifest: m.parquet
+output: out
+mode: benchmark
+task: {kind: deblur, kernel: {gaussian: {size: 61, std: 3.0}}, noise_level: 0.05}
+model: builtin
+sampler: {nfe: 100, lam: 7, zeta: 0.3}
+seed: 0
+actors: 1
+"""
+
+
+def load(tmp_path, text: str) -> JobSpec:
+    (tmp_path / "job.yaml").write_text(text)
+    return load_job(str(tmp_path / "job.yaml"))
+
+
+def test_a_job_file_is_read_and_survives_being_written(tmp_path):
+    spec = load(tmp_path, JOB)
+    assert spec.task.kernel.gaussian.size == 61 and spec.sampler_config.lam == 7
+    assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
+    assert make_job(yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json"))), "x") == spec
+
+
+@pytest.mark.parametrize(
+    "task",
+    [
+        "{kind: sr, factor: 4, noise_level: 0.05}",
+        "{kind: denoise, noise_level: 0.05}",
+        "{kind: inpaint, mask: {random: 0.5}}",
+        "{kind: inpaint, mask: {box: 128}}",
+        "{kind: inpaint}",
+        "{kind: deblur, kernel: {motion: {size: 61, intensity: 0.5}}, noise_level: 0}",
+        "{kind: deblur, kernel: {gaussian: {size: 61, std: [3, 9]}}, noise_level: 0}",
+        "{kind: deblur, kernel: k.npy, noise_level: 0}",
+        "{kind: sr, factor: 2, kernel: {file: k.npz, name: k3}, noise_level: 0}",
+    ],
+)
+def test_every_kind_of_task_can_be_written(tmp_path, task):
+    spec = load(tmp_path, f"{{manifest: m.csv, output: o, mode: benchmark, task: {task}}}")
+    assert JobSpec.model_validate(spec.model_dump()) == spec
+
+
+def test_presets_and_their_replacement():
+    spec = make_job(
+        {
+            "manifest": "m.csv",
+            "output": "o",
+            "task": {"kind": "sr", "factor": 4, "noise_level": 0},
+            "sampler": {"preset": "imagenet-sr4", "nfe": 20},
+        },
+        "x",
+    )
+    assert (spec.sampler_config.lam, spec.sampler_config.nfe) == (9, 20)
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        ("output: out", "outptu: out", ["outptu: unknown key (did you mean 'output'?)"]),
+        ("output: out", "", ["output: required"]),
+        ("nfe: 100", "nfes: 100", ["sampler.nfes: unknown key (did you mean 'nfe'?)"]),
+        ("std: 3.0", "sdt: 3.0", ["task.kernel.gaussian.sdt: unknown key (did you mean 'std'?)"]),
+        ("noise_level: 0.05", "noise: 0.05", ["task.noise: unknown key (did you mean 'noise_l"]),
+        ("noise_level: 0.05", "noise_level: 12.75", ["task.noise_level: ", "got 12.75"]),
+        ("noise_level: 0.05", "noise_level: .nan", ["task.noise_level: ", "finite"]),
+        ("kind: deblur", "kind: debur", ["task.kind: 'debur' is none of", "'deblur'"]),
+        ("kind: deblur, ", "", ["task.kind: required"]),
+        ("nfe: 100", "nfe: 1", ["sampler: nfe must be a whole number, 2 to 1000, got 1"]),
+        ("nfe: 100", "nfe: 990", ["sampler: quad spacing would repeat timesteps at nfe=990"]),
+        ("nfe: 100", "preset: ffqh", ["sampler: no preset 'ffqh'; there are ffhq-sr4"]),
+        ("gaussian: {size: 61, std: 3.0}", "levin: 3", ["task.kernel.levin: unknown key"]),
+        (
+            "gaussian: {size: 61, std: 3.0}",
+            "gaussian: {}, motion: {}",
+            ["task.kernel: a kernel is exactly one of", "given: gaussian, motion"],
+        ),
+        ("mode: benchmark", "mode: bench", ["mode: ", "'benchmark'"]),
+        ("actors: 1", "actors: 0", ["actors: ", "got 0"]),
+        ("seed: 0", "seed: -1", ["seed: ", "got -1"]),
+        (JOB, "- a list", ["must hold keys and values"]),
+        (JOB, "a: b: c", ["is not YAML"]),
+        (JOB, "", ["must hold keys and values"]),
+    ],
+)
+def test_faults_name_the_key_and_what_was_expected(tmp_path, old, new, words):
+    assert old in JOB
+    with pytest.raises(JobFileError) as e:
+        load(tmp_path, JOB.replace(old, new))
+    for word in [*words, "job.yaml"]:
+        assert word in str(e.value), str(e.value)
+
+
+@pytest.mark.parametrize(
+    "task, words",
+    [
+        ("{kind: deblur, kernel: {motion: {}}, noise_level: 0}", "random kernel"),
+        ("{kind: deblur, kernel: {gaussian: {std: [1, 2]}}, noise_level: 0}", "random kernel"),
+        ("{kind: inpaint, mask: {random: 0.5}}", "random mask"),
+        ("{kind: inpaint, mask: {box: 9}}", "random mask"),
+    ],
+)
+def test_what_is_drawn_at_random_is_for_benchmarks(tmp_path, task, words):
+    with pytest.raises(JobFileError, match=words):
+        load(tmp_path, f"{{manifest: m.csv, output: o, task: {task}}}")
+
+
+def test_a_missing_job_file_is_said_in_words(tmp_path):
+    with pytest.raises(StorageError, match="no such file"):
+        load_job(str(tmp_path / "nowhere.yaml"))

@@ -1,0 +1,301 @@
+"""The whole flow, on real images and a real Ray."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from diffpir import metrics
+from manifests.build import build, write_manifest
+from pipeline.errors import PipelineError
+from pipeline.problem import to_tensor
+from pipeline.run import run_job
+from pipeline.schema import OUTCOME
+from pipeline.spec import JobSpec
+from tests.pictures import decoded, photograph, save_broken, save_kinds
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+KERNEL = {"gaussian": {"size": 9, "std": 1.5}}
+TASKS = {
+    "deblur": {"kind": "deblur", "kernel": KERNEL, "noise_level": 0.05},
+    "motion": {"kind": "deblur", "kernel": {"motion": {"size": 11}}, "noise_level": 0.02},
+    "sr": {"kind": "sr", "factor": 4, "noise_level": 0.05},
+    "denoise": {"kind": "denoise", "noise_level": 0.1},
+    "inpaint": {"kind": "inpaint", "mask": {"random": 0.5}},
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photographs")
+    for i, (width, height) in enumerate([(48, 40), (32, 32), (48, 40), (37, 51), (32, 32)]):
+        name = ("astronaut", "chelsea", "coffee", "rocket", "chelsea")[i]
+        photograph(width, height, name).save(folder / f"{name}-{i}.png")
+    return folder
+
+
+def job(manifest, output, model, **settings) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "manifest": str(manifest),
+            "output": str(output),
+            "mode": "benchmark",
+            "task": TASKS["deblur"],
+            "model": model,
+            "sampler": {"nfe": 3},
+            **settings,
+        }
+    )
+
+
+def manifest_of(folder: Path, path: Path, **columns) -> Path:
+    table = build(str(folder))
+    for name, values in columns.items():
+        table = table.append_column(name, [values])
+    write_manifest(table, str(path))
+    return path
+
+
+def results(output) -> pa.Table:
+    return ds.dataset(str(Path(output) / "results"), format="parquet").to_table().sort_by("id")
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_every_task_restores_and_scores_images_of_mixed_sizes(
+    kind, photographs, tiny_model, tmp_path
+):
+    manifest = manifest_of(photographs, tmp_path / "m.parquet")
+    spec = job(manifest, tmp_path / "out", tiny_model, task=TASKS[kind], images=str(tmp_path / "i"))
+    summary = run_job(spec)
+    assert (summary.rows, summary.ok, summary.failed) == (5, 5, 0)
+    table = results(tmp_path / "out")
+    assert set(OUTCOME.names) < set(table.column_names)
+    source = pq.read_table(manifest)
+    for row in table.to_pylist():
+        assert row["status"] == "ok" and row["error"] == ""
+        original = decoded(
+            Path(source.filter(pc.equal(source["id"], row["id"]))["image"][0].as_py()).read_bytes()
+        )
+        factor = 4 if kind == "sr" else 1
+        original = original[
+            : original.shape[0] // factor * factor, : original.shape[1] // factor * factor
+        ]
+        picture = decoded(row["restored"]["bytes"])
+        assert picture.shape == original.shape == (row["height"], row["width"], 3)
+        a, b = to_tensor(picture), to_tensor(original)
+        assert row["psnr"] == pytest.approx(metrics.psnr(a, b).item(), abs=1e-4)
+        assert row["psnr_y"] == pytest.approx(metrics.psnr_y(a, b).item(), abs=1e-4)
+        assert row["ssim"] == pytest.approx(metrics.ssim(a, b).item(), abs=1e-4)
+        assert row["baseline_psnr"] > 5 and row["residual"] >= 0 and row["seconds"] > 0
+        assert row["task"] == TASKS[kind]["kind"] and row["sampler"]["nfe"] == 3
+        assert row["noise_level"] == TASKS[kind].get("noise_level", 0.0)
+        assert len(row["model"]) == 64
+        assert (tmp_path / "i" / row["restored"]["path"]).read_bytes() == row["restored"]["bytes"]
+
+
+def test_results_depend_on_seed_and_id_alone(photographs, tiny_model, tmp_path):
+    """Not on the batch, the number of actors, the order, the format or the cut into shards."""
+    table = build(str(photographs))
+    write_manifest(table, str(tmp_path / "m.parquet"))
+    write_manifest(table.take(pa.array([4, 2, 0, 3, 1])), str(tmp_path / "m.csv"))
+    settings = {"precision": "fp32", "task": TASKS["motion"]}
+    variants = {
+        "one": job(tmp_path / "m.parquet", tmp_path / "one", tiny_model, batch=1, **settings),
+        "two": job(
+            tmp_path / "m.csv", tmp_path / "two", tiny_model,
+            batch=3, actors=2, shard_rows=2, **settings,
+        ),
+        "seed": job(tmp_path / "m.parquet", tmp_path / "seed", tiny_model, seed=1, **settings),
+    }  # fmt: skip
+    pictures = {}
+    for name, spec in variants.items():
+        run_job(spec)
+        rows = results(tmp_path / name).to_pylist()
+        pictures[name] = {r["id"]: decoded(r["restored"]["bytes"]).astype(int) for r in rows}
+    assert len(pictures["one"]) == 5
+    for image_id, one in pictures["one"].items():
+        difference = np.abs(one - pictures["two"][image_id])
+        assert difference.max() <= 1 and (difference > 0).mean() <= 0.001
+        assert np.abs(one - pictures["seed"][image_id]).mean() > 1
+
+
+def test_bad_rows_are_rows_and_the_others_are_restored(tiny_model, tmp_path):
+    good = save_kinds(tmp_path / "good")
+    bad = save_broken(tmp_path / "bad")
+    rows = [{"id": name, "image": str(path)} for name, path in {**good, **bad}.items()]
+    rows += [
+        {"id": "missing", "image": "nowhere/at all.png"},
+        {"id": "folder", "image": str(tmp_path)},
+        {"id": "no image", "image": ""},
+        {"id": "scheme", "image": "s4://bucket/key.png"},
+        {"id": "noise", "image": str(good["rgb.png"]), "noise_level": 7.0},
+        {"id": "kernel", "image": str(good["rgb.png"]), "kernel": str(good["bilevel.png"])},
+        {"id": "no kernel", "image": str(good["rgb.png"]), "kernel": str(bad["text.png"])},
+        {"id": "reference", "image": str(good["rgb.png"]), "reference": str(good["turned.jpg"])},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = job(
+        tmp_path / "m.jsonl", tmp_path / "out", tiny_model,
+        mode="restore", task={**TASKS["deblur"], "kernel": KERNEL},
+    )  # fmt: skip
+    summary = run_job(spec)
+    table = {row["id"]: row for row in results(tmp_path / "out").to_pylist()}
+    assert len(table) == summary.rows == len(rows)
+    failed = {name: row["error"] for name, row in table.items() if row["status"] == "error"}
+    assert failed.keys() == table.keys() - good.keys() - {"kernel"}
+    assert summary.failed == len(failed)
+    for name, words in {
+        "empty.png": "image: the image file is empty",
+        "text.png": "not an image",
+        "truncated.png": "cannot be decoded",
+        "damaged.png": "cannot be decoded",
+        "animated.gif": "2 frames",
+        "missing": f"image: no such file: {tmp_path}/nowhere/at all.png",
+        "folder": "is a folder",
+        "no image": "image: the row names none",
+        "scheme": "s4",
+        "noise": "noise_level: expected from 0 to 1, got 7.0",
+        "no kernel": "kernel: the image cannot be decoded|kernel: the file is not an image",
+        "reference": "the reference is 40 x 48 pixels, expected 48 x 40",
+    }.items():
+        assert any(word in failed[name] for word in words.split("|")), (name, failed[name])
+        assert table[name]["restored"] is None and table[name]["psnr"] is None
+    for name in good:
+        picture = decoded(table[name]["restored"]["bytes"])
+        grey = name in ("grey.png", "bilevel.png", "sixteen.png", "sixteen.tif", "float.tif")
+        assert picture.ndim == (2 if grey else 3), name
+        assert picture.shape[:2] == ((48, 40) if name == "turned.jpg" else (40, 48)), name
+
+
+def test_rows_have_their_own_kernel_noise_mask_seed_and_columns(tiny_model, tmp_path):
+    picture = photograph(24, 20)
+    picture.save(tmp_path / "a.png")
+    mask = np.zeros((20, 24), bool)
+    mask[:, :12] = True
+    np.save(tmp_path / "mask.npy", mask)
+    rows = [
+        {"id": "a", "image": "a.png", "mask": "mask.npy", "site": "x", "n": 1},
+        {"id": "b", "image": "a.png", "mask": "mask.npy", "noise_level": 0.2, "site": "y", "n": 2},
+        {"id": "c", "image": "a.png", "mask": "mask.npy", "seed": 9, "site": None, "n": 3},
+        {"id": "d", "image": "a.png", "site": "z", "n": 4},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    spec = job(
+        tmp_path / "m.jsonl", tmp_path / "out", tiny_model,
+        mode="restore", task={"kind": "inpaint"},
+    )  # fmt: skip
+    run_job(spec)
+    table = {row["id"]: row for row in results(tmp_path / "out").to_pylist()}
+    assert [r["site"] for r in table.values()] == ["x", "y", None, "z"]
+    assert [r["n"] for r in table.values()] == [1, 2, 3, 4]
+    assert [r["noise_level"] for r in table.values()] == [0.0, 0.2, 0.0, None]
+    assert [r["seed"] for r in table.values()] == [0, 0, 9, 0]
+    assert "no mask" in table["d"]["error"]
+    a, b = (decoded(table[name]["restored"]["bytes"]) for name in "ab")
+    original = np.asarray(picture)
+    assert np.array_equal(a[mask], original[mask])  # no noise: what was known is kept
+    assert not np.array_equal(b[mask], original[mask])
+    assert np.abs(a[~mask].astype(int) - original[~mask]).mean() > 5
+
+
+def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
+    photographs, tiny_model, tmp_path
+):
+    manifest = manifest_of(photographs, tmp_path / "m.parquet")
+    spec = job(manifest, tmp_path / "out", tiny_model, shard_rows=2)
+    run_job(spec)
+    first = results(tmp_path / "out")
+    commits = sorted((tmp_path / "out" / "commits").iterdir())
+    assert len(commits) == 3
+    kept = {json.loads(c.read_bytes())["part"] for c in commits[1:]}
+    commits[0].unlink()  # as if the run had died between a part and its commit
+    reported = []
+    run_job(spec, reported.append)
+    assert reported[-1].done == 5 and reported[-1].done_now == 2
+    parts = {p.name for p in (tmp_path / "out" / "results").iterdir()}
+    assert kept < parts and len(parts) == 3  # the orphan is gone
+    again = results(tmp_path / "out")
+    assert again.drop_columns("seconds").equals(first.drop_columns("seconds"))
+
+    changed = job(manifest, tmp_path / "out", tiny_model, sampler={"nfe": 4}, seed=5)
+    with pytest.raises(PipelineError, match=r"sampler\.nfe was 3, is 4; seed was 0, is 5"):
+        run_job(changed)
+    more_actors = job(manifest, tmp_path / "out", tiny_model, actors=2, batch=1)
+    assert run_job(more_actors).rows == 5  # what does not decide the result may change
+
+
+def test_a_killed_driver_loses_nothing(photographs, tiny_model, tmp_path):
+    manifest = manifest_of(photographs, tmp_path / "m.parquet")
+    # Slow enough to be killed in the middle: a shard per image.
+    spec = job(manifest, tmp_path / "out", tiny_model, shard_rows=1, sampler={"nfe": 60}, actors=1)
+    (tmp_path / "job.json").write_text(spec.model_dump_json())
+    code = (
+        "import sys; from pathlib import Path; from pipeline.run import run_job; "
+        "from pipeline.spec import JobSpec; "
+        "run_job(JobSpec.model_validate_json(Path(sys.argv[1]).read_text()))"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.json")])
+    commits = tmp_path / "out" / "commits"
+    deadline = time.monotonic() + 120
+    while not (commits.is_dir() and any(commits.glob("*.json"))):
+        assert driver.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.kill()
+    driver.wait()
+    before = {p.name for p in commits.iterdir()}
+    summary = run_job(spec)
+    assert summary.ok == 5
+    table = results(tmp_path / "out")
+    assert table["id"].to_pylist() == sorted(build(str(photographs))["id"].to_pylist())
+    assert before <= {p.name for p in commits.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"manifest": "nowhere.parquet"}, "no such file"),
+        ({"task": {"kind": "deblur", "noise_level": 0.1}}, "task.kernel: neither given"),
+        ({"task": {"kind": "denoise"}}, "task.noise_level: neither given"),
+        ({"task": {"kind": "inpaint"}}, "task.mask: neither given"),
+        ({"task": {**TASKS["deblur"], "kernel": "nowhere.npy"}}, "nowhere.npy"),
+        ({"model": "nowhere.pt"}, "nowhere.pt"),
+        ({"model": {"path": "MODEL", "label": 3}}, "takes no label"),
+        ({"actors": 99}, "asks for 99, the cluster has"),
+    ],
+)
+def test_a_wrong_job_fails_before_any_work(settings, words, photographs, tiny_model, tmp_path):
+    from manifests.errors import ManifestError
+
+    manifest = manifest_of(photographs, tmp_path / "m.parquet")
+    settings = json.loads(json.dumps(settings).replace("MODEL", tiny_model))
+    usual = {"manifest": manifest, "output": tmp_path / "out", "model": tiny_model}
+    spec = job(**{**usual, **settings})
+    with pytest.raises((PipelineError, ManifestError), match=words):
+        run_job(spec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_kernels_from_a_file_are_drawn_for_each_image(photographs, tiny_model, tmp_path):
+    manifest = manifest_of(photographs, tmp_path / "m.parquet")
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "k.npz", a=rng.random((5, 5)), b=rng.random((7, 7)))
+    several = {"kind": "deblur", "kernel": str(tmp_path / "k.npz"), "noise_level": 0.0}
+    one = {**several, "kernel": {"file": str(tmp_path / "k.npz"), "name": "a"}}
+    assert run_job(job(manifest, tmp_path / "1", tiny_model, task=several)).ok == 5
+    assert run_job(job(manifest, tmp_path / "2", tiny_model, task=one)).ok == 5
+    psnr = [results(tmp_path / n)["baseline_psnr"].to_pylist() for n in "12"]
+    same = np.isclose(*psnr)
+    assert same.any() and not same.all()  # some images drew kernel a, some b
+    with pytest.raises(PipelineError, match="several kernels, name one of a, b"):
+        run_job(job(manifest, tmp_path / "3", tiny_model, task=several, mode="restore"))

@@ -1,0 +1,83 @@
+"""The flow from S3 to S3, on a real server."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow.dataset as ds
+import pytest
+
+from jobs.report import aggregate, load
+from manifests import storage
+from manifests.build import build, write_manifest
+from manifests.check import check
+from pipeline.run import run_job
+from pipeline.spec import JobSpec
+from tests.pictures import decoded, photograph, save_broken
+
+
+@pytest.fixture(scope="module")
+def cluster(s3, ray_cluster):
+    """Ray after the S3 server: its workers inherit the environment that names the server."""
+
+
+def test_a_job_lives_wholly_in_a_bucket(cluster, s3_prefix, tiny_model, tmp_path, monkeypatch):
+    monkeypatch.setenv("DIFFPIR_CACHE", str(tmp_path / "cache"))
+    for i, name in enumerate(("astronaut", "coffee", "rocket")):
+        photograph(32, 24 + 8 * i, name).save(tmp_path / f"{name}.png")
+        data = (tmp_path / f"{name}.png").read_bytes()
+        storage.write_bytes(f"{s3_prefix}/in/deep er/{name} %41#.png", data)
+    broken = save_broken(tmp_path / "broken")["truncated.png"].read_bytes()
+    storage.write_bytes(f"{s3_prefix}/in/broken.png", broken)
+    with open(tiny_model, "rb") as f:
+        storage.write_bytes(f"{s3_prefix}/models/tiny.safetensors", f.read())
+
+    manifest = f"{s3_prefix}/manifest.parquet"
+    write_manifest(build(f"{s3_prefix}/in"), manifest)
+    assert [f.id for f in check(manifest, deep=True)] == ["broken"]
+    spec = JobSpec.model_validate(
+        {
+            "manifest": manifest,
+            "output": f"{s3_prefix}/out",
+            "images": f"{s3_prefix}/png",
+            "mode": "benchmark",
+            "task": {"kind": "inpaint", "mask": {"random": 0.4}},
+            "model": f"{s3_prefix}/models/tiny.safetensors",
+            "sampler": {"nfe": 3},
+            "shard_rows": 1,
+        }
+    )
+    summary = run_job(spec)
+    assert (summary.ok, summary.failed) == (3, 1)
+    assert json.loads(storage.read_bytes(f"{s3_prefix}/out/summary.json"))["rows"] == 4
+    fs, path = storage.filesystem(f"{s3_prefix}/out/results")
+    table = ds.dataset(path, filesystem=fs, format="parquet").to_table().sort_by("id")
+    names = ["broken", *(f"deep er/{n} %41#" for n in ("astronaut", "coffee", "rocket"))]
+    assert table["id"].to_pylist() == names
+    for row in table.to_pylist()[1:]:
+        png = storage.read_bytes(f"{s3_prefix}/png/{row['restored']['path']}")
+        assert png == row["restored"]["bytes"] and decoded(png).shape[1] == 32
+    assert "cannot be decoded" in table["error"][0].as_py()
+
+    # A part that was never committed is not a result, and a second run is a run of nothing.
+    storage.remove(f"{s3_prefix}/out/commits/000000000.json")
+    again = run_job(spec)
+    assert (again.ok, again.failed) == (3, 1)
+    assert len(storage.list_names(f"{s3_prefix}/out/results", ".parquet")) == 4
+    record = next(r for r in aggregate(load(f"{s3_prefix}/out", None), None))
+    assert (record["rows"], record["failed"], record["metric"]) == (4, 1, "psnr")
+
+
+def test_no_such_bucket_is_said_in_words(cluster, s3_prefix, tiny_model):
+    from manifests.errors import ManifestError
+
+    spec = JobSpec.model_validate(
+        {
+            "manifest": "s3://no-such-bucket-here/m.parquet",
+            "output": f"{s3_prefix}/out",
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": tiny_model,
+        }
+    )
+    with pytest.raises(ManifestError, match=r"s3://no-such-bucket-here/m\.parquet"):
+        run_job(spec)
