@@ -36,8 +36,9 @@ class TrainConfig:
         lr: peak learning rate of AdamW, reached after ``warmup`` steps.
         weight_decay: of AdamW.
         ema_decay: of the averaged weights, which are the ones exported.
-        timestep_power: t = T u^p with u uniform; above 1 it trains more on low noise, where
-            restoration spends most of its steps.
+        max_weight: the squared error of the noise is weighted by 1 + sigma_bar_t^2, as a
+            v-prediction's is (Salimans & Ho 2022), but by no more than this. Unweighted, the
+            loss hardly sees what x0 becomes at high noise.
         seed: of the weights, crops, timesteps and noise.
         save_every: steps between checkpoints.
     """
@@ -49,7 +50,7 @@ class TrainConfig:
     warmup: int = 100
     weight_decay: float = 0.01
     ema_decay: float = 0.998
-    timestep_power: float = 1.5
+    max_weight: float = 1000.0
     seed: int = 0
     save_every: int = 100
 
@@ -117,6 +118,8 @@ def train(
     )
     loader = DataLoader(crops, batch_size=config.batch, num_workers=workers)
     alpha_bar = torch.as_tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
+    weight = torch.as_tensor(1 + schedule.sigma_bar**2, dtype=torch.float32, device=device)
+    weight = weight.clamp(max=config.max_weight)
     bf16 = device != "cpu" or has_bf16("cpu")
     log = LossLog(schedule)
     with (out / "log.jsonl").open("a") as log_file:
@@ -125,8 +128,7 @@ def train(
                 group["lr"] = learning_rate(step, config)
             # The step's own generator: a resumed run draws what an unbroken one would.
             g = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
-            u = torch.rand(len(batch), generator=g)
-            t = (len(schedule) * u**config.timestep_power).long().to(device)
+            t = torch.randint(len(schedule), (len(batch),), generator=g).to(device)
             x0 = batch.to(device).float() / 127.5 - 1
             eps = torch.randn(x0.shape, generator=g).to(device)
             a = alpha_bar[t][:, None, None, None]
@@ -135,7 +137,7 @@ def train(
                 predicted = net(x_t, t)
             loss = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad(set_to_none=True)
-            loss.mean().backward()
+            (weight[t] * loss).mean().backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
             step += 1

@@ -1,0 +1,147 @@
+"""Building manifests from folders, globs, lists and buckets, and checking them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from PIL import Image
+
+from manifests import storage
+from manifests.build import build, write_manifest
+from manifests.check import check
+from manifests.errors import ManifestError
+from manifests.read import read_manifest
+
+
+def encoded(tmp_path, name: str, size=(6, 4), orientation: int = 1) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", size).save(tmp_path / name, exif=exif)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).unlink()
+    return data
+
+
+@pytest.fixture(params=["local", "s3"])
+def folder(request, tmp_path):
+    """A source: pictures in two folders, one turned, one broken, and files that are none."""
+    if request.param == "local":
+        root = str(tmp_path / "a set")
+    else:
+        root = request.getfixturevalue("s3_prefix")
+    for name, data in {
+        "b.png": encoded(tmp_path, "b.png"),
+        "a.JPG": encoded(tmp_path, "a.jpg"),
+        "sub/turned.jpg": encoded(tmp_path, "turned.jpg", orientation=6),
+        "sub/turned.png": encoded(tmp_path, "turned.png", orientation=6),
+        "sub/broken.png": b"no picture",
+        "notes.md": b"",
+        ".hidden.png": b"",
+        ".cache/c.png": b"",
+    }.items():
+        storage.write_bytes(storage.join(root, name), data)
+    return root
+
+
+def test_a_folder(folder):
+    table = build(folder)
+    rows = {row["id"]: row for row in table.to_pylist()}
+    assert list(rows) == ["a", "b", "sub/broken", "sub/turned.jpg", "sub/turned.png"]
+    assert rows["b"]["image"] == storage.join(folder, "b.png")
+    sizes = {name: (row["width"], row["height"]) for name, row in rows.items()}
+    assert sizes["a"] == sizes["b"] == (6, 4)
+    assert sizes["sub/turned.jpg"] == sizes["sub/turned.png"] == (4, 6)
+    assert sizes["sub/broken"] == (None, None)
+    assert rows["sub/broken"]["bytes"] == 10
+    uri = storage.join(folder, "manifest.parquet")
+    write_manifest(table, uri)
+    assert read_manifest(uri).to_pylist() == table.to_pylist()
+    assert [(f.row, f.id) for f in check(uri)] == [(3, "sub/broken")]
+
+
+def test_ids_do_not_depend_on_what_else_is_there(folder):
+    assert build(storage.join(folder, "sub"))["id"].to_pylist()[0] == "broken"
+    assert build(storage.join(folder, "b.png"))["id"].to_pylist() == ["b"]
+
+
+def test_a_glob(folder):
+    assert build(storage.join(folder, "*.png"))["id"].to_pylist() == ["b"]
+    found = build(storage.join(folder, "**", "*.png"))["id"].to_pylist()
+    assert found == ["b", "sub/broken", "sub/turned"]
+
+
+def test_a_list(folder):
+    lines = ["# mine", "", "b.png", "sub/turned.jpg", storage.join(folder, "gone.png"), "b.png"]
+    uri = storage.join(folder, "list.txt")
+    storage.write_bytes(uri, "\r\n".join(lines).encode())
+    table = build(uri)
+    assert table["id"].to_pylist() == ["b", "gone", "sub/turned"]
+    assert table["width"].to_pylist() == [6, None, 4]
+
+
+def test_a_list_across_storages(tmp_path, s3_prefix):
+    lines = [f"{s3_prefix}/x.png", "y.png"]
+    storage.write_bytes(str(tmp_path / "list.txt"), "\n".join(lines).encode())
+    ids = build(str(tmp_path / "list.txt"))["id"].to_pylist()
+    assert len(set(ids)) == 2
+
+
+def test_a_suffix_kept_never_makes_another_id(tmp_path):
+    for name in ("a.png", "a.jpg", "a.png.gif"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    assert build(str(tmp_path))["id"].to_pylist() == ["a.jpg", "a.png", "a.png.gif"]
+
+
+def test_nothing_to_build_from(tmp_path):
+    with pytest.raises(ManifestError, match=r"no images found .*\.avif"):
+        build(str(tmp_path))
+    with pytest.raises(ManifestError, match="no such folder"):
+        build(str(tmp_path / "none"))
+    (tmp_path / "list.txt").write_text("# nothing\n")
+    with pytest.raises(ManifestError, match="the list names no images"):
+        build(str(tmp_path / "list.txt"))
+
+
+def test_a_name_that_is_not_text(tmp_path):
+    with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):
+        pass
+    with pytest.raises(ManifestError, match="not UTF-8; rename it"):
+        build(str(tmp_path))
+
+
+def test_check_names_every_fault(tmp_path):
+    Image.effect_noise((64, 64), 50).save(tmp_path / "good.png")
+    data = (tmp_path / "good.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(data[: len(data) // 2])
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "m.csv").write_text(
+        "id,image,noise_level,mask,refrence\n"
+        "a,good.png,0.1,,\n"
+        "a,good.png,25,,\n"
+        ",good.png,,,\n"
+        "c,gone.png,,gone.npy,\n"
+        "d,empty.png,,,\n"
+        "e,cut.png,,,\n"
+    )
+
+    def found(**options):
+        return [(f.row, str(f)) for f in check(str(tmp_path / "m.csv"), **options)]
+
+    faults = found()
+    expected = [
+        (0, "did you mean 'reference'?"),
+        (2, "the same as in row 1"),
+        (2, "noise_level: expected from 0 to 1, got 25.0"),
+        (3, "id: the row has none"),
+        (4, "image: no such file: "),
+        (4, "mask: no such file: "),
+        (5, "is empty (0 bytes)"),
+    ]
+    assert [row for row, _ in faults] == [row for row, _ in expected]
+    for (_, message), (_, part) in zip(faults, expected, strict=True):
+        assert part in message
+    deep = found(deep=True)
+    assert deep[:-1] == faults
+    assert deep[-1][0] == 6
+    assert "cannot be decoded" in deep[-1][1]
