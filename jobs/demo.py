@@ -61,7 +61,7 @@ def run_demo(output: Path, nfe: int, progress: ProgressLine) -> None:
         )
         typer.echo(f"{name}: {TITLES[name]}", err=True)
         run_job(spec, progress)
-        rows += [row for row in shown(spec, TITLES[name])]
+        rows += shown(spec, TITLES[name])
         tables += aggregate(load(spec.output, "task"), "task")
     kept = ("task", "metric", "count", "mean", "min", "max")
     typer.echo(render([{k: r[k] for k in kept if k in r} for r in tables], "table"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pyarrow as pa
 
 SAMPLER = pa.struct(
@@ -17,6 +19,9 @@ SAMPLER = pa.struct(
 )
 
 RESTORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+# Tells Hugging Face's `datasets` that the column holds pictures.
+METADATA = {"huggingface": json.dumps({"info": {"features": {"restored": {"_type": "Image"}}}})}
 
 # Filled by the restorer; all but status, error, task, sampler and model are null in a failed row.
 OUTCOME = pa.schema(

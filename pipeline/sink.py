@@ -14,6 +14,7 @@ from ray.data import Datasink
 
 from manifests import storage
 from pipeline.layout import Layout, shard_name
+from pipeline.schema import METADATA
 
 
 class ShardSink(Datasink):
@@ -43,8 +44,7 @@ class ShardSink(Datasink):
     def _commit(self, shard: int, part: pa.Table) -> None:
         name = f"{shard_name(shard)}-{uuid.uuid4().hex[:12]}.parquet"
         buffer = io.BytesIO()
-        # PNG files do not compress further; the other columns are small.
-        pq.write_table(part, buffer, compression={"restored.bytes": "NONE"})
+        pq.write_table(part.replace_schema_metadata(METADATA), buffer)
         storage.write_bytes(self.layout.part(name), buffer.getvalue())
         failed = pc.sum(pc.equal(part["status"], "error")).as_py()
         commit = {"part": name, "rows": len(part), "failed": failed}

@@ -210,10 +210,8 @@ class JobSpec(Spec):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
-        spec = self.model_dump(
-            mode="json",
-            include={"mode", "task", "model", "seed", "precision"},
-        )
+        spec = self.model_dump(mode="json", include={"mode", "task", "model", "seed", "precision"})
+        del spec["model"]["path"]  # a run knows the model by its digest, wherever it lies
         return spec | {"sampler": dataclasses.asdict(self.sampler_config)}
 
 

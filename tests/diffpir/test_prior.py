@@ -1,0 +1,77 @@
+"""The embedded prior is a prior: on photographs that it has not seen, it gains decibels."""
+
+import numpy as np
+import pytest
+import torch
+
+from diffpir import (
+    Denoise,
+    Downsample,
+    EpsDenoiser,
+    Inpaint,
+    SamplerConfig,
+    Schedule,
+    builtin_path,
+    gaussian_kernel,
+    load_model,
+    noise_stream,
+    restore,
+)
+from diffpir.kernels import bicubic_kernel
+from diffpir.metrics import fill_hidden, psnr
+from diffpir.networks.precision import has_bf16
+from diffpir.synthesis import synthesise
+from pipeline.problem import to_tensor
+from tests.pictures import photograph
+
+SIGMA = 0.05
+
+
+@pytest.fixture(scope="module")
+def denoise():
+    return EpsDenoiser(load_model(builtin_path()), Schedule.linear(), bf16=has_bf16("cpu"))
+
+
+@pytest.fixture(scope="module")
+def clean():
+    names = ("astronaut", "chelsea", "coffee", "rocket")
+    pictures = [to_tensor(np.asarray(photograph(256, 256, name))) for name in names]
+    return torch.cat(pictures)[..., 64:192, 64:192]
+
+
+@pytest.mark.parametrize("t, at_least", [(20, 4.0), (200, 14.0), (600, 25.0)])
+def test_one_evaluation_removes_noise(denoise, clean, t, at_least):
+    x, a = 2 * clean - 1, float(denoise.schedule.alpha_bar[t])
+    noisy = x + denoise.schedule.sigma_bar[t] * torch.randn(
+        x.shape, generator=torch.Generator().manual_seed(0)
+    )
+    x0 = denoise((a**0.5 * noisy).float(), t).clamp(-1, 1)
+    gain = 10 * torch.log10((noisy - x).square().mean() / (x0 - x).square().mean())
+    assert gain > at_least
+
+
+MASK = (torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+TASKS = {
+    "inpainting": (Inpaint(MASK), 0.0, 1.0, 2.0),
+    "deblurring": (Downsample(torch.tensor(gaussian_kernel(61, 3.0)).float()), SIGMA, 1.0, 1.5),
+    "super-resolution": (Downsample(torch.tensor(bicubic_kernel(4)).float(), 4), SIGMA, 1.0, 0.8),
+    "denoising": (Denoise(), 0.1, 1.0, 5.0),
+}
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_restoring_beats_what_one_has_without_a_prior(denoise, clean, task):
+    operator, sigma, zeta, at_least = TASKS[task]
+    y = torch.cat([synthesise(clean[i : i + 1], operator, sigma, i) for i in range(4)])
+    x = restore(
+        denoise,
+        operator,
+        y,
+        schedule=denoise.schedule,
+        config=SamplerConfig(nfe=20, lam=7, zeta=zeta),
+        noise_level=sigma,
+        noise=noise_stream(range(4), (3, 128, 128)),
+    )
+    baseline = fill_hidden(y, MASK) if task == "inpainting" else operator.initial(y)
+    gain = psnr(x, clean) - psnr(baseline.clamp(0, 1), clean)
+    assert gain.mean() > at_least
