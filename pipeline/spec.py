@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from diffpir.config import TASK_DEFAULTS, SamplerConfig, preset
+from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
 
 
 class Spec(BaseModel):
@@ -147,11 +147,12 @@ class Sampler(Spec):
 
     @model_validator(mode="after")
     def _valid(self):
-        self.resolve("deblur").timesteps()
+        self.resolve(SamplerConfig()).timesteps()
         return self
 
-    def resolve(self, kind: str) -> SamplerConfig:
-        base = preset(self.preset) if self.preset else TASK_DEFAULTS[kind]
+    def resolve(self, usual: SamplerConfig) -> SamplerConfig:
+        """The settings meant, ``usual`` being those of a job that gives none."""
+        base = preset(self.preset) if self.preset else usual
         given = self.model_dump(exclude_none=True, exclude={"preset"})
         return dataclasses.replace(base, **given)
 
@@ -206,7 +207,8 @@ class JobSpec(Spec):
 
     @property
     def sampler_config(self) -> SamplerConfig:
-        return self.sampler.resolve(self.task.kind)
+        usual = BUILTIN_DEFAULTS if self.model.path == "builtin" else PAPER_DEFAULTS
+        return self.sampler.resolve(usual[self.task.kind])
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
