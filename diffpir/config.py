@@ -96,7 +96,8 @@ def preset(name: str) -> SamplerConfig:
 PAPER_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": PRESETS["ffhq-deblur-gaussian"],
     "sr": PRESETS["ffhq-sr4"],
-    "inpaint": PRESETS["ffhq-inpaint-random"],
+    "inpaint": PRESETS["ffhq-inpaint-box"],
+    "inpaint-random": PRESETS["ffhq-inpaint-random"],
     "denoise": PRESETS["ffhq-deblur-gaussian"],
 }
 
@@ -106,5 +107,7 @@ BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": SamplerConfig(lam=5.0, zeta=1.0),
     "sr": SamplerConfig(lam=3.0, zeta=1.0),
     "inpaint": SamplerConfig(lam=7.0, zeta=1.0),
+    # Scattered holes are filled at low noise; a large one needs the whole way down.
+    "inpaint-random": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=400),
     "denoise": SamplerConfig(lam=15.0, zeta=1.0),
 }

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffpir.operators import Operator
+from diffpir.randomness import generator
 
 
 def synthesise(clean: Tensor, operator: Operator, noise_level: float, seed: int) -> Tensor:
@@ -26,7 +28,6 @@ def synthesise(clean: Tensor, operator: Operator, noise_level: float, seed: int)
 
 def add_noise(y: Tensor, noise_level: float, seed: int, operator: Operator) -> Tensor:
     """White Gaussian noise on every value that the operator measures."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(y.shape, generator=generator, dtype=torch.float32).to(y)
+    noise = torch.from_numpy(generator(seed).standard_normal(y.shape, np.float32)).to(y)
     ones = torch.ones_like(operator.initial(y))
     return y + noise_level * noise * (operator.forward(ones) != 0)

@@ -118,7 +118,7 @@ def manifest_build(
 @manifest_app.command("check")
 def manifest_check(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
-    deep: Annotated[bool, typer.Option(help="Decode every file, not only its header.")] = False,
+    deep: Annotated[bool, typer.Option(help="Decode every picture, not only its header.")] = False,
 ) -> None:
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
@@ -149,12 +149,16 @@ def metrics(
 @models_app.command("inspect")
 def models_inspect(
     file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+    num_head_channels: Annotated[
+        int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
+    ] = None,
+    num_heads: Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")] = None,
 ) -> None:
     """Say what a checkpoint is: the architecture read off its tensors, its size, its digest."""
     with user_errors():
         from jobs.inspect import describe_model
 
-        typer.echo(describe_model(file))
+        typer.echo(describe_model(file, num_head_channels=num_head_channels, num_heads=num_heads))
 
 
 @app.command()
@@ -180,7 +184,9 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
-    channels: Annotated[int, typer.Option(min=32, help="Width of the finest level.")] = 32,
+    channels: Annotated[
+        int, typer.Option(min=32, help="Width of the finest level, a multiple of 32.")
+    ] = 32,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
 ) -> None:

@@ -25,6 +25,9 @@ def user_errors() -> Iterator[None]:
 
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as e:  # a folder was asked for
+        typer.secho(f"error: {e.filename} is a file, not a folder", err=True, fg="red")
+        raise typer.Exit(WRONG) from None
     except (DiffPIRError, ManifestError, PipelineError) as e:
         typer.secho(f"error: {e}", err=True, fg="red")
         raise typer.Exit(WRONG) from None
@@ -40,6 +43,8 @@ class ProgressLine:
         self.last = -self.PLAIN_SECONDS
 
     def __call__(self, progress: Progress) -> None:
+        if progress.seconds < self.last:  # another job
+            self.last = -self.PLAIN_SECONDS
         finished = progress.done == progress.rows
         if not (self.terminal or finished or progress.seconds - self.last > self.PLAIN_SECONDS):
             return

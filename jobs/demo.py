@@ -14,6 +14,7 @@ from PIL import Image
 from jobs.console import ProgressLine
 from jobs.report import aggregate, load, render
 from jobs.sheet import Row, contact_sheet
+from jobs.specfile import make_job
 from manifests.build import build, write_manifest
 from pipeline.decode import decode_image
 from pipeline.errors import PipelineError
@@ -50,14 +51,15 @@ def run_demo(output: Path, nfe: int, progress: ProgressLine) -> None:
     write_manifest(build(str(save_photographs(output / "photographs"))), str(manifest))
     rows, tables = [], []
     for name, task in TASKS.items():
-        spec = JobSpec.model_validate(
+        spec = make_job(
             {
                 "manifest": str(manifest),
                 "output": str(output / f"{name}-{nfe}"),
                 "mode": "benchmark",
                 "task": task,
                 "sampler": {"nfe": nfe},
-            }
+            },
+            "demo",
         )
         typer.echo(f"{name}: {TITLES[name]}", err=True)
         run_job(spec, progress)

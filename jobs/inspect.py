@@ -9,14 +9,14 @@ from diffpir.networks.checkpoint import file_digest, read_checkpoint
 from manifests import storage
 
 
-def describe_model(uri: str) -> str:
-    """What a checkpoint is, a line each.
+def describe_model(uri: str, **untold) -> str:
+    """What a checkpoint is, a line each; ``untold`` as for ``read_checkpoint``.
 
     Raises:
         CheckpointError, StorageError: it is none, or cannot be read.
     """
     path = storage.cached_local(builtin_path() if uri == "builtin" else uri)
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, **untold)
     types = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
     facts = {
         "file": path,

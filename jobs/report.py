@@ -17,7 +17,6 @@ from pipeline.layout import Layout
 
 METRICS = ("psnr", "psnr_y", "ssim", "residual", "baseline_psnr", "gain", "seconds")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-COLUMNS = ("metric", "count", "mean", "std", "min", *QUANTILES, "max")
 
 
 def load(output: str, by: str | None) -> pa.Table:
@@ -39,14 +38,19 @@ def load(output: str, by: str | None) -> pa.Table:
     names = ["status", *(m for m in METRICS if m != "gain")]
     columns = {name: ds.field(name) for name in names}
     if by:
-        path = by.split(".")
+        path = [by] if by in dataset.schema.names else by.split(".")
         if path[0] not in dataset.schema.names:
             raise PipelineError(f"no column {by!r}; there are {', '.join(dataset.schema.names)}")
         columns["group"] = ds.field(*path)
     try:
         table = dataset.to_table(columns=columns)
-    except pa.ArrowInvalid as e:
-        raise PipelineError(f"column {by!r} cannot be read: {e}") from None
+        if by and pa.types.is_floating(table["group"].type):
+            group = pc.if_else(pc.is_nan(table["group"]), None, table["group"])
+            table = table.set_column(table.column_names.index("group"), "group", group)
+        if by:
+            pc.unique(table["group"])  # lists and structs are no groups, and say so here
+    except pa.ArrowException as e:
+        raise PipelineError(f"cannot group by column {by!r}: {e}") from None
     return table.append_column("gain", pc.subtract(table["psnr"], table["baseline_psnr"]))
 
 
@@ -68,7 +72,7 @@ def _records(table: pa.Table, group: dict) -> list[dict]:
     records = []
     for name in METRICS:
         values = table[name].drop_null()
-        values = values.filter(pc.invert(pc.is_nan(values)))
+        values = values.filter(pc.is_finite(values))  # equal images have an infinite PSNR
         if not len(values):
             continue
         quantiles = pc.quantile(values, q=list(QUANTILES.values())).to_pylist()

@@ -40,22 +40,22 @@ def restore_job(
         "options",
     )
     if not is_manifest:
-        _keep_manifest(source, manifest, storage.absolute(output))
+        _keep_manifest(source, manifest, [output, spec.images])
     return spec
 
 
-def _keep_manifest(source: str, manifest: str, output: str) -> None:
+def _keep_manifest(source: str, manifest: str, made: list[str]) -> None:
     table = build(source)
-    # The output may lie in the source: its pictures are not to be restored again.
-    inside = pc.starts_with(table["image"], output.rstrip("/") + "/")
-    table = table.filter(pc.invert(inside))
+    for folder in made:  # it may lie in the source: its pictures are not to be restored again
+        inside = pc.starts_with(table["image"], storage.absolute(folder) + "/")
+        table = table.filter(pc.invert(inside))
     if not len(table):
-        raise ManifestError(f"{source}: no images outside {output}")
+        raise ManifestError(f"{source}: no images but those made by an earlier run")
     if not storage.exists(manifest):
         write_manifest(table, manifest)
     elif content_digest(read_manifest(manifest)) != content_digest(table):
         raise ManifestError(
-            f"{output} was made from other images than {source} holds now; choose another output"
+            f"{manifest} names other images than {source} holds now; choose another output"
         )
 
 

@@ -27,7 +27,7 @@ def load_job(uri: str) -> JobSpec:
     """
     try:
         content = yaml.safe_load(storage.read_bytes(uri))
-    except (yaml.YAMLError, UnicodeDecodeError) as e:
+    except (yaml.YAMLError, ValueError) as e:  # ValueError: text that is no UTF-8, or no date
         raise JobFileError(f"{uri} is not YAML: {e}") from None
     if not isinstance(content, dict):
         raise JobFileError(f"{uri} must hold keys and values (manifest: ..., output: ...)")

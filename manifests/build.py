@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os.path
 import re
@@ -18,11 +17,10 @@ from PIL import ExifTags, Image
 
 from manifests import storage
 from manifests.errors import ManifestError
+from manifests.formats import decodable_formats, image_suffixes
 
 THREADS = 16  # headers are read one by one, and waiting for storage is most of it
 HEADER_BYTES = 1 << 16  # fetched at a time: most headers lie within
-# Formats that Pillow identifies and cannot decode, or only by running another program.
-UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 SCHEMA = pa.schema(
     [
         ("id", pa.string()),
@@ -55,7 +53,7 @@ def build(source: str) -> pa.Table:
     if not images:
         raise ManifestError(
             f"{storage.shown(source)}: no images found (files ending in "
-            f"{', '.join(sorted(_image_suffixes())[:8])}, ...)"
+            f"{', '.join(sorted(image_suffixes())[:8])}, ...)"
         )
     for image in images:
         if re.search("[\udc80-\udcff]", image):
@@ -139,15 +137,9 @@ def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
     return path if storage.is_local(source) else fs.unstrip_protocol(path)
 
 
-@functools.cache
-def _image_suffixes() -> frozenset[str]:
-    known = Image.registered_extensions().items()
-    return frozenset(suffix for suffix, kind in known if kind in Image.OPEN.keys() - UNDECODABLE)
-
-
 def _is_image(path: str) -> bool:
     hidden = any(part.startswith(".") for part in path.split("/") if part)
-    return not hidden and os.path.splitext(path)[1].lower() in _image_suffixes()
+    return not hidden and os.path.splitext(path)[1].lower() in image_suffixes()
 
 
 def _header(uri: str) -> tuple[int | None, int | None, int | None]:
@@ -159,7 +151,7 @@ def _header(uri: str) -> tuple[int | None, int | None, int | None]:
         file = fs.open(
             path, "rb", **({} if storage.is_local(uri) else {"block_size": HEADER_BYTES})
         )
-        with file, Image.open(file) as picture:
+        with file, Image.open(file, formats=decodable_formats()) as picture:
             width, height = picture.size
             # Not picture.getexif(): for PNG that decodes the whole picture.
             turned = Image.Image.getexif(picture).get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)

@@ -12,10 +12,12 @@ from PIL import Image
 
 from manifests import storage
 from manifests.errors import ManifestError, StorageError
+from manifests.formats import decodable_formats
 from manifests.read import read_table
 from manifests.schema import TYPES, check_columns, duplicate_ids, normalise, row_fault
 
 THREADS = 16
+HINTED = tuple(TYPES.keys() - {"width", "height"})  # a near miss of these is a mistake
 FILES = ("image", "reference", "mask", "kernel")
 PICTURES = ("image", "reference")  # the others may be arrays
 
@@ -34,11 +36,11 @@ class Finding:
 
 
 def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
-    """All faults of a manifest that a job would meet.
+    """The faults of a manifest that can be told without knowing the job.
 
     Args:
         uri: of the manifest.
-        deep: decode every picture wholly; otherwise only their headers are read.
+        deep: decode every picture wholly; otherwise only its header is looked at.
 
     Raises:
         ManifestError: the manifest itself cannot be read.
@@ -46,7 +48,7 @@ def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
     name = storage.shown(uri)
     table = read_table(uri)
     for column in table.column_names:
-        near = difflib.get_close_matches(column, TYPES, n=1, cutoff=0.75)
+        near = difflib.get_close_matches(column, HINTED, n=1, cutoff=0.75)
         if column not in TYPES and near and near[0] not in table.column_names:
             yield Finding(0, None, f"column {column!r}: did you mean {near[0]!r}?")
     if not len(table):
@@ -73,8 +75,9 @@ def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
                 found += [wrong] if wrong else []
         return [Finding(number, row["id"], message) for message in found]
 
+    known = [name for name in table.column_names if name in TYPES]
     with ThreadPoolExecutor(THREADS) as pool:
-        for found in pool.map(faults, enumerate(table.to_pylist(), start=1)):
+        for found in pool.map(faults, enumerate(table.select(known).to_pylist(), start=1)):
             yield from found
 
 
@@ -87,7 +90,7 @@ def _file_fault(uri: str, column: str, deep: bool) -> str | None:
         return f"{column}: {storage.shown(uri)} is empty (0 bytes)"
     if column in PICTURES:
         try:
-            with Image.open(io.BytesIO(data)) as picture:
+            with Image.open(io.BytesIO(data), formats=decodable_formats()) as picture:
                 if deep:
                     picture.load()
         except Exception as e:  # decoders raise what they like

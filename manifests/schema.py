@@ -7,8 +7,7 @@
     kernel       string: path or URI of the blur kernel
     noise_level  float: standard deviation of the noise, pixels on [0, 1]
     seed         integer, 0 or more: replaces the job's seed for this row
-    weight       float, 0 or more: frequency of the photograph in training
-    width, height, bytes   integers: of the image file, for information
+    width, height   integers: of the picture as it is seen; bounds the memory of a job
 
 Relative paths start from the manifest's own folder. Any other column travels to the results.
 Null, an empty string and NaN mean "not given".
@@ -33,13 +32,11 @@ TYPES: dict[str, pa.DataType] = {
     "kernel": pa.string(),
     "noise_level": pa.float64(),
     "seed": pa.int64(),
-    "weight": pa.float64(),
     "width": pa.int64(),
     "height": pa.int64(),
-    "bytes": pa.int64(),
 }
 STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
-RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None), "weight": (0.0, None)}
+RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None)}
 
 
 def normalise(
@@ -59,6 +56,11 @@ def normalise(
         ManifestError: names the column, and the row (counted from 1) and value where there is one.
     """
     check_columns(table.column_names, source, reserved)
+    for i, field in enumerate(table.schema):  # views: most of Arrow cannot take rows of them
+        if pa.types.is_string_view(field.type):
+            table = table.set_column(i, field.name, table[i].cast(pa.large_string()))
+        elif pa.types.is_binary_view(field.type):
+            table = table.set_column(i, field.name, table[i].cast(pa.large_binary()))
     for name, kind in TYPES.items():
         if name in table.column_names:
             i = table.column_names.index(name)
@@ -123,7 +125,7 @@ def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type):
+    if pa.types.is_large_string(column.type):
         column = column.cast(pa.string())
     wrong = pa.types.is_floating(column.type) and kind == pa.string()
     if wrong or pa.types.is_boolean(column.type):

@@ -8,9 +8,11 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
+from manifests.formats import decodable_formats
 from pipeline.errors import RowError
 
 MAX_PIXELS = 2**27  # by the header, before decoding: a small file can claim a huge image
+FIRST_IS_WHOLE = ("MPO", "PSD")  # formats whose further frames are previews or layers
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -27,11 +29,11 @@ def decode_image(data: bytes) -> np.ndarray:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what they warn of is checked here
-            picture = Image.open(io.BytesIO(data))
+            picture = Image.open(io.BytesIO(data), formats=decodable_formats())
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 raise RowError(f"the image is too large: {width} x {height} pixels")
-            if getattr(picture, "n_frames", 1) > 1:
+            if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_IS_WHOLE:
                 raise RowError(f"the file holds {picture.n_frames} frames or pages, not one image")
             picture.load()
             return _to_array(ImageOps.exif_transpose(picture))
@@ -68,6 +70,8 @@ def decode_mask(data: bytes) -> np.ndarray:
         mask = _load_numpy(data, "mask", None)
         if mask.ndim != 2:
             raise RowError(f"the mask has shape {mask.shape}, expected (height, width)")
+        if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
+            raise RowError(f"the mask holds {mask.dtype} values that are no finite numbers")
         return mask != 0
     picture = decode_image(data)
     level = picture if picture.ndim == 2 else picture.mean(axis=2)
@@ -100,8 +104,9 @@ def check_kernel(kernel: np.ndarray) -> np.ndarray:
         raise RowError("the kernel holds NaN or infinity")
     if kernel.min() < 0:
         raise RowError(f"the kernel holds negative values (down to {kernel.min():.3g})")
-    if kernel.sum() <= 0:
+    if kernel.max() <= 0:
         raise RowError("the kernel is zero everywhere")
+    kernel = kernel / kernel.max()  # so that the sum of large values does not overflow
     return kernel / kernel.sum()
 
 
@@ -129,7 +134,10 @@ def _load_numpy(data: bytes, what: str, name: str | None) -> np.ndarray:
             name = names[0]
         if name not in names:
             raise RowError(f"the {what} file holds {', '.join(names)}: name one of them")
-        return loaded[name]
+        array = loaded[name]
+        if not isinstance(array, np.ndarray):
+            raise RowError(f"the {what} file is an archive, but not of numpy arrays")
+        return array
     except RowError:
         raise
     except Exception as e:  # a zip or npy parser's error, whatever it is

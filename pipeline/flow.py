@@ -8,13 +8,15 @@ from collections.abc import Sequence
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
+from manifests import storage
 from pipeline.plan import Shard
 from pipeline.prepare import Run
+from pipeline.problem import files_of
 from pipeline.resources import ACTOR_CPUS, STEP_CPUS, Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
 from pipeline.source import ShardSource
-from pipeline.steps import FILES, Encode, Fetch, decode
+from pipeline.steps import Encode, Fetch, decode
 
 # Steps of equal resources fuse into one task: reading, fetching and decoding do; so do encoding
 # and writing.
@@ -24,7 +26,8 @@ STEP = {"num_cpus": STEP_CPUS}
 def restore_shards(run: Run, shards: Sequence[Shard], resources: Resources) -> None:
     """Restore and commit these shards; returns when all are."""
     job, spec, layout = run.job, run.job.spec, run.job.layout
-    files = tuple(name for name in FILES if name in job.table.column_names)
+    images = storage.absolute(spec.images) if spec.images else None
+    files = tuple(name for name in files_of(spec) if name in job.table.column_names)
     (
         ray.data.read_datasource(
             ShardSource(layout, shards),
@@ -53,7 +56,12 @@ def restore_shards(run: Run, shards: Sequence[Shard], resources: Resources) -> N
             num_cpus=ACTOR_CPUS,
             num_gpus=1 if resources.gpu else 0,
         )
-        .map_batches(Encode(spec.images), batch_size=None, batch_format="pyarrow", **STEP)
+        .map_batches(
+            Encode(images),
+            batch_size=None,
+            batch_format="pyarrow",
+            **STEP,
+        )
         .write_datasink(
             ShardSink(layout, {shard.index: shard.rows for shard in shards}),
             ray_remote_args=STEP,

@@ -15,7 +15,7 @@ from manifests import storage
 from pipeline.layout import Layout
 
 SHARDS_PER_FILE = 512  # bounds the footer that every reader of a shard must parse
-MAX_SHARD_PIXELS = 2**26  # of input images: bounds a block of decoded pixels to about 200 MB
+MAX_SHARD_PIXELS = 2**26  # of restored images: bounds a block of pixels to about 200 MB
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,18 @@ def rows_per_shard(rows: int, actors: int, batch: int) -> int:
     return batch * min(4, max(1, -(-share // batch)))
 
 
-def cut(table: pa.Table, limit: int) -> list[int]:
+def cut(table: pa.Table, limit: int, enlarged: int = 1) -> list[int]:
     """Rows of each shard in order: at most ``limit``, fewer where the images are large.
 
-    Sizes are known where the manifest has ``width`` and ``height``.
+    Sizes are known where the manifest has ``width`` and ``height``; ``enlarged`` says how many
+    pixels a restored image has for each of them.
     """
     if not {"width", "height"} <= set(table.column_names):
         return [min(limit, len(table) - start) for start in range(0, len(table), limit)]
     width, height = (
         table[name].fill_null(0).to_numpy().astype(np.int64) for name in ("width", "height")
     )
-    total = np.concatenate([[0], np.cumsum(width * height)])
+    total = np.concatenate([[0], np.cumsum(width * height * enlarged)])
     sizes, start = [], 0
     while start < len(table):
         fitting = int(np.searchsorted(total, total[start] + MAX_SHARD_PIXELS, "right")) - 1

@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from diffpir.errors import DiffPIRError
 from diffpir.networks.builtin import builtin_path
@@ -78,12 +79,18 @@ def check(spec: JobSpec) -> Checked:
         PipelineError, ManifestError: in words for the user.
     """
     table = read_manifest(spec.manifest, reserved=RESERVED)
+    try:
+        pq.write_table(table.slice(0, 0), pa.BufferOutputStream())
+        digest = content_digest(table)
+    except pa.ArrowException as e:
+        name = storage.shown(spec.manifest)
+        raise PipelineError(f"{name}: Parquet cannot hold one of its columns: {e}") from None
     check_task(spec, table.column_names)
     assets, asset_digest = read_assets(spec)
     model = storage.absolute(builtin_path() if spec.model.path == "builtin" else spec.model.path)
     identity = {
         **spec.resolved(),
-        "manifest": content_digest(table),
+        "manifest": digest,
         "model_digest": check_model(spec, model),
         "task_files": asset_digest,
     }
@@ -115,10 +122,12 @@ def find_run(job: Checked) -> Run | None:
 
 def plan_run(job: Checked, shard_rows: int) -> Run:
     """Plan the job: cut its manifest into shards of at most this many rows, and record it."""
-    files = write_plan(job.table, cut(job.table, shard_rows), job.layout)
+    task = job.spec.task
+    enlarged = task.factor**2 if task.kind == "sr" and job.spec.mode == "restore" else 1
+    files = write_plan(job.table, cut(job.table, shard_rows, enlarged), job.layout)
     record = {
         "identity": job.identity,
-        "spec": job.spec.model_dump(mode="json"),
+        "spec": _without_secrets(job.spec.model_dump(mode="json")),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in PACKAGES}
         | {"python": platform.python_version()},
@@ -195,3 +204,10 @@ def _flat(value: dict, prefix: str = "") -> dict:
         else:
             flat[prefix + key] = inner
     return flat
+
+
+def _without_secrets(value):
+    """URIs as :func:`storage.shown` shows them, in plain values of any depth."""
+    if isinstance(value, dict):
+        return {key: _without_secrets(inner) for key, inner in value.items()}
+    return storage.shown(value) if isinstance(value, str) else value

@@ -13,7 +13,7 @@ from diffpir.kernels import bicubic_kernel, gaussian_kernel, motion_kernel
 from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Denoise, Downsample, Inpaint, Operator
-from diffpir.randomness import image_seed
+from diffpir.randomness import generator, image_seed
 from diffpir.resize import bicubic_downsample
 from diffpir.synthesis import add_noise, synthesise
 from pipeline.errors import RowError
@@ -68,6 +68,18 @@ class Problem:
         return (tuple(self.y.shape), None if self.kernel is None else self.kernel.shape)
 
 
+def files_of(spec: JobSpec) -> list[str]:
+    """The columns of a manifest whose files a job reads; it does not touch the others."""
+    files = ["image"]
+    if spec.mode == "restore":
+        files.append("reference")
+    if spec.task.kind in ("deblur", "sr"):
+        files.append("kernel")
+    if spec.task.kind == "inpaint":
+        files.append("mask")
+    return files
+
+
 def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> Problem:
     """Pose the problem of one row.
 
@@ -89,7 +101,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         return image_seed(seed, row["id"], purpose)
 
     def rng(purpose: str) -> np.random.Generator:
-        return np.random.default_rng(seed_of(purpose))
+        return generator(seed_of(purpose))
 
     factor = task.factor if task.kind == "sr" else 1
     image = to_tensor(inputs.image)

@@ -55,4 +55,6 @@ def plan_resources(spec: JobSpec) -> Resources:
         raise PipelineError(f"actors: the job asks for {actors}, the cluster has {has}")
     if gpus:
         return Resources(actors, True, spec.batch or 16, None)
-    return Resources(actors, False, spec.batch or 2, max(1, cpus // actors))
+    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    here = -(-actors // len(nodes))  # actors on a node, as Ray spreads them
+    return Resources(actors, False, spec.batch or 2, max(1, int(max(nodes)) // here))

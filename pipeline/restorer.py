@@ -23,9 +23,9 @@ from manifests import storage
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.problem import Assets, Inputs, Problem, baseline_of, build_problem, operator_of, own
-from pipeline.schema import OUTCOME
+from pipeline.schema import OUTCOME, SHARD
 from pipeline.spec import JobSpec
-from pipeline.steps import FILES
+from pipeline.steps import FILES, known_columns
 
 MAX_BATCH_PIXELS = 2**22  # of restored images in one network call: 64 of 256 x 256
 
@@ -65,7 +65,7 @@ class Restorer:
         self.denoise = EpsDenoiser(net, self.schedule, spec.model.label, bf16)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = table["row"].to_pylist()
+        rows = known_columns(table["row"])
         errors = table["error"].to_pylist()
         columns = (unpack(table[name]) for name in FILES)
         inputs = [dict(zip(FILES, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
@@ -80,9 +80,11 @@ class Restorer:
                     groups[problem.shape_key].append((i, problem))
                 except RowError as e:
                     errors[i] = str(e)
+                except (ValueError, RuntimeError, MemoryError) as e:
+                    errors[i] = f"cannot be posed as a problem ({type(e).__name__}: {e})"
         for members in groups.values():
             for chunk in self._batches(members):
-                restored = self._restore([problem for _, problem in chunk])
+                restored = self._restore_or_halve([problem for _, problem in chunk])
                 for (i, _), (outcome, picture, error) in zip(chunk, restored, strict=True):
                     outcomes[i], pixels[i], errors[i] = outcome, picture, error
 
@@ -103,7 +105,7 @@ class Restorer:
         ]
         return pa.table(
             {
-                "shard": table["shard"],
+                SHARD: table[SHARD],
                 "row": table["row"],
                 "outcome": pa.array(outcomes, pa.struct(OUTCOME)),
                 "pixels": pack(pixels),
@@ -116,6 +118,16 @@ class Restorer:
         size = max(1, min(self.batch, MAX_BATCH_PIXELS // area))
         for start in range(0, len(members), size):
             yield members[start : start + size]
+
+    def _restore_or_halve(self, problems: list[Problem]) -> list:
+        """As ``_restore``; a batch that fails, for want of memory say, is tried in halves."""
+        try:
+            return self._restore(problems)
+        except (ValueError, RuntimeError, MemoryError) as e:
+            if len(problems) == 1:
+                return [({}, None, f"cannot be restored ({type(e).__name__}: {e})")]
+        half = len(problems) // 2
+        return self._restore_or_halve(problems[:half]) + self._restore_or_halve(problems[half:])
 
     def _restore(self, problems: list[Problem]) -> list[tuple[dict, np.ndarray | None, str]]:
         """Restore problems of one shape: for each its outcome, its picture and its error."""

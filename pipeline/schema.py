@@ -6,6 +6,8 @@ import json
 
 import pyarrow as pa
 
+SHARD = "__shard"  # the column that says, inside the flow, which shard a row belongs to
+
 SAMPLER = pa.struct(
     [
         ("nfe", pa.int32()),
@@ -48,4 +50,4 @@ OUTCOME = pa.schema(
 REPLACED = frozenset({"width", "height", "noise_level", "seed"})
 
 # A manifest may not have these.
-RESERVED = frozenset(OUTCOME.names) - REPLACED | {"restored"}
+RESERVED = frozenset(OUTCOME.names) - REPLACED | {"restored", SHARD}

@@ -14,7 +14,7 @@ from ray.data import Datasink
 
 from manifests import storage
 from pipeline.layout import Layout, shard_name
-from pipeline.schema import METADATA
+from pipeline.schema import METADATA, SHARD
 
 
 class ShardSink(Datasink):
@@ -33,8 +33,8 @@ class ShardSink(Datasink):
 
     def write(self, blocks: Iterable[pa.Table], ctx) -> None:
         for block in blocks:
-            for shard in pc.unique(block["shard"]).to_pylist():
-                part = block.filter(pc.equal(block["shard"], shard)).drop_columns("shard")
+            for shard in pc.unique(block[SHARD]).to_pylist():
+                part = block.filter(pc.equal(block[SHARD], shard)).drop_columns(SHARD)
                 if len(part) != self.rows[shard]:
                     raise RuntimeError(
                         f"shard {shard} arrived with {len(part)} rows of {self.rows[shard]}"

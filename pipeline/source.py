@@ -10,12 +10,13 @@ from ray.data.block import BlockMetadata
 
 from pipeline.layout import Layout
 from pipeline.plan import Shard, read_shard
+from pipeline.schema import SHARD
 
 BYTES_PER_ROW = 500  # of a manifest; an estimate for Ray's scheduling
 
 
 class ShardSource(Datasource):
-    """Blocks of two columns: ``shard``, its index, and ``row``, a struct of the manifest's row."""
+    """Blocks of two columns: the shard's index, and ``row``, a struct of the manifest's row."""
 
     def __init__(self, layout: Layout, shards: Sequence[Shard]):
         super().__init__()
@@ -46,6 +47,6 @@ def _reader(layout: Layout, shard: Shard):
     def read() -> Iterable[pa.Table]:
         table = read_shard(shard, layout)
         rows = pa.chunked_array(table.to_struct_array())
-        yield pa.table({"shard": pa.repeat(shard.index, len(table)), "row": rows})
+        yield pa.table({SHARD: pa.repeat(shard.index, len(table)), "row": rows})
 
     return read

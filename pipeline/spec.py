@@ -14,7 +14,9 @@ class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+Location = Annotated[str, Field(min_length=1)]  # a path or URI
 NoiseLevel = Annotated[float, Field(ge=0, le=1)]
+Std = Annotated[float, Field(gt=0, le=1024)]
 KernelSize = Annotated[int, Field(ge=1, le=1024)]
 
 
@@ -22,12 +24,12 @@ class Gaussian(Spec):
     """A Gaussian blur; ``std`` in pixels, or [low, high] to draw it for each image."""
 
     size: KernelSize = 61
-    std: Annotated[float, Field(gt=0)] | tuple[float, float] = 3.0
+    std: Std | tuple[Std, Std] = 3.0
 
     @model_validator(mode="after")
     def _ordered(self):
-        if isinstance(self.std, tuple) and not 0 < self.std[0] <= self.std[1]:
-            raise ValueError("std: [low, high] must have 0 < low <= high")
+        if isinstance(self.std, tuple) and self.std[0] > self.std[1]:
+            raise ValueError("std: [low, high] must have low <= high")
         return self
 
 
@@ -44,7 +46,7 @@ class KernelFile(Spec):
     ``name`` picks one array of an ``.npz``; without it, benchmarks draw one for each image.
     """
 
-    file: str
+    file: Location
     name: str | None = None
 
 
@@ -76,7 +78,7 @@ class Mask(Spec):
 
     random: Annotated[float, Field(ge=0, le=1)] | None = None
     box: Annotated[int, Field(ge=1)] | None = None
-    file: str | None = None
+    file: Location | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -121,7 +123,7 @@ Task = Annotated[Deblur | SuperResolve | DenoiseTask | InpaintTask, Field(discri
 class Model(Spec):
     """A checkpoint, and what its tensors cannot tell (None: its metadata, or OpenAI's values)."""
 
-    path: str = "builtin"
+    path: Location = "builtin"
     num_head_channels: Annotated[int, Field(ge=1)] | None = None
     num_heads: Annotated[int, Field(ge=1)] | None = None
     use_new_attention_order: bool | None = None
@@ -175,8 +177,8 @@ class JobSpec(Spec):
         images: folder or URI that also receives each result as a PNG file.
     """
 
-    manifest: str
-    output: str
+    manifest: Location
+    output: Location
     mode: Literal["restore", "benchmark"] = "restore"
     task: Task
     model: Model = Model()
@@ -186,7 +188,7 @@ class JobSpec(Spec):
     batch: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
-    images: str | None = None
+    images: Location | None = None
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -208,12 +210,20 @@ class JobSpec(Spec):
     @property
     def sampler_config(self) -> SamplerConfig:
         usual = BUILTIN_DEFAULTS if self.model.path == "builtin" else PAPER_DEFAULTS
-        return self.sampler.resolve(usual[self.task.kind])
+        kind = self.task.kind
+        if kind == "inpaint" and self.task.mask and self.task.mask.random is not None:
+            kind = "inpaint-random"
+        return self.sampler.resolve(usual[kind])
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
         spec = self.model_dump(mode="json", include={"mode", "task", "model", "seed", "precision"})
-        del spec["model"]["path"]  # a run knows the model by its digest, wherever it lies
+        # A run knows files by their content, wherever they lie.
+        del spec["model"]["path"]
+        if (spec["task"].get("kernel") or {}).get("file"):
+            del spec["task"]["kernel"]["file"]["file"]
+        if (spec["task"].get("mask") or {}).get("file"):
+            spec["task"]["mask"]["file"] = True
         return spec | {"sampler": dataclasses.asdict(self.sampler_config)}
 
 

@@ -7,16 +7,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from PIL import Image
 
 from manifests import storage
 from manifests.errors import StorageError
-from manifests.schema import row_fault
+from manifests.schema import TYPES, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.decode import decode_image, decode_kernel, decode_mask
 from pipeline.errors import RowError
 from pipeline.naming import image_path
-from pipeline.schema import RESTORED
+from pipeline.schema import RESTORED, SHARD
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
@@ -26,6 +27,12 @@ DECODERS = {
     "mask": decode_mask,
     "kernel": decode_kernel,
 }
+
+
+def known_columns(rows: pa.ChunkedArray) -> list[dict]:
+    """The columns that the flow reads, as Python values; the user's own may hold anything."""
+    table = pa.Table.from_struct_array(rows)
+    return table.select([name for name in table.column_names if name in TYPES]).to_pylist()
 
 
 class Fetch:
@@ -41,7 +48,7 @@ class Fetch:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(self._fetch, table["row"].to_pylist()))
+            fetched = list(pool.map(self._fetch, known_columns(table["row"])))
         for name in FILES:
             column = pa.array([files.get(name) for files, _ in fetched], pa.large_binary())
             table = table.append_column(name, column)
@@ -108,9 +115,12 @@ class Encode:
         kept = [name for name in rows.column_names if name not in outcome.column_names]
         result = rows.select(kept)
         for name in outcome.column_names:
-            result = result.append_column(name, outcome[name])
+            column = outcome[name]
+            if name in rows.column_names:  # a failed row keeps what the manifest said
+                column = pc.coalesce(column, rows[name])
+            result = result.append_column(name, column)
         result = result.append_column("restored", pa.array(cells, RESTORED))
-        return result.append_column("shard", table["shard"])
+        return result.append_column(SHARD, table[SHARD])
 
 
 def encode_png(picture: np.ndarray) -> bytes:

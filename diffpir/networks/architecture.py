@@ -18,7 +18,7 @@ def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
     Args:
         shapes: tensor shape by key.
         overrides: what keys and shapes cannot tell: ``num_head_channels`` or ``num_heads``,
-            and ``use_new_attention_order``. OpenAI's published models need none of them.
+            and ``use_new_attention_order``.
 
     Raises:
         CheckpointError: the keys are not those of a guided-diffusion U-Net.
@@ -90,7 +90,7 @@ def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _count(shapes: Shapes, stem: str) -> int:
-    """Number of consecutive entries ``stem.0``, ``stem.1``, ... that have parameters."""
+    """One more than the highest index of the entries ``stem.0``, ``stem.1``, ..."""
     indices = {int(k.split(".")[1]) for k in shapes if k.startswith(stem + ".")}
     return max(indices, default=-1) + 1
 

@@ -47,7 +47,9 @@ class EpsDenoiser:
     @torch.inference_mode()
     def __call__(self, x_t: Tensor, t: int) -> Tensor:
         batch, _, height, width = x_t.shape
-        padded = pad_to_multiple(x_t.float(), self.net.config.stride)
+        stride = self.net.config.stride
+        # At least two pixels a side at the coarsest level: a norm over one is none.
+        padded = pad_to_multiple(x_t.float(), stride, at_least=2 * stride)
         if self.bf16:  # the layout that bfloat16 convolutions are fast in
             padded = padded.contiguous(memory_format=torch.channels_last)
         steps = torch.full((batch,), t, device=x_t.device)
@@ -59,10 +61,10 @@ class EpsDenoiser:
         return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
 
 
-def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
+def pad_to_multiple(x: Tensor, multiple: int, at_least: int = 0) -> Tensor:
     """Extend (B, C, H, W) at the bottom and right, by reflection as far as that goes."""
     height, width = x.shape[-2:]
-    pad = (-width % multiple, -height % multiple)
+    down, right = (max(at_least, side + -side % multiple) - side for side in (height, width))
     # Reflection needs more pixels than it adds; a tiny image repeats its border instead.
-    mode = "reflect" if pad[0] < width and pad[1] < height else "replicate"
-    return F.pad(x, (0, pad[0], 0, pad[1]), mode) if any(pad) else x
+    mode = "reflect" if right < width and down < height else "replicate"
+    return F.pad(x, (0, right, 0, down), mode) if down or right else x

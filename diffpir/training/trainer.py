@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from diffpir.errors import ConfigError
 from diffpir.networks.checkpoint import save_model
 from diffpir.networks.precision import has_bf16
-from diffpir.networks.unet import Attention, ResBlock, UNet, UNetConfig
+from diffpir.networks.unet import GROUPS, Attention, ResBlock, UNet, UNetConfig
 from diffpir.schedule import Schedule
 from diffpir.training.crops import CropStream
 
@@ -63,7 +63,6 @@ def train(
     *,
     weights: Sequence[float] | None = None,
     device: str = "cpu",
-    workers: int = 0,
     progress: Callable[[dict], None] | None = None,
 ) -> Path:
     """Train, or go on from ``out/state.pt`` if it is there; returns the exported model's path.
@@ -73,12 +72,16 @@ def train(
     ``model.safetensors``, the averaged weights in half precision.
 
     Raises:
-        ConfigError: ``state.pt`` is of another network, or an image is smaller than a crop.
+        ConfigError: no images, sizes that do not agree, or ``state.pt`` is of another network,
+            stream of crops, or later step.
+        ValueError: an image is smaller than a crop.
     """
     if not len(images):
         raise ConfigError("no images to train on")
     if config.crop % net_config.stride:
         raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
+    if any(width % GROUPS for width in net_config.level_channels):
+        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
     schedule = Schedule.linear()
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
@@ -97,6 +100,14 @@ def train(
         ema.load_state_dict(state["ema"])
         optimizer.load_state_dict(state["optimizer"])
         step = state["step"]
+        for name in ("batch", "crop", "seed"):  # the stream of crops goes by these
+            if state["config"][name] != getattr(config, name):
+                raise ConfigError(
+                    f"{state_file} was begun with {name}={state['config'][name]}, "
+                    f"not {getattr(config, name)}"
+                )
+        if step > config.steps:
+            raise ConfigError(f"{state_file} is at step {step} already, past {config.steps}")
 
     def save() -> None:
         partial = state_file.with_suffix(".partial")
@@ -116,11 +127,11 @@ def train(
     crops = CropStream(
         images, weights, config.crop, config.seed, step * config.batch, config.steps * config.batch
     )
-    loader = DataLoader(crops, batch_size=config.batch, num_workers=workers)
+    loader = DataLoader(crops, batch_size=config.batch)
     alpha_bar = torch.as_tensor(schedule.alpha_bar, dtype=torch.float32, device=device)
     weight = torch.as_tensor(1 + schedule.sigma_bar**2, dtype=torch.float32, device=device)
     weight = weight.clamp(max=config.max_weight)
-    bf16 = device != "cpu" or has_bf16("cpu")
+    bf16 = has_bf16(device)
     log = LossLog(schedule)
     with (out / "log.jsonl").open("a") as log_file:
         for batch in loader:

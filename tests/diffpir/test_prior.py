@@ -24,8 +24,6 @@ from diffpir.synthesis import synthesise
 from pipeline.problem import to_tensor
 from tests.pictures import photograph
 
-SIGMA = 0.05
-
 
 @pytest.fixture(scope="module")
 def denoise():
@@ -51,24 +49,27 @@ def test_one_evaluation_removes_noise(denoise, clean, t, at_least):
 
 
 MASK = (torch.rand(128, 128, generator=torch.Generator().manual_seed(1)) < 0.5).float()
+BLUR = Downsample(torch.tensor(gaussian_kernel(61, 3.0)).float())
+REDUCTION = Downsample(torch.tensor(bicubic_kernel(4)).float(), 4)
+# Operator, noise, settings, and the gain in dB that is expected at least.
 TASKS = {
-    "inpainting": (Inpaint(MASK), 0.0, 1.0, 2.0),
-    "deblurring": (Downsample(torch.tensor(gaussian_kernel(61, 3.0)).float()), SIGMA, 1.0, 1.5),
-    "super-resolution": (Downsample(torch.tensor(bicubic_kernel(4)).float(), 4), SIGMA, 1.0, 0.8),
-    "denoising": (Denoise(), 0.1, 1.0, 5.0),
+    "inpainting": (Inpaint(MASK), 0.0, {"nfe": 40, "first_timestep": 400}, 0.5),
+    "deblurring": (BLUR, 0.05, {"nfe": 20, "lam": 5}, 1.5),
+    "super-resolution": (REDUCTION, 0.05, {"nfe": 20, "lam": 3}, 0.8),
+    "denoising": (Denoise(), 0.1, {"nfe": 20, "lam": 15}, 5.0),
 }
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_restoring_beats_what_one_has_without_a_prior(denoise, clean, task):
-    operator, sigma, zeta, at_least = TASKS[task]
+    operator, sigma, settings, at_least = TASKS[task]
     y = torch.cat([synthesise(clean[i : i + 1], operator, sigma, i) for i in range(4)])
     x = restore(
         denoise,
         operator,
         y,
         schedule=denoise.schedule,
-        config=SamplerConfig(nfe=20, lam=7, zeta=zeta),
+        config=SamplerConfig(zeta=1.0, **settings),
         noise_level=sigma,
         noise=noise_stream(range(4), (3, 128, 128)),
     )

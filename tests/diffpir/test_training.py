@@ -81,7 +81,7 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
     config = TrainConfig(steps=100, warmup=10, lr=1.0)
     rates = [learning_rate(step, config) for step in range(101)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[100] == pytest.approx(0)
-    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
 
 
 @pytest.mark.parametrize("images, crop", [([], 16), (PHOTOS, 15)])

@@ -143,8 +143,8 @@ def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
     assert facts["parameters"] == "318,691 (float32)" and facts["num_head_channels"] == "32"
     (tmp_path / "x.pt").write_text("no model")
     result = diffpir("models", "inspect", tmp_path / "x.pt")
-    assert result.exit_code == 2 and "not a PyTorch checkpoint" in result.stderr
-    assert "5," in diffpir("models", "inspect", "builtin").stdout
+    assert result.exit_code == 2 and "refused: it is not a plain file of tensors" in result.stderr
+    assert "5,585,315 (float16)" in diffpir("models", "inspect", "builtin").stdout
 
 
 def test_the_demo_restores_scores_and_shows(tmp_path):

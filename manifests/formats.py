@@ -1,0 +1,24 @@
+"""The image formats that are read."""
+
+from __future__ import annotations
+
+import functools
+
+from PIL import Image
+
+# Formats that Pillow identifies and cannot decode, or only by running another program.
+UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+
+
+@functools.cache
+def decodable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that it decodes itself."""
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in UNDECODABLE)
+
+
+@functools.cache
+def image_suffixes() -> frozenset[str]:
+    """The file suffixes of these formats, lower case, with their dot."""
+    known = Image.registered_extensions().items()
+    return frozenset(suffix for suffix, kind in known if kind in decodable_formats())
