@@ -166,7 +166,7 @@ def demo(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
     ] = Path("out/demo"),
-    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 20,
+    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
 ) -> None:
     """Degrade a few photographs, restore them with the embedded prior, show and score them."""
     with user_errors():

@@ -100,6 +100,7 @@ def shown(spec: JobSpec, title: str) -> list[Row]:
         problem = build_problem(row, Inputs(image), spec, job.assets)
         baseline = baseline_of(problem, operator_of([problem]), problem.y)
         result = _result_of(results, row["id"])
+        filled = "; filled by local means" if problem.mask is not None else ""
         rows.append(
             Row(
                 title=f"{row['id']}: {title}",
@@ -109,7 +110,7 @@ def shown(spec: JobSpec, title: str) -> list[Row]:
                     image,
                 ),
                 captions=(
-                    f"measured, {result['baseline_psnr']:.1f} dB",
+                    f"measured{filled}, {result['baseline_psnr']:.1f} dB",
                     f"restored, {result['psnr']:.1f} dB",
                     "original",
                 ),
