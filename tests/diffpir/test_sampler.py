@@ -135,6 +135,11 @@ def test_image_seeds_differ_by_seed_id_and_purpose_and_never_change():
     assert image_seed(0, "a", "noise") == image_seed(0, "a", "noise")
 
 
+def test_all_bits_of_a_seed_count():
+    draws = [next(noise_stream([seed], (3, 4, 5))) for seed in (5, 5 + 2**32, 5 + 2**62)]
+    assert not torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+
+
 def test_the_noise_of_an_image_does_not_depend_on_its_batch():
     together = noise_stream([7, 8, 9], (3, 4, 5))
     alone = noise_stream([8], (3, 4, 5))

@@ -7,11 +7,13 @@ import io
 import json
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
+from jobs.report import METRICS, aggregate
 from tests.pictures import decoded, photograph
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -153,6 +155,29 @@ def test_the_demo_restores_scores_and_shows(tmp_path):
     assert "inpaint" in result.stdout and "baseline_psnr" in result.stdout
     sheet = decoded((tmp_path / "demo" / "contact-sheet.png").read_bytes())
     assert sheet.shape[0] > 700 and sheet.std() > 20
+
+
+def test_a_file_where_a_folder_should_be_is_said_in_words(photos, tmp_path):
+    (tmp_path / "file").write_text("")
+    diffpir("manifest", "build", photos, "-o", tmp_path / "m.csv")
+    for arguments in (["demo"], ["train", tmp_path / "m.csv", "--steps", 1, "--crop", 16]):
+        result = diffpir(*arguments, "-o", tmp_path / "file")
+        assert result.exit_code == 2 and "is a file, not a folder" in result.stderr
+    assert diffpir("demo", "-o", tmp_path / "d", "--nfe", 1).exit_code == 2
+
+
+def test_infinite_psnr_and_missing_groups_are_counted_apart():
+    table = pa.table(
+        {
+            "status": ["ok", "ok", "ok"],
+            "group": pa.array([1.0, None, None]),
+            **{name: pa.array([float("inf"), 30.0, None]) for name in METRICS},
+        }
+    )
+    whole = next(r for r in aggregate(table, None) if r["metric"] == "psnr")
+    assert (whole["rows"], whole["count"], whole["mean"]) == (3, 1, 30.0)
+    groups = {r["site"]: r["rows"] for r in aggregate(table, "site")}
+    assert groups == {1.0: 1, None: 2}
 
 
 def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):

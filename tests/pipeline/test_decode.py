@@ -1,5 +1,6 @@
 import csv
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -100,6 +101,30 @@ def test_kernels_are_arrays_archives_or_images():
 def test_what_is_no_blur_is_refused(kernel, words):
     with pytest.raises(RowError, match=words):
         check_kernel(np.asarray(kernel))
+
+
+def test_what_only_looks_like_numpy_is_refused():
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as z:
+        z.writestr("k", "text")
+    for decode in (decode_kernel, decode_mask):
+        with pytest.raises(RowError, match="not of numpy arrays"):
+            decode(archive.getvalue())
+    for values in (np.zeros((2, 2), [("a", "i4")]), np.array([["x"]]), np.array([[np.nan]])):
+        with pytest.raises(RowError, match="no finite numbers"):
+            decode_mask(npy(values))
+
+
+def test_large_values_of_a_kernel_do_not_overflow():
+    assert np.allclose(check_kernel(np.full((2, 2), 1e308)), 0.25)
+
+
+def test_photographs_with_a_preview_are_taken_and_no_other_program_is_run():
+    buffer = io.BytesIO()
+    photograph().save(buffer, "MPO", save_all=True, append_images=[photograph(16, 16)])
+    assert decode_image(buffer.getvalue()).shape == (40, 48, 3)
+    with pytest.raises(RowError, match="not an image of a known format"):
+        decode_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n")
 
 
 def test_pickles_in_arrays_are_not_run():

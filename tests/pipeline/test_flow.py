@@ -299,3 +299,45 @@ def test_kernels_from_a_file_are_drawn_for_each_image(photographs, tiny_model, t
     assert same.any() and not same.all()  # some images drew kernel a, some b
     with pytest.raises(PipelineError, match="several kernels, name one of a, b"):
         run_job(job(manifest, tmp_path / "3", tiny_model, task=several, mode="restore"))
+
+
+def test_columns_that_nobody_reads_may_hold_anything(photographs, tiny_model, tmp_path):
+    table = build(str(photographs)).slice(0, 2)
+    odd = {
+        "shard": pa.array(["a", "b"]),
+        "far": pa.array([10**7, -(10**7)], pa.date32()),
+        "zone": pa.array([0, 1], pa.timestamp("s", "Nowhere/Land")),
+        "kind": pa.array(["x", None]).dictionary_encode(),
+        "view": pa.array(["v", "w"], pa.string_view()),
+        "nested": pa.array([{"a": [1, 2]}, None]),
+        "weight": pa.array(["12kg", None]),
+        "none": pa.nulls(2),
+    }
+    for name, values in odd.items():
+        table = table.append_column(name, values)
+    pq.write_table(table, tmp_path / "m.parquet")
+    spec = job(tmp_path / "m.parquet", tmp_path / "out", tiny_model, shard_rows=1)
+    assert run_job(spec).ok == 2
+    out = results(tmp_path / "out")
+    for name in odd:
+        expected = table[name].cast(pa.string()) if name == "view" else table[name]
+        assert out[name].cast(expected.type).combine_chunks().equals(expected.combine_chunks()), (
+            name
+        )
+
+
+def test_a_failed_row_keeps_what_the_manifest_said(tiny_model, tmp_path):
+    row = {"id": "a", "image": "gone.png", "noise_level": 0.25, "width": 7, "seed": 3}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+    run_job(job(tmp_path / "m.jsonl", tmp_path / "out", tiny_model))
+    kept = results(tmp_path / "out").to_pylist()[0]
+    assert (kept["noise_level"], kept["width"], kept["seed"]) == (0.25, 7, 3)
+    assert kept["height"] is None and kept["status"] == "error"
+
+
+def test_secrets_in_uris_stay_out_of_the_record():
+    from pipeline.prepare import _without_secrets
+
+    spec = {"model": {"path": "https://me:pw@host/m.pt?token=abc"}, "seed": 1, "images": None}
+    shown = json.dumps(_without_secrets(spec))
+    assert "host/m.pt" in shown and not any(s in shown for s in ("pw", "abc", "me:"))
