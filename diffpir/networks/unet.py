@@ -222,7 +222,9 @@ class Attention(nn.Module):
             qkv = qkv.reshape(b, 3, self.heads, c // self.heads, -1)
         else:
             qkv = qkv.reshape(b, self.heads, 3, c // self.heads, -1).transpose(1, 2)
-        q, k, v = qkv.transpose(-1, -2).unbind(1)  # each (B, heads, pixels, head width)
+        # Each (B, heads, pixels, head width), laid out so: other strides would send a CPU to the
+        # implementation that holds all pixels x pixels weights.
+        q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
         return (tokens + self.proj_out(h)).reshape(b, c, height, width)
 
