@@ -35,14 +35,33 @@ class Style(StrEnum):
 
 
 @app.command()
-def run(job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")]) -> None:
-    """Run a job, or resume it where it stopped. Exits with 3 if rows failed, 2 if it is wrong."""
+def run(
+    job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Also restore once more the rows that failed.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start anew; an output in use is refused.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="With --fresh: remove the earlier run's files.")
+    ] = False,
+) -> None:
+    """Run a job, or resume it where it stopped.
+
+    Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
+    started), 1 if it stopped on the way (the same command goes on).
+    """
     with user_errors():
         from jobs.specfile import load_job
         from pipeline.run import run_job
 
+        if overwrite and not fresh:
+            raise typer.BadParameter("it goes with --fresh", param_hint="--overwrite")
         spec = load_job(job)
-        summary = run_job(spec, ProgressLine())
+        summary = run_job(
+            spec, ProgressLine(), retry_failed=retry_failed, fresh=fresh, overwrite=overwrite
+        )
     finish(summary, spec.output)
 
 
@@ -144,6 +163,22 @@ def metrics(
         from jobs.report import aggregate, load, render
 
         typer.echo(render(aggregate(load(output, by), by), format.value))
+
+
+@app.command()
+def verify(
+    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+) -> None:
+    """Check a job's results: every id once, every part whole. Exits with 3 if anything is wrong."""
+    with user_errors():
+        from jobs.verify import verify_output
+
+        findings, text = verify_output(output)
+    for finding in findings:
+        typer.echo(finding)
+    typer.echo(text, err=True)
+    if findings:
+        raise typer.Exit(3)
 
 
 @models_app.command("inspect")

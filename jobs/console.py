@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.run import Progress, Summary
+    from pipeline.finish import Summary
+    from pipeline.run import Progress
 
+STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; run it again
 WRONG = 2  # the job, an option or a file is wrong; nothing was done
 ROWS_FAILED = 3  # the job is finished, and some of its rows failed
 
@@ -21,13 +23,17 @@ def user_errors() -> Iterator[None]:
     """A user's mistake becomes one message and exit code 2, never a traceback."""
     from diffpir.errors import DiffPIRError
     from manifests.errors import ManifestError
-    from pipeline.errors import PipelineError
+    from pipeline.errors import JobStopped, PipelineError
 
     try:
         yield
     except (FileExistsError, NotADirectoryError) as e:  # a folder was asked for
         typer.secho(f"error: {e.filename} is a file, not a folder", err=True, fg="red")
         raise typer.Exit(WRONG) from None
+    except JobStopped as e:
+        typer.secho(f"stopped: {e}", err=True, fg="red")
+        typer.echo("what is done is kept; the same command goes on from there", err=True)
+        raise typer.Exit(STOPPED) from None
     except (DiffPIRError, ManifestError, PipelineError) as e:
         typer.secho(f"error: {e}", err=True, fg="red")
         raise typer.Exit(WRONG) from None
@@ -80,5 +86,6 @@ def finish(summary: Summary, output: str) -> None:
         f"({summary.images_per_second:.2f} images/s): {output}/results"
     )
     if summary.failed:
-        typer.echo("rows with status 'error' say why in their column 'error'", err=True)
+        kinds = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())
+        typer.echo(f"failed: {kinds} (their column 'error' says more)", err=True)
         raise typer.Exit(ROWS_FAILED)

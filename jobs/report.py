@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from manifests import storage
-from pipeline.commits import Commits
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.state import live_parts
 
 METRICS = ("psnr", "psnr_y", "ssim", "residual", "baseline_psnr", "gain", "seconds")
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -28,13 +28,12 @@ def load(output: str, by: str | None) -> pa.Table:
         PipelineError: no results there, or no such column.
     """
     layout = Layout(storage.absolute(output))
-    commits = Commits(layout)
-    commits.refresh()
-    if not commits.seen:
-        raise PipelineError(f"{output} holds no results (no commits in {layout.commits})")
+    parts = live_parts(layout)
+    if not parts:
+        raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
     fs, _ = storage.filesystem(layout.results)
-    parts = [storage.filesystem(layout.part(name))[1] for name in sorted(commits.seen.values())]
-    dataset = ds.dataset(parts, filesystem=fs, format="parquet")
+    files = [storage.filesystem(layout.part(part.name))[1] for part in parts]
+    dataset = ds.dataset(files, filesystem=fs, format="parquet")
     names = ["status", *(m for m in METRICS if m != "gain")]
     columns = {name: ds.field(name) for name in names}
     if by:

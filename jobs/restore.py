@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from jobs.specfile import make_job
@@ -39,12 +40,15 @@ def restore_job(
         },
         "options",
     )
-    if not is_manifest:
-        _keep_manifest(source, manifest, [output, spec.images])
-    return spec
+    if is_manifest:
+        return spec
+    table = _keep_manifest(source, manifest, [output, spec.images])
+    # The source is the user's own word, wherever the manifest that was made of it lies.
+    schemes = sorted({storage.scheme_of(image) for image in table["image"].to_pylist()})
+    return spec.model_copy(update={"allowed_schemes": tuple(schemes)})
 
 
-def _keep_manifest(source: str, manifest: str, made: list[str]) -> None:
+def _keep_manifest(source: str, manifest: str, made: list[str]) -> pa.Table:
     table = build(source)
     for folder in made:  # it may lie in the source: its pictures are not to be restored again
         inside = pc.starts_with(table["image"], storage.absolute(folder) + "/")
@@ -57,6 +61,7 @@ def _keep_manifest(source: str, manifest: str, made: list[str]) -> None:
         raise ManifestError(
             f"{manifest} names other images than {source} holds now; choose another output"
         )
+    return table
 
 
 def _given(value: Any) -> Any:

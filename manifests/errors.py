@@ -6,4 +6,13 @@ class ManifestError(Exception):
 
 
 class StorageError(ManifestError):
-    """A file or folder cannot be read or written; names it, and the cause."""
+    """A file or folder cannot be read or written; names it, and the cause.
+
+    Attributes:
+        kind: ``not_found``, ``access_denied``, ``not_a_file``, ``too_large`` (more bytes than
+            asked for), ``bad_uri`` (an unknown scheme), or ``storage`` for everything else.
+    """
+
+    def __init__(self, message: str, kind: str = "storage"):
+        super().__init__(message)
+        self.kind = kind

@@ -6,8 +6,9 @@ import functools
 
 from PIL import Image
 
-# Formats that Pillow identifies and cannot decode, or only by running another program.
-UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Formats that Pillow identifies and cannot decode, or only by running another program; and IPTC,
+# inside of which it would open a file of any format, those too.
+UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 
 
 @functools.cache

@@ -67,3 +67,11 @@ def shown(uri: str) -> str:
 def redacted(text: str) -> str:
     """A text, with each URI in it as :func:`shown`."""
     return _URI.sub(lambda found: shown(found[0]), text)
+
+
+def scheme_of(uri: str) -> str:
+    """The scheme, with one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ..."""
+    if is_local(uri):
+        return "file"
+    scheme = uri.partition("://")[0].lower()
+    return {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(scheme, scheme)

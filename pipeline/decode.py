@@ -1,48 +1,85 @@
-"""Bytes of files into arrays: images, masks and kernels. Every failure is a :class:`RowError`."""
+"""Bytes of files into arrays: images, masks and kernels. Every failure is a :class:`RowError`.
+
+The bytes may be anyone's. What a file claims is compared with ``max_pixels`` before memory is
+taken for it; time and memory grow with ``max_pixels`` and the number of bytes alone.
+"""
 
 from __future__ import annotations
 
 import io
-import warnings
+import re
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
+from pipeline.numpy_files import array_names, is_numpy, read_array, shown
+from pipeline.pillow_limits import (
+    check_bytes,
+    check_opened,
+    check_size,
+    known_signature,
+    strict_pillow,
+)
 
-MAX_PIXELS = 2**27  # by the header, before decoding: a small file can claim a huge image
-FIRST_IS_WHOLE = ("MPO", "PSD")  # formats whose further frames are previews or layers
+MAX_PIXELS = 2**27
+MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+UPRIGHT = {  # EXIF orientation -> what turns the picture upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def decode_image(data: bytes) -> np.ndarray:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """A picture as (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits.
 
     Palettes, CMYK and the like become RGB, alpha is dropped, EXIF orientation is applied.
 
     Raises:
-        RowError: empty, not an image, broken, too large, or of several frames.
+        RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
+            ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
     if not data:
-        raise RowError("the image file is empty (0 bytes)")
+        raise RowError("the image file is empty (0 bytes)", "empty_file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what they warn of is checked here
+        with strict_pillow(max_pixels):
+            check_bytes(data)
             picture = Image.open(io.BytesIO(data), formats=decodable_formats())
-            width, height = picture.size
-            if width * height > MAX_PIXELS:
-                raise RowError(f"the image is too large: {width} x {height} pixels")
-            if getattr(picture, "n_frames", 1) > 1 and picture.format not in FIRST_IS_WHOLE:
-                raise RowError(f"the file holds {picture.n_frames} frames or pages, not one image")
+            check_size(picture, max_pixels)
+            check_opened(picture, data, max_pixels)
             picture.load()
-            return _to_array(ImageOps.exif_transpose(picture))
+            check_size(picture, max_pixels)  # an icon can be larger than its header says
+            return _to_array(_upright(picture))
     except RowError:
         raise
     except Image.UnidentifiedImageError:
-        raise RowError("the file is not an image of a known format") from None
+        if name := known_signature(data):
+            text = f"begins like a {name} file, but is broken or of a kind of it that is not read"
+            raise RowError(f"the file {text}", "damaged") from None
+        raise RowError("the file is not an image of a known format", "not_an_image") from None
+    except Image.DecompressionBombError as e:
+        size = re.search(r"\d+ pixels", str(e))
+        text = f"the image is too large: {size[0] if size else '?'}, {max_pixels} are allowed"
+        raise RowError(text, "too_large") from None
+    except MemoryError:
+        raise RowError("there is not the memory to decode the image", "out_of_memory") from None
     except Exception as e:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
-        raise RowError(f"the image cannot be decoded ({type(e).__name__}: {e})") from None
+        raise RowError(f"the image cannot be decoded ({shown(e)})", "damaged") from None
+
+
+def _upright(picture: Image.Image) -> Image.Image:
+    try:
+        turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # broken EXIF data do no harm to the picture
+        return picture
+    return picture if turn is None else picture.transpose(turn)
 
 
 def _to_array(picture: Image.Image) -> np.ndarray:
@@ -50,95 +87,78 @@ def _to_array(picture: Image.Image) -> np.ndarray:
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
-            raise RowError("the image has integers outside 0 ... 65535")
+            raise RowError("the image has integers outside 0 ... 65535", "bad_pixels")
         return values.astype(np.uint16)
     if mode == "F":
         values = np.asarray(picture, np.float64)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
-            raise RowError("the image has floating-point values outside 0 ... 1")
+            raise RowError("the image has floating-point values outside 0 ... 1", "bad_pixels")
         return np.round(values * 65535).astype(np.uint16)
-    return np.asarray(picture.convert("L" if mode in GREY_MODES else "RGB"))
+    wanted = "L" if mode in GREY_MODES else "RGB"
+    return np.asarray(picture if mode == wanted else picture.convert(wanted))
 
 
-def decode_mask(data: bytes) -> np.ndarray:
+def _grey(picture: np.ndarray) -> np.ndarray:
+    return picture if picture.ndim == 2 else picture.mean(axis=2, dtype=np.float32)
+
+
+def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """(H, W) bool from an image (light: known, dark: hidden) or a ``.npy`` (0: hidden).
 
     Raises:
-        RowError: neither of them, or not two-dimensional.
+        RowError: as :func:`decode_image`, or ``bad_mask``: not two-dimensional, not numbers.
     """
-    if _is_numpy(data):
-        mask = _load_numpy(data, "mask", None)
-        if mask.ndim != 2:
-            raise RowError(f"the mask has shape {mask.shape}, expected (height, width)")
-        if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all():
-            raise RowError(f"the mask holds {mask.dtype} values that are no finite numbers")
+    if is_numpy(data):
+        mask = read_array(data, "mask", None, max_pixels)
+        if not mask.size or mask.dtype.kind == "c" or not np.isfinite(mask).all():
+            text = f"the mask holds {mask.dtype} values that are no finite numbers"
+            raise RowError(text if mask.size else "the mask is an empty array", "bad_mask")
         return mask != 0
-    picture = decode_image(data)
-    level = picture if picture.ndim == 2 else picture.mean(axis=2)
-    return level >= np.iinfo(picture.dtype).max / 2
+    picture = decode_image(data, max_pixels=max_pixels)
+    return _grey(picture) >= np.iinfo(picture.dtype).max / 2
 
 
-def decode_kernel(data: bytes, name: str | None = None) -> np.ndarray:
+def decode_kernel(
+    data: bytes, name: str | None = None, *, max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """(kh, kw) float64 of unit sum from ``.npy``, ``.npz`` (its only array, or ``name``) or image.
 
     Raises:
-        RowError: not such a file, or values that no blur has (negative, NaN, all zero).
+        RowError: as :func:`decode_image` (a kernel has at most 2**20 values, however many pixels
+            are allowed), or ``bad_kernel``: values that no blur has (negative, NaN, all zero).
     """
-    if _is_numpy(data):
-        kernel = _load_numpy(data, "kernel", name)
-    else:
-        kernel = decode_image(data)
-        kernel = kernel if kernel.ndim == 2 else kernel.mean(axis=2)
-    return check_kernel(kernel)
+    max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
+    if is_numpy(data):
+        return check_kernel(read_array(data, "kernel", name, max_pixels))
+    return check_kernel(_grey(decode_image(data, max_pixels=max_pixels)))
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:
-    """The kernel as float64 of unit sum; a RowError if it is not a blur."""
+    """The kernel as float64 of unit sum; a RowError (``bad_kernel``) if it is not a blur."""
     if kernel.ndim != 2 or kernel.dtype.kind not in "uif" or not kernel.size:
         raise RowError(
             f"the kernel is {kernel.dtype} of shape {kernel.shape}, "
-            "expected numbers of shape (height, width)"
+            "expected numbers of shape (height, width)",
+            "bad_kernel",
         )
-    kernel = kernel.astype(np.float64)
+    with np.errstate(all="ignore"):  # what overflows or is no number is infinite or NaN below
+        kernel = kernel.astype(np.float64)
     if not np.isfinite(kernel).all():
-        raise RowError("the kernel holds NaN or infinity")
+        raise RowError("the kernel holds NaN or infinity", "bad_kernel")
     if kernel.min() < 0:
-        raise RowError(f"the kernel holds negative values (down to {kernel.min():.3g})")
+        text = f"the kernel holds negative values (down to {kernel.min():.3g})"
+        raise RowError(text, "bad_kernel")
     if kernel.max() <= 0:
-        raise RowError("the kernel is zero everywhere")
-    kernel = kernel / kernel.max()  # so that the sum of large values does not overflow
-    return kernel / kernel.sum()
+        raise RowError("the kernel is zero everywhere", "bad_kernel")
+    with np.errstate(under="ignore"):
+        kernel = kernel / kernel.max()  # so that the sum of large values does not overflow
+        return kernel / kernel.sum()
 
 
 def kernel_names(data: bytes) -> list[str]:
-    """Names of the arrays in an ``.npz``; none for any other file."""
-    if not data.startswith(b"PK"):
-        return []
-    try:
-        return list(np.load(io.BytesIO(data), allow_pickle=False).files)
-    except Exception as e:
-        raise RowError(f"the kernel file cannot be read ({type(e).__name__}: {e})") from None
+    """Names of the arrays in an ``.npz``; none for any other file.
 
-
-def _is_numpy(data: bytes) -> bool:
-    return data.startswith((b"\x93NUMPY", b"PK"))
-
-
-def _load_numpy(data: bytes, what: str, name: str | None) -> np.ndarray:
-    try:
-        loaded = np.load(io.BytesIO(data), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        names = loaded.files
-        if name is None and len(names) == 1:
-            name = names[0]
-        if name not in names:
-            raise RowError(f"the {what} file holds {', '.join(names)}: name one of them")
-        array = loaded[name]
-        if not isinstance(array, np.ndarray):
-            raise RowError(f"the {what} file is an archive, but not of numpy arrays")
-        return array
-    except RowError:
-        raise
-    except Exception as e:  # a zip or npy parser's error, whatever it is
-        raise RowError(f"the {what} cannot be read ({type(e).__name__}: {e})") from None
+    Raises:
+        RowError: a broken archive.
+    """
+    return array_names(data, "kernel") if data.startswith(b"PK") else []

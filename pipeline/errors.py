@@ -1,9 +1,52 @@
 """The exceptions that this package raises on its own account; their texts are for users."""
 
+from __future__ import annotations
+
+# What can be wrong with a row: the values of the results' column ``error_kind``. They are part of
+# the output format: names may be added, never changed.
+ERROR_KINDS = {
+    "bad_value": "a value of the manifest's row is out of range, or missing",
+    "bad_uri": "a URI of an unknown scheme",
+    "scheme_not_allowed": "a URI of a scheme that the job does not allow",
+    "not_found": "no such file",
+    "access_denied": "the storage refuses to hand out the file",
+    "not_a_file": "a folder, a device or a pipe",
+    "storage": "the storage failed, after several tries",
+    "empty_file": "a file of zero bytes",
+    "not_an_image": "not an image of a known format",
+    "damaged": "an image, mask or kernel file that is truncated or broken",
+    "too_large": "more bytes or pixels than the job allows",
+    "several_frames": "an animation or a file of several pages",
+    "bad_pixels": "pixel values that are not finite or out of range",
+    "bad_kernel": "a kernel that is no blur (NaN, negative, all zero), or larger than the image",
+    "bad_mask": "a mask that is not a two-dimensional array of numbers",
+    "size_mismatch": "a mask, a reference or an image whose size does not fit",
+    "missing_input": "no kernel, mask or noise level, neither from the row nor from the job",
+    "out_of_memory": "the machine, or its GPU, has not the memory for this image alone",
+    "not_finite": "the model's output is not finite",
+    "crash": "the process that worked on this row alone died, every time",
+    "failed": "anything else",
+}
+
 
 class PipelineError(Exception):
     """The job cannot start or go on."""
 
 
+class JobStopped(PipelineError):
+    """The job was at work and cannot go on; the same command resumes it."""
+
+
 class RowError(Exception):
-    """One row cannot be restored; it becomes that row's ``error`` and the job goes on."""
+    """One row cannot be restored; it becomes that row's ``error`` and the job goes on.
+
+    Attributes:
+        kind: a key of :data:`ERROR_KINDS`.
+    """
+
+    def __init__(self, message: str, kind: str):
+        super().__init__(message)
+        self.kind = kind
+
+    def __reduce__(self):
+        return RowError, (str(self), self.kind)

@@ -9,64 +9,80 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from manifests import storage
-from pipeline.plan import Shard
+from pipeline.errors import PipelineError
+from pipeline.isolate import Isolated
+from pipeline.ledger import Ledger
+from pipeline.plan import Work
 from pipeline.prepare import Run
 from pipeline.problem import files_of
 from pipeline.resources import ACTOR_CPUS, STEP_CPUS, Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
 from pipeline.source import ShardSource
-from pipeline.steps import Encode, Fetch, decode
+from pipeline.steps import Encode, Load
 
-# Steps of equal resources fuse into one task: reading, fetching and decoding do; so do encoding
-# and writing.
+# Steps of equal resources fuse into one task: reading and loading do; so do encoding and writing.
+LOADING_DEATHS = 4  # Ray would start actors that die while they load without end
 STEP = {"num_cpus": STEP_CPUS}
 
 
-def restore_shards(run: Run, shards: Sequence[Shard], resources: Resources) -> None:
-    """Restore and commit these shards; returns when all are."""
+def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledger) -> None:
+    """Restore and commit this work; returns when all of it is committed."""
     job, spec, layout = run.job, run.job.spec, run.job.layout
     images = storage.absolute(spec.images) if spec.images else None
     files = tuple(name for name in files_of(spec) if name in job.table.column_names)
+    load = Load(job.base, files, spec.schemes, spec.max_pixels)
+    model = (job.model, job.identity["model_digest"])
     (
         ray.data.read_datasource(
-            ShardSource(layout, shards),
-            override_num_blocks=len(shards),
+            ShardSource(layout, work),
+            override_num_blocks=len(work),
             **STEP,
         )
         .map_batches(
-            Fetch(job.base, files),
+            Isolated(load, "load", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **STEP,
         )
-        .map_batches(decode, batch_size=None, batch_format="pyarrow", **STEP)
         .map_batches(
-            Restorer,
+            IsolatedRestorer,
             fn_constructor_args=(
+                ledger,
+                resources.actors,
                 spec,
                 job.assets,
-                (job.model, job.identity["model_digest"]),
+                model,
                 resources.batch,
                 resources.threads,
             ),
             compute=ActorPoolStrategy(size=resources.actors, max_tasks_in_flight_per_actor=2),
-            batch_size=max(shard.rows for shard in shards),
+            batch_size=max(item.rows for item in work),
             batch_format="pyarrow",
             num_cpus=ACTOR_CPUS,
             num_gpus=1 if resources.gpu else 0,
         )
         .map_batches(
-            Encode(images),
+            Isolated(Encode(images), "encode", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **STEP,
         )
-        .write_datasink(
-            ShardSink(layout, {shard.index: shard.rows for shard in shards}),
-            ray_remote_args=STEP,
-        )
+        .write_datasink(ShardSink(layout, run.id, work, ledger), ray_remote_args=STEP)
     )
+
+
+class IsolatedRestorer(Isolated):
+    """The actor of the flow: a restorer that holds its model, and survives its rows."""
+
+    def __init__(self, ledger: Ledger, actors: int, *restorer):
+        died = ledger.begin(("model",))
+        if died >= LOADING_DEATHS + actors:  # others may be loading just now
+            raise PipelineError(
+                f"{died} processes died while they loaded the model (out of memory?)"
+            )
+        super().__init__(Restorer(*restorer), "restore", ledger)
+        ledger.end(("model",))
 
 
 def configure_ray_data() -> None:
@@ -77,6 +93,8 @@ def configure_ray_data() -> None:
     # A batch on a slow machine may take longer than any limit.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
+    # What a step raised, not what Ray Data makes of it: people are to read it.
+    context.raise_original_map_exception = True
     # Its notes on each execution go to its log file; people read this project's own progress.
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":

@@ -1,10 +1,10 @@
 """Where things lie in a job's output folder.
 
-run.json                 the job: specification, plan, digests, versions; created once
-plan/*.parquet           the manifest's rows as planned, one row group per shard
-commits/SHARD.json       a shard is done, and this is its part; created once
-results/SHARD-*.parquet  the results, one part per shard
-summary.json             counts and times, written when every shard is done
+run.json                    the job: specification, plan, digests, versions; created once
+plan/*.parquet              the manifest's rows as planned, one row group per shard
+results/SHARD-GEN-RUN.parquet   the results of a shard; created once, whole, or not at all
+drivers/*.json              a file for each driver that is at work on the output, touched by it
+summary.json                counts and times, written when every shard is done
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ class Layout:
         return storage.join(self.output, "summary.json")
 
     @property
-    def commits(self) -> str:
-        return storage.join(self.output, "commits")
+    def plans(self) -> str:
+        return storage.join(self.output, "plan")
 
     @property
     def results(self) -> str:
         return storage.join(self.output, "results")
 
-    def plan(self, name: str) -> str:
-        return storage.join(self.output, "plan", name)
+    @property
+    def drivers(self) -> str:
+        return storage.join(self.output, "drivers")
 
-    def commit(self, shard: int) -> str:
-        return storage.join(self.commits, f"{shard_name(shard)}.json")
+    def plan(self, name: str) -> str:
+        return storage.join(self.plans, name)
 
     def part(self, name: str) -> str:
         return storage.join(self.results, name)
 
-
-def shard_name(shard: int) -> str:
-    return f"{shard:09d}"
+    def driver(self, name: str) -> str:
+        return storage.join(self.drivers, name)

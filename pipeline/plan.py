@@ -28,6 +28,25 @@ class Shard:
     rows: int
 
 
+@dataclass(frozen=True)
+class Work:
+    """What is to be done of a shard: all of its rows, or those that failed before.
+
+    Attributes:
+        shard: the shard.
+        generation: of the part that will hold the result: 0, or one more than the last one's.
+        places: of the rows to restore, in the shard; None for all of them.
+    """
+
+    shard: Shard
+    generation: int = 0
+    places: tuple[int, ...] | None = None
+
+    @property
+    def rows(self) -> int:
+        return self.shard.rows if self.places is None else len(self.places)
+
+
 def rows_per_shard(rows: int, actors: int, batch: int) -> int:
     """At least four shards for each actor, but whole batches, and at most four of them."""
     share = -(-rows // (4 * actors))
@@ -86,5 +105,12 @@ def shards_of(files: Sequence[dict]) -> Iterator[Shard]:
 
 
 def read_shard(shard: Shard, layout: Layout) -> pa.Table:
+    """The manifest's rows of a shard, as planned."""
     data = storage.read_bytes(layout.plan(shard.file))
     return pq.ParquetFile(pa.BufferReader(data)).read_row_group(shard.group)
+
+
+def read_rows(work: Work, layout: Layout) -> pa.Table:
+    """The manifest's rows that are to be worked on."""
+    rows = read_shard(work.shard, layout)
+    return rows if work.places is None else rows.take(pa.array(work.places))

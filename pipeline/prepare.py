@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
+import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from diffpir.errors import DiffPIRError
@@ -21,6 +23,7 @@ from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import content_digest, read_manifest
+from manifests.uris import scheme_of
 from pipeline.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
@@ -62,9 +65,10 @@ class Checked:
 
 @dataclass(frozen=True)
 class Run:
-    """A checked job and its shards, in order."""
+    """A checked job, the id that its parts are named by, and its shards in order."""
 
     job: Checked
+    id: str
     shards: tuple[Shard, ...]
 
     @property
@@ -86,11 +90,12 @@ def check(spec: JobSpec) -> Checked:
         name = storage.shown(spec.manifest)
         raise PipelineError(f"{name}: Parquet cannot hold one of its columns: {e}") from None
     check_task(spec, table.column_names)
+    check_schemes(spec, table)
     assets, asset_digest = read_assets(spec)
     model = storage.absolute(builtin_path() if spec.model.path == "builtin" else spec.model.path)
     identity = {
         **spec.resolved(),
-        "manifest": digest,
+        "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": check_model(spec, model),
         "task_files": asset_digest,
     }
@@ -117,7 +122,7 @@ def find_run(job: Checked) -> Run | None:
             f"{job.layout.output} holds another job's results; choose another output. Changed: "
             + "; ".join(changed)
         )
-    return Run(job, tuple(shards_of(record["plan"])))
+    return Run(job, record["id"], tuple(shards_of(record["plan"])))
 
 
 def plan_run(job: Checked, shard_rows: int) -> Run:
@@ -126,6 +131,7 @@ def plan_run(job: Checked, shard_rows: int) -> Run:
     enlarged = task.factor**2 if task.kind == "sr" and job.spec.mode == "restore" else 1
     files = write_plan(job.table, cut(job.table, shard_rows, enlarged), job.layout)
     record = {
+        "id": uuid.uuid4().hex[:12],
         "identity": job.identity,
         "spec": _without_secrets(job.spec.model_dump(mode="json")),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -134,7 +140,7 @@ def plan_run(job: Checked, shard_rows: int) -> Run:
         "plan": files,
     }
     if storage.create_exclusive(job.layout.run, json.dumps(record, indent=1).encode()):
-        return Run(job, tuple(shards_of(files)))
+        return Run(job, record["id"], tuple(shards_of(files)))
     for entry in files:  # another driver was faster: its plan counts
         storage.remove(job.layout.plan(entry["file"]))
     return find_run(job)
@@ -156,6 +162,24 @@ def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
         )
 
 
+def check_schemes(spec: JobSpec, table: pa.Table) -> None:
+    """Some image at least must be one that the job may read."""
+    images = table["image"]
+    named = pc.extract_regex(images, r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
+    found = pc.unique(pc.struct_field(named, "scheme")).drop_null().to_pylist()
+    schemes = {scheme_of(f"{scheme}://") for scheme in found}
+    paths = images.filter(pc.is_null(named))
+    if len(paths):
+        absolute = pc.all(pc.starts_with(paths, "/"), skip_nulls=True).as_py()
+        schemes.add("file" if absolute else scheme_of(spec.manifest))
+    if not schemes & spec.schemes:
+        raise PipelineError(
+            f"allowed_schemes: the images of {storage.shown(spec.manifest)} are named by "
+            f"{', '.join(sorted(schemes))}, the job allows {', '.join(sorted(spec.schemes))}; "
+            f"to trust this manifest, write allowed_schemes: [{', '.join(sorted(schemes))}]"
+        )
+
+
 def read_assets(spec: JobSpec) -> tuple[Assets, str]:
     """The kernel and mask files that the task names, and a digest of them."""
     kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
@@ -168,7 +192,9 @@ def read_assets(spec: JobSpec) -> tuple[Assets, str]:
             digest.update(data)
             names = [kernel.file.name] if kernel.file.name else kernel_names(data) or [None]
             if len(names) > 1 and spec.mode == "restore":
-                raise RowError(f"the file holds several kernels, name one of {', '.join(names)}")
+                raise RowError(
+                    f"the file holds several kernels, name one of {', '.join(names)}", "bad_kernel"
+                )
             kernels = tuple(decode_kernel(data, name) for name in names)
         if mask and mask.file:
             field, file = "task.mask", mask.file

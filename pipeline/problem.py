@@ -94,7 +94,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     task, benchmark = spec.task, spec.mode == "benchmark"
     noise_level = own(row, "noise_level", task.noise_level)
     if noise_level is None:
-        raise RowError("no noise_level: neither the row nor the task gives one")
+        raise RowError("no noise_level: neither the row nor the task gives one", "missing_input")
     seed = own(row, "seed", spec.seed)
 
     def seed_of(purpose: str) -> int:
@@ -110,11 +110,22 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         height, width = (side // factor * factor for side in image.shape[2:])
         reference = image[..., :height, :width]
         if not reference.numel():
-            raise RowError(f"{_size(image)} pixels are too few to reduce by {factor}")
+            raise RowError(
+                f"{_size(image)} pixels are too few to reduce by {factor}", "size_mismatch"
+            )
     else:
         height, width = (side * factor for side in image.shape[2:])
     if reference is not None and reference.shape[2:] != (height, width):
-        raise RowError(f"the reference is {_size(reference)} pixels, expected {width} x {height}")
+        raise RowError(
+            f"the reference is {_size(reference)} pixels, expected {width} x {height}",
+            "size_mismatch",
+        )
+    if height * width > spec.max_pixels:
+        raise RowError(
+            f"{width} x {height} pixels to restore, more than the job's max_pixels, "
+            f"{spec.max_pixels}",
+            "too_large",
+        )
 
     kernel = mask = None
     if task.kind in ("deblur", "sr"):
@@ -124,7 +135,8 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         if kernel.shape[0] > height or kernel.shape[1] > width:
             raise RowError(
                 f"the kernel, {kernel.shape[1]} x {kernel.shape[0]}, is larger than the image, "
-                f"{width} x {height}"
+                f"{width} x {height}",
+                "bad_kernel",
             )
     elif task.kind == "inpaint":
         mask = _mask(inputs, spec, assets, height, width, rng("mask"))
@@ -186,7 +198,7 @@ def _kernel(task: Deblur | SuperResolve, assets: Assets, rng: np.random.Generato
     if choice is None:
         if task.kind == "sr":
             return bicubic_kernel(task.factor)
-        raise RowError("no kernel: neither the row nor the task gives one")
+        raise RowError("no kernel: neither the row nor the task gives one", "missing_input")
     if choice.gaussian:
         std = choice.gaussian.std
         return gaussian_kernel(
@@ -210,18 +222,20 @@ def _mask(
     if mask is not None:
         if mask.shape != (height, width):
             raise RowError(
-                f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, expected {width} x {height}"
+                f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
+                f"expected {width} x {height}",
+                "size_mismatch",
             )
         mask = mask[None]
     elif choice is None:
-        raise RowError("no mask: neither the row nor the task gives one")
+        raise RowError("no mask: neither the row nor the task gives one", "missing_input")
     elif choice.random is not None:
         mask = random_mask(height, width, choice.random, rng)
     else:
         try:
             mask = box_mask(height, width, choice.box, rng)
         except ValueError as e:
-            raise RowError(str(e)) from None
+            raise RowError(str(e), "size_mismatch") from None
     return torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None]
 
 

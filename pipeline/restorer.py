@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import sys
 import time
 from collections import defaultdict
 
@@ -22,10 +24,16 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
+from pipeline.memory import (
+    is_device_fault,
+    is_out_of_memory,
+    peak_device_memory,
+    peak_memory,
+)
 from pipeline.problem import Assets, Inputs, Problem, baseline_of, build_problem, operator_of, own
-from pipeline.schema import OUTCOME, SHARD
+from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
-from pipeline.steps import FILES, known_columns
+from pipeline.steps import FILES, errors_of, known_columns, with_errors
 
 MAX_BATCH_PIXELS = 2**22  # of restored images in one network call: 64 of 256 x 256
 
@@ -62,11 +70,11 @@ class Restorer:
         net = net.to(self.device, memory_format=layout)
         self.schedule = Schedule.linear()
         self.config = spec.sampler_config
+        self.fitting: dict[tuple, int] = {}  # shape -> images that the memory has room for
         self.denoise = EpsDenoiser(net, self.schedule, spec.model.label, bf16)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows = known_columns(table["row"])
-        errors = table["error"].to_pylist()
+        rows, errors = known_columns(table["row"]), errors_of(table)
         columns = (unpack(table[name]) for name in FILES)
         inputs = [dict(zip(FILES, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
         outcomes: list[dict] = [{} for _ in rows]
@@ -74,14 +82,14 @@ class Restorer:
 
         groups: dict[tuple, list[tuple[int, Problem]]] = defaultdict(list)
         for i, row in enumerate(rows):
-            if not errors[i]:
+            if not errors[i][0]:
                 try:
                     problem = build_problem(row, Inputs(**inputs[i]), self.spec, self.assets)
                     groups[problem.shape_key].append((i, problem))
                 except RowError as e:
-                    errors[i] = str(e)
-                except (ValueError, RuntimeError, MemoryError) as e:
-                    errors[i] = f"cannot be posed as a problem ({type(e).__name__}: {e})"
+                    errors[i] = str(e), e.kind
+                except Exception as e:
+                    errors[i] = failure("cannot be posed as a problem", e)
         for members in groups.values():
             for chunk in self._batches(members):
                 restored = self._restore_or_halve([problem for _, problem in chunk])
@@ -94,28 +102,21 @@ class Restorer:
             "model": self.digest,
         }
         outcomes = [
-            {
-                **outcome,
-                **constant,
-                "seed": own(row, "seed", self.spec.seed),
-                "status": "error" if error else "ok",
-                "error": error,
-            }
-            for row, outcome, error in zip(rows, outcomes, errors, strict=True)
+            {**outcome, **constant, "seed": own(row, "seed", self.spec.seed)}
+            for row, outcome in zip(rows, outcomes, strict=True)
         ]
-        return pa.table(
-            {
-                SHARD: table[SHARD],
-                "row": table["row"],
-                "outcome": pa.array(outcomes, pa.struct(OUTCOME)),
-                "pixels": pack(pixels),
-            }
-        )
+        done = table.drop_columns(list(FILES))
+        done = done.append_column("outcome", pa.array(outcomes, pa.struct(OUTCOME)))
+        done = done.append_column("pixels", pack(pixels))
+        for name, peak in ((PEAK, peak_memory()), (DEVICE_PEAK, peak_device_memory())):
+            done = done.append_column(name, pa.repeat(peak, len(rows)))
+        return with_errors(done, errors)
 
     def _batches(self, members: list):
         problem = members[0][1]
         area = problem.y.shape[2] * problem.y.shape[3] * problem.factor**2
-        size = max(1, min(self.batch, MAX_BATCH_PIXELS // area))
+        largest = min(self.fitting.get(problem.shape_key, self.batch), MAX_BATCH_PIXELS // area)
+        size = max(1, largest)
         for start in range(0, len(members), size):
             yield members[start : start + size]
 
@@ -123,13 +124,26 @@ class Restorer:
         """As ``_restore``; a batch that fails, for want of memory say, is tried in halves."""
         try:
             return self._restore(problems)
-        except (ValueError, RuntimeError, MemoryError) as e:
+        except Exception as e:
+            if is_device_fault(e):
+                # The process can use its GPU no more, whatever it is given: it must go, and be
+                # made anew. What the rows of this batch did is noted as the death of a process.
+                print(f"restorer: {e}", file=sys.stderr, flush=True)
+                os._exit(1)
             if len(problems) == 1:
-                return [({}, None, f"cannot be restored ({type(e).__name__}: {e})")]
+                return [({}, None, failure("cannot be restored", e))]
+            short = is_out_of_memory(e)
+        # The exception is gone here, and with it the frames that held the batch's memory.
         half = len(problems) // 2
+        if short:
+            self.fitting[problems[0].shape_key] = half
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
         return self._restore_or_halve(problems[:half]) + self._restore_or_halve(problems[half:])
 
-    def _restore(self, problems: list[Problem]) -> list[tuple[dict, np.ndarray | None, str]]:
+    def _restore(
+        self, problems: list[Problem]
+    ) -> list[tuple[dict, np.ndarray | None, tuple[str, str]]]:
         """Restore problems of one shape: for each its outcome, its picture and its error."""
         began = time.perf_counter()
         y = torch.cat([p.y for p in problems]).to(self.device)
@@ -159,7 +173,8 @@ class Restorer:
         results = []
         for i, problem in enumerate(problems):
             if not finite[i]:
-                results.append(({}, None, "the model's output is not finite"))
+                error = ("the model's output is not finite", "not_finite")
+                results.append(({}, None, error))
                 continue
             picture = rounded[i].permute(1, 2, 0).to("cpu", torch.uint8).numpy()
             if problem.grey:
@@ -172,7 +187,7 @@ class Restorer:
                 "seconds": seconds,
                 **self._scores(problem, x[i : i + 1].cpu()),
             }
-            results.append((outcome, picture, ""))
+            results.append((outcome, picture, ("", "")))
         return results
 
     @staticmethod
@@ -187,3 +202,9 @@ class Restorer:
             "ssim": None if math.isnan(ssim) else ssim,
             "baseline_psnr": metrics.psnr(baseline, problem.reference).item(),
         }
+
+
+def failure(what: str, error: Exception) -> tuple[str, str]:
+    """A row's error and its kind, from an exception that nobody foresaw."""
+    kind = "out_of_memory" if is_out_of_memory(error) else "failed"
+    return f"{what} ({type(error).__name__}: {error})", kind

@@ -1,27 +1,41 @@
-"""Running a job: check, plan or find the plan, restore what is not yet committed, finish."""
+"""Running a job: check, plan or find the plan, restore what is left, finish."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from manifests import storage
-from pipeline.commits import Commits
+from ray.exceptions import RayError
+
+from manifests.errors import ManifestError, StorageError
+from pipeline.drivers import Heartbeat
+from pipeline.errors import JobStopped, PipelineError
+from pipeline.finish import Summary, clear, read_summary, summarise
 from pipeline.flow import configure_ray_data, restore_shards
-from pipeline.plan import rows_per_shard
+from pipeline.fresh import begin_anew
+from pipeline.ledger import Ledger
+from pipeline.plan import Work, rows_per_shard
 from pipeline.prepare import Run, check, find_run, plan_run
-from pipeline.resources import plan_resources, start_ray
+from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec import JobSpec
+from pipeline.state import State
 
 POLL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: rows in all, done and failed (by earlier runs too), done by this run."""
+    """How far a job is.
+
+    Attributes:
+        rows: of the job.
+        done: of them, by earlier runs too.
+        failed: among those of this run.
+        done_now: of this run.
+        seconds: of this run.
+    """
 
     rows: int
     done: int
@@ -30,27 +44,33 @@ class Progress:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Summary:
-    """How a finished job ended; kept as ``summary.json``. Times are of the run that finished it."""
-
-    rows: int
-    ok: int
-    failed: int
-    seconds: float
-    images_per_second: float
-
-
-def run_job(spec: JobSpec, on_progress: Callable[[Progress], None] = lambda _: None) -> Summary:
+def run_job(
+    spec: JobSpec,
+    on_progress: Callable[[Progress], None] = lambda _: None,
+    *,
+    retry_failed: bool = False,
+    fresh: bool = False,
+    overwrite: bool = False,
+) -> Summary:
     """Start the job, or resume it where an earlier run of it stopped.
 
     Uses the connected Ray cluster, the one at ``RAY_ADDRESS``, or starts Ray on this machine.
 
+    Args:
+        spec: of the job.
+        on_progress: called about once a second.
+        retry_failed: restore the rows that failed in earlier runs once more.
+        fresh: start anew; an output that holds something is refused.
+        overwrite: with ``fresh``, remove an earlier run's files from the output instead.
+
     Raises:
         PipelineError, ManifestError: the job is wrong; nothing was started.
+        JobStopped: it was started and cannot go on; what is committed stays.
     """
     began = time.perf_counter()
     job = check(spec)
+    if fresh:
+        begin_anew(job.layout, overwrite)
     run = find_run(job)
     if run is None:
         start_ray()
@@ -58,38 +78,70 @@ def run_job(spec: JobSpec, on_progress: Callable[[Progress], None] = lambda _: N
         rows = rows_per_shard(len(job.table), resources.actors, resources.batch)
         run = plan_run(job, spec.shard_rows or rows)
 
-    commits = Commits(job.layout)
-    commits.refresh()
-    before = commits.rows
-    pending = [shard for shard in run.shards if shard.index not in commits.seen]
-    if pending:
-        start_ray()
-        configure_ray_data()
-        resources = plan_resources(spec)
-        with _watching(run, commits, on_progress):
-            restore_shards(run, pending, resources)
-        commits.refresh()
-    commits.remove_orphans()
+    try:
+        return _finish(run, retry_failed, on_progress, began)
+    except StorageError as e:
+        raise JobStopped(str(e)) from None
 
-    seconds = time.perf_counter() - began
-    summary = Summary(
-        rows=run.rows,
-        ok=commits.rows - commits.failed,
-        failed=commits.failed,
-        seconds=round(seconds, 2),
-        images_per_second=round((commits.rows - before) / seconds, 4),
-    )
-    if pending or not storage.exists(job.layout.summary):
-        storage.write_bytes(job.layout.summary, json.dumps(asdict(summary), indent=1).encode())
-    return summary
+
+def _finish(
+    run: Run, retry_failed: bool, on_progress: Callable[[Progress], None], began: float
+) -> Summary:
+    """Do what is left of a planned run."""
+    layout = run.job.layout
+    with Heartbeat(layout) as heartbeat:
+        state = State(layout, run.id)
+        work = state.pending(run.shards)
+        if retry_failed:
+            work += state.failed(run.shards)
+        done_now = 0
+        if work:
+            start_ray()
+            configure_ray_data()
+            resources = plan_resources(run.job.spec)
+            ledger = Ledger()
+            done_before = sum(run.shards[index].rows for index in state.latest)
+            with _watching(run.rows, done_before, ledger, on_progress):
+                _restore(run, work, resources, ledger)
+            done_now = ledger.read().committed.rows
+            state.refresh()
+        left = len(state.pending(run.shards))
+        if left:
+            raise JobStopped(f"{left} of {len(run.shards)} shards are missing after the run")
+        clear(run, state, heartbeat)
+        known = None if work else read_summary(run)
+        seconds = time.perf_counter() - began
+        return known or summarise(run, state, seconds, done_now)
+
+
+def _restore(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledger) -> None:
+    try:
+        restore_shards(run, work, resources, ledger)
+    except Exception as e:
+        cause = _cause(e)
+        known = isinstance(cause, PipelineError | ManifestError)
+        raise JobStopped(str(cause) if known else f"{type(cause).__name__}: {cause}") from e
+
+
+def _cause(error: BaseException) -> BaseException:
+    """What a worker raised, from inside of what Ray makes of it."""
+    while True:
+        inner = getattr(error, "cause", None) if isinstance(error, RayError) else None
+        inner = inner or error.__cause__
+        if not isinstance(inner, BaseException):
+            return error
+        error = inner
 
 
 class _watching:
-    """While it is entered, a thread counts commits and reports progress."""
+    """While it is entered, a thread reads the ledger and reports progress."""
 
-    def __init__(self, run: Run, commits: Commits, report: Callable[[Progress], None]):
-        self.run, self.commits, self.report = run, commits, report
-        self.before, self.began = commits.rows, time.perf_counter()
+    def __init__(
+        self, rows: int, done_before: int, ledger: Ledger, report: Callable[[Progress], None]
+    ):
+        self.rows, self.done_before = rows, done_before
+        self.ledger, self.report = ledger, report
+        self.began = time.perf_counter()
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -104,16 +156,20 @@ class _watching:
 
     def _watch(self) -> None:
         while not self.stop.wait(POLL_SECONDS):
-            self._report()
+            try:
+                self._report()
+            except RayError:
+                continue  # the ledger's node died; the ledger comes again
 
     def _report(self) -> None:
-        self.commits.refresh()
+        counts = self.ledger.read()
+        done = self.done_before + counts.committed.rows + counts.found
         self.report(
             Progress(
-                rows=self.run.rows,
-                done=self.commits.rows,
-                failed=self.commits.failed,
-                done_now=self.commits.rows - self.before,
+                rows=self.rows,
+                done=min(done, self.rows),
+                failed=counts.committed.failed,
+                done_now=counts.committed.rows,
                 seconds=time.perf_counter() - self.began,
             )
         )

@@ -6,7 +6,11 @@ import json
 
 import pyarrow as pa
 
-SHARD = "__shard"  # the column that says, inside the flow, which shard a row belongs to
+# Columns inside the flow, not of the results: the shard and generation that a row belongs to, its
+# place in the shard, and the peak memory (bytes: of the process, of its GPU) of who restored it.
+SHARD, GENERATION, INDEX = "__shard", "__generation", "__index"
+PEAK, DEVICE_PEAK = "__peak_memory", "__peak_device_memory"
+HIDDEN = (SHARD, GENERATION, INDEX, PEAK, DEVICE_PEAK)
 
 SAMPLER = pa.struct(
     [
@@ -25,11 +29,10 @@ RESTORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # Tells Hugging Face's `datasets` that the column holds pictures.
 METADATA = {"huggingface": json.dumps({"info": {"features": {"restored": {"_type": "Image"}}}})}
 
-# Filled by the restorer; all but status, error, task, sampler and model are null in a failed row.
+# Filled by the restorer. In a failed row, what was measured is null, and width, height and
+# noise_level are the manifest's.
 OUTCOME = pa.schema(
     [
-        ("status", pa.string()),
-        ("error", pa.string()),
         ("width", pa.int64()),
         ("height", pa.int64()),
         ("psnr", pa.float64()),
@@ -46,8 +49,13 @@ OUTCOME = pa.schema(
     ]
 )
 
+STATUS = pa.schema([("status", pa.string()), ("error", pa.string()), ("error_kind", pa.string())])
+
+# Of OUTCOME, what a failed row has too.
+CONSTANT = frozenset({"seed", "task", "sampler", "model"})
+
 # A manifest may have these: the result then says what was true of the restored image.
 REPLACED = frozenset({"width", "height", "noise_level", "seed"})
 
 # A manifest may not have these.
-RESERVED = frozenset(OUTCOME.names) - REPLACED | {"restored", SHARD}
+RESERVED = frozenset(OUTCOME.names + STATUS.names) - REPLACED | {"restored", *HIDDEN}

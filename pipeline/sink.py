@@ -1,53 +1,66 @@
-"""Writing parts and committing shards: the only place where results come into being."""
+"""Committing shards: the only place where results come into being."""
 
 from __future__ import annotations
 
-import io
-import json
-import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from ray.data import Datasink
 
-from manifests import storage
-from pipeline.layout import Layout, shard_name
-from pipeline.schema import METADATA, SHARD
+from pipeline.layout import Layout
+from pipeline.ledger import Ledger
+from pipeline.parts import Part, create_part, empty_part, read_part, read_tally, tally_of
+from pipeline.plan import Work
+from pipeline.schema import DEVICE_PEAK, GENERATION, HIDDEN, INDEX, PEAK, SHARD
 
 
 class ShardSink(Datasink):
-    """Writes each shard as one part under a unique name, then creates its commit if absent.
-
-    Whoever creates the commit first wins: a retried task, or a second driver, removes its own
-    part again. Readers of an unfinished job follow the commits.
+    """Creates the part of each shard that arrives; whoever creates it first wins.
 
     Args:
         layout: of the output.
-        rows: how many rows each shard has; a block that holds less of one is a fault.
+        run: the run's id, a part of each part's name.
+        work: what is to come; a block that holds less of a shard is a fault of the flow.
+        ledger: of this run; learns what was committed.
     """
 
-    def __init__(self, layout: Layout, rows: dict[int, int]):
-        self.layout, self.rows = layout, rows
+    def __init__(self, layout: Layout, run: str, work: Sequence[Work], ledger: Ledger):
+        self.layout, self.run, self.ledger = layout, run, ledger
+        self.rows = {item.shard.index: item.rows for item in work}
 
     def write(self, blocks: Iterable[pa.Table], ctx) -> None:
         for block in blocks:
             for shard in pc.unique(block[SHARD]).to_pylist():
-                part = block.filter(pc.equal(block[SHARD], shard)).drop_columns(SHARD)
-                if len(part) != self.rows[shard]:
+                rows = block.filter(pc.equal(block[SHARD], shard)).sort_by(INDEX)
+                if len(rows) != self.rows[shard]:
                     raise RuntimeError(
-                        f"shard {shard} arrived with {len(part)} rows of {self.rows[shard]}"
+                        f"shard {shard} arrived with {len(rows)} rows of {self.rows[shard]}"
                     )
-                self._commit(shard, part)
+                part = Part(shard, rows[GENERATION][0].as_py(), self.run)
+                peaks = (pc.max(rows[name]).as_py() or 0 for name in (PEAK, DEVICE_PEAK))
+                self._commit(part, rows.drop_columns(list(HIDDEN)), *peaks)
 
-    def _commit(self, shard: int, part: pa.Table) -> None:
-        name = f"{shard_name(shard)}-{uuid.uuid4().hex[:12]}.parquet"
-        buffer = io.BytesIO()
-        pq.write_table(part.replace_schema_metadata(METADATA), buffer)
-        storage.write_bytes(self.layout.part(name), buffer.getvalue())
-        failed = pc.sum(pc.equal(part["status"], "error")).as_py()
-        commit = {"part": name, "rows": len(part), "failed": failed}
-        data = json.dumps(commit).encode()
-        if not storage.create_exclusive(self.layout.commit(shard), data):
-            storage.remove(self.layout.part(name))
+    def _commit(self, part: Part, rows: pa.Table, peak: int, device_peak: int) -> None:
+        old = None
+        if part.generation:
+            old = Part(part.shard, part.generation - 1, part.run)
+            earlier = read_tally(self.layout, old)
+            rows = merged(read_part(self.layout, old), rows)
+            peak = max(peak, earlier.peak_memory)
+            device_peak = max(device_peak, earlier.peak_device_memory)
+        tally = tally_of(rows, peak, device_peak)
+        if create_part(self.layout, part, rows, tally):
+            self.ledger.commit(tally)
+        else:
+            self.ledger.found(len(rows))
+        if old:
+            empty_part(self.layout, old)
+
+
+def merged(old: pa.Table, new: pa.Table) -> pa.Table:
+    """The old rows in their order, with the new ones in place of those of the same id."""
+    places = pc.index_in(old["id"], new["id"].combine_chunks())
+    both = pa.concat_tables([old.replace_schema_metadata(), new.replace_schema_metadata()])
+    kept = pa.array(range(len(old)), pa.int64())
+    return both.take(pc.coalesce(pc.add(places, len(old)), kept))

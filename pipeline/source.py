@@ -9,44 +9,54 @@ from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
 from pipeline.layout import Layout
-from pipeline.plan import Shard, read_shard
-from pipeline.schema import SHARD
+from pipeline.plan import Work, read_rows
+from pipeline.schema import GENERATION, INDEX, SHARD
 
 BYTES_PER_ROW = 500  # of a manifest; an estimate for Ray's scheduling
 
 
 class ShardSource(Datasource):
-    """Blocks of two columns: the shard's index, and ``row``, a struct of the manifest's row."""
+    """Blocks of ``row``, a struct of the manifest's row, and what the flow needs to know of it."""
 
-    def __init__(self, layout: Layout, shards: Sequence[Shard]):
+    def __init__(self, layout: Layout, work: Sequence[Work]):
         super().__init__()
-        self.layout, self.shards = layout, shards
+        self.layout, self.work = layout, work
 
     def get_name(self) -> str:
         return "Manifest"
 
     def estimate_inmemory_data_size(self) -> int:
-        return sum(shard.rows for shard in self.shards) * BYTES_PER_ROW
+        return sum(work.rows for work in self.work) * BYTES_PER_ROW
 
     def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
         return [
             ReadTask(
-                _reader(self.layout, shard),
+                _reader(self.layout, work),
                 BlockMetadata(
-                    num_rows=shard.rows,
-                    size_bytes=shard.rows * BYTES_PER_ROW,
+                    num_rows=work.rows,
+                    size_bytes=work.rows * BYTES_PER_ROW,
                     input_files=None,
                     exec_stats=None,
                 ),
             )
-            for shard in self.shards
+            for work in self.work
         ]
 
 
-def _reader(layout: Layout, shard: Shard):
+def _reader(layout: Layout, work: Work):
     def read() -> Iterable[pa.Table]:
-        table = read_shard(shard, layout)
-        rows = pa.chunked_array(table.to_struct_array())
-        yield pa.table({SHARD: pa.repeat(shard.index, len(table)), "row": rows})
+        table = read_rows(work, layout)
+        places = range(len(table)) if work.places is None else work.places
+        no_error = pa.repeat("", len(table))
+        yield pa.table(
+            {
+                SHARD: pa.repeat(work.shard.index, len(table)),
+                GENERATION: pa.repeat(work.generation, len(table)),
+                INDEX: pa.array(places, pa.int64()),
+                "row": pa.chunked_array(table.to_struct_array()),
+                "error": no_error,
+                "error_kind": no_error,
+            }
+        )
 
     return read

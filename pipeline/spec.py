@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
+from manifests.uris import scheme_of
 
 
 class Spec(BaseModel):
@@ -15,6 +16,7 @@ class Spec(BaseModel):
 
 
 Location = Annotated[str, Field(min_length=1)]  # a path or URI
+Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 NoiseLevel = Annotated[float, Field(ge=0, le=1)]
 Std = Annotated[float, Field(gt=0, le=1024)]
 KernelSize = Annotated[int, Field(ge=1, le=1024)]
@@ -175,6 +177,9 @@ class JobSpec(Spec):
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
         images: folder or URI that also receives each result as a PNG file.
+        max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
+        allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
+            ``https``, ...); None for that of the manifest itself.
     """
 
     manifest: Location
@@ -189,6 +194,8 @@ class JobSpec(Spec):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
     images: Location | None = None
+    max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**22
+    allowed_schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -206,6 +213,13 @@ class JobSpec(Spec):
                     "a mask file, or a mask column in the manifest"
                 )
         return self
+
+    @property
+    def schemes(self) -> frozenset[str]:
+        """The schemes that the manifest's rows may name files by."""
+        if self.allowed_schemes is None:
+            return frozenset({scheme_of(self.manifest)})
+        return frozenset(scheme_of(f"{name}://") for name in self.allowed_schemes)
 
     @property
     def sampler_config(self) -> SamplerConfig:

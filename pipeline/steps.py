@@ -1,4 +1,7 @@
-"""The CPU steps of the flow: each maps a table of rows to a table, and knows nothing of Ray."""
+"""The CPU steps of the flow: each maps a table of rows to a table, and knows nothing of Ray.
+
+A row whose ``error`` is not empty is only passed on.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +20,12 @@ from pipeline.arrays import pack, unpack
 from pipeline.decode import decode_image, decode_kernel, decode_mask
 from pipeline.errors import RowError
 from pipeline.naming import image_path
-from pipeline.schema import RESTORED, SHARD
+from pipeline.schema import CONSTANT, HIDDEN, OUTCOME, RESTORED
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
+BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
+HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
 DECODERS = {
     "image": decode_image,
     "reference": decode_image,
@@ -35,58 +40,76 @@ def known_columns(rows: pa.ChunkedArray) -> list[dict]:
     return table.select([name for name in table.column_names if name in TYPES]).to_pylist()
 
 
-class Fetch:
-    """``row`` -> + the bytes of its files, and ``error`` where one cannot be had.
+def with_errors(table: pa.Table, errors: list[tuple[str, str]]) -> pa.Table:
+    """The table with these errors and error kinds; ``("", "")`` for none."""
+    for i, name in enumerate(("error", "error_kind")):
+        column = pa.array([error[i] for error in errors], pa.string())
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def errors_of(table: pa.Table) -> list[tuple[str, str]]:
+    """Error and error kind of each row."""
+    return list(zip(table["error"].to_pylist(), table["error_kind"].to_pylist(), strict=True))
+
+
+class Load:
+    """``row`` -> + its files as arrays, or the error why one cannot be had.
 
     Args:
         base: folder or URI that relative paths of the manifest start from.
-        files: the columns to fetch.
+        files: the columns whose files the job reads.
+        allowed: schemes (:func:`manifests.uris.scheme_of`) that a row's files may have.
+        max_pixels: of an image.
     """
 
-    def __init__(self, base: str, files: tuple[str, ...]):
-        self.base, self.files = base, files
+    def __init__(self, base: str, files: tuple[str, ...], allowed: frozenset[str], max_pixels: int):
+        self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
 
     def __call__(self, table: pa.Table) -> pa.Table:
+        rows, errors = known_columns(table["row"]), errors_of(table)
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(self._fetch, known_columns(table["row"])))
+            fetched = list(pool.map(self._fetch, rows, errors))
+        loaded = [self._decode(files, error) for files, error in fetched]
         for name in FILES:
-            column = pa.array([files.get(name) for files, _ in fetched], pa.large_binary())
-            table = table.append_column(name, column)
-        return table.append_column("error", pa.array([e for _, e in fetched], pa.string()))
+            table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
+        return with_errors(table, [error for _, error in loaded])
 
-    def _fetch(self, row: dict) -> tuple[dict[str, bytes], str]:
+    def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
         fault = row_fault(row)
-        if fault:
-            return {}, fault
+        if error[0] or fault:
+            return {}, error if error[0] else (fault, "bad_value")
         files: dict[str, bytes] = {}
+        limit = self.max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
         for name in self.files:
-            if row.get(name):
-                try:
-                    files[name] = storage.read_bytes(storage.resolve(self.base, row[name]))
-                except StorageError as e:
-                    return {}, f"{name}: {e}"
-        return files, ""
+            if not row.get(name):
+                continue
+            try:
+                uri = storage.resolve(self.base, row[name])
+                scheme = storage.scheme_of(uri)
+                if scheme not in self.allowed:
+                    raise RowError(
+                        f"{scheme} is not among the job's allowed_schemes "
+                        f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
+                        "scheme_not_allowed",
+                    )
+                files[name] = storage.read_bytes(uri, limit)
+            except (StorageError, RowError) as e:
+                return {}, (f"{name}: {e}", e.kind)
+            except Exception as e:
+                return {}, (f"{name}: cannot be read ({type(e).__name__}: {e})", "failed")
+        return files, ("", "")
 
-
-def decode(table: pa.Table) -> pa.Table:
-    """The bytes of files -> arrays (see :mod:`pipeline.decode`), and ``error`` where that fails."""
-    errors = table["error"].to_pylist()
-    decoded: dict[str, list[np.ndarray | None]] = {name: [] for name in FILES}
-    columns = {name: table[name] for name in FILES}
-    for i, error in enumerate(errors):
-        for name in FILES:
-            data = None if error else columns[name][i].as_py()
-            array = None
-            if data is not None:
-                try:
-                    array = DECODERS[name](data)
-                except RowError as e:
-                    error = errors[i] = f"{name}: {e}"
-            decoded[name].append(array)
-    table = table.drop_columns([*FILES, "error"])
-    for name in FILES:
-        table = table.append_column(name, pack(decoded[name]))
-    return table.append_column("error", pa.array(errors, pa.string()))
+    def _decode(
+        self, files: dict[str, bytes], error: tuple[str, str]
+    ) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
+        arrays: dict[str, np.ndarray] = {}
+        for name, data in files.items():
+            try:
+                arrays[name] = DECODERS[name](data, max_pixels=self.max_pixels)
+            except RowError as e:
+                return {}, (f"{name}: {e}", e.kind)
+        return arrays, error
 
 
 class Encode:
@@ -100,27 +123,41 @@ class Encode:
         self.images = images
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        pixels = unpack(table["pixels"])
         outcome = pa.Table.from_struct_array(table["outcome"])
         rows = pa.Table.from_struct_array(table["row"])
+        failed = pc.not_equal(table["error"], "")
+        pixels = unpack(table["pixels"])
         cells = []
-        for image_id, picture in zip(rows["id"].to_pylist(), pixels, strict=True):
-            if picture is None:
+        for image_id, picture, bad in zip(
+            rows["id"].to_pylist(), pixels, failed.to_pylist(), strict=True
+        ):
+            if bad:
                 cells.append(None)
                 continue
             name, data = image_path(image_id), encode_png(picture)
             if self.images:
                 storage.write_bytes(storage.join(self.images, name), data)
             cells.append({"bytes": data, "path": name})
-        kept = [name for name in rows.column_names if name not in outcome.column_names]
-        result = rows.select(kept)
+        result = rows.select([n for n in rows.column_names if n not in OUTCOME.names])
+        for name in FILES:  # the query of a signed URL is a credential
+            if name in result.column_names:
+                shown = [uri and storage.shown(uri) for uri in result[name].to_pylist()]
+                i = result.column_names.index(name)
+                result = result.set_column(i, name, pa.array(shown, result[name].type))
+        result = result.append_column("status", pc.if_else(failed, "error", "ok"))
+        for name in ("error", "error_kind"):
+            result = result.append_column(name, table[name])
         for name in outcome.column_names:
             column = outcome[name]
+            if name not in CONSTANT:
+                column = pc.if_else(failed, pa.scalar(None, column.type), column)
             if name in rows.column_names:  # a failed row keeps what the manifest said
                 column = pc.coalesce(column, rows[name])
             result = result.append_column(name, column)
         result = result.append_column("restored", pa.array(cells, RESTORED))
-        return result.append_column(SHARD, table[SHARD])
+        for name in HIDDEN:
+            result = result.append_column(name, table[name])
+        return result
 
 
 def encode_png(picture: np.ndarray) -> bytes:

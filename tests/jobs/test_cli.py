@@ -51,6 +51,7 @@ def finished(photos, tmp_path_factory, tiny_model):
     result = diffpir("run", folder / "job.yaml")
     assert result.exit_code == 3
     assert "2 restored, 1 failed" in result.stdout
+    assert "failed: 1 not_found" in result.stderr
     return folder
 
 
@@ -93,6 +94,41 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options
 def test_an_empty_folder_is_said_in_words(tmp_path):
     result = diffpir("restore", tmp_path, "-o", tmp_path / "o", "--task", "denoise", "--noise", 0.1)
     assert result.exit_code == 2 and "no images found" in result.stderr
+
+
+def test_run_resumes_verifies_and_starts_anew_only_when_told(finished):
+    job, out = finished / "job.yaml", finished / "out"
+    result = diffpir("verify", out)
+    assert result.exit_code == 0 and "3 rows (1 failed)" in result.stderr
+    assert diffpir("run", job).exit_code == 3  # finished already: the same answer
+    assert diffpir("run", job, "--retry-failed").exit_code == 3
+    result = diffpir("run", job, "--fresh")
+    assert result.exit_code == 2 and "holds an earlier run" in result.stderr
+    result = diffpir("run", job, "--overwrite")
+    assert result.exit_code == 2 and "--fresh" in result.stderr
+    before = json.loads((out / "run.json").read_text())["created"]
+    assert diffpir("run", job, "--fresh", "--overwrite").exit_code == 3
+    assert json.loads((out / "run.json").read_text())["created"] >= before
+    part = next((out / "results").glob("*.parquet"))
+    data = part.read_bytes()
+    part.write_bytes(data[:-9])
+    result = diffpir("verify", out)
+    part.write_bytes(data)
+    assert result.exit_code == 3 and part.name in result.stdout
+    assert diffpir("verify", finished).exit_code == 2
+
+
+def test_a_job_that_cannot_go_on_says_so_and_exits_with_1(finished, tmp_path):
+    text = (finished / "job.yaml").read_text().replace(f"{finished}/out", f"{tmp_path}/out")
+    (tmp_path / "png").write_text("a file where pictures should go")
+    text = text.replace("{manifest", f"{{images: {tmp_path}/png, manifest")
+    (tmp_path / "job.yaml").write_text(text)
+    result = diffpir("run", tmp_path / "job.yaml")
+    assert result.exit_code == 1, result.output
+    assert result.stderr.count("stopped: ") == 1 and f"{tmp_path}/png" in result.stderr
+    assert "Traceback" not in result.output
+    (tmp_path / "png").unlink()
+    assert diffpir("run", tmp_path / "job.yaml").exit_code == 3
 
 
 def test_metrics_are_what_the_rows_say(finished):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+import subprocess
+import sys
 import threading
+import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
@@ -118,60 +120,131 @@ def test_one_of_two_processes_creates(folder):
     assert all(a != b for a, b in zip(one, two, strict=True))
 
 
-class LosesOneReply:
-    """A TCP relay to the S3 server that hangs up instead of passing on its first 200 to a PUT."""
-
-    def __init__(self, endpoint: str):
-        self.target = (urlsplit(endpoint).hostname, urlsplit(endpoint).port)
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
-        self.lost = 0
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                client, _ = self.listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(self.target)
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self.pump, args=(source, sink), daemon=True).start()
-
-    def pump(self, source, sink):
-        try:
-            while data := source.recv(1 << 16):
-                if data.startswith(b"HTTP/1.1 200") and not self.lost:
-                    self.lost += 1
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-            end.close()
-
-
-def test_a_lost_reply_does_not_lose_the_creation(s3_prefix, monkeypatch):
-    """The client sends the request again, and the server answers that the object exists."""
-    relay = LosesOneReply(os.environ["AWS_ENDPOINT_URL"])
-    monkeypatch.setenv("AWS_ENDPOINT_URL", relay.url)
-    s3fs.S3FileSystem.clear_instance_cache()
-    try:
-        uri = storage.join(s3_prefix, "commit")
-        assert storage.create_exclusive(uri, b"mine")
-        assert relay.lost == 1
-        assert not storage.create_exclusive(uri, b"mine")
-    finally:
-        monkeypatch.undo()
-        relay.listener.close()
-        s3fs.S3FileSystem.clear_instance_cache()
-
-
 def test_storage_that_cannot_create_exclusively_says_so():
     with pytest.raises(StorageError, match="cannot create a file exclusively"):
         storage.create_exclusive("memory://x/y", b"")
+
+
+@contextlib.contextmanager
+def refused(kind: str, match: str):
+    """The body is refused with an error of this kind and in these words."""
+    with pytest.raises(StorageError, match=match) as caught:
+        yield
+    assert caught.value.kind == kind
+
+
+@pytest.mark.parametrize("size", [0, 1, 9, 10])
+def test_files_up_to_a_limit_are_read(folder, size):
+    uri = storage.join(folder, "a.bin")
+    storage.write_bytes(uri, bytes(size))
+    assert storage.read_bytes(uri, limit=10) == bytes(size)
+    assert storage.read_tail(uri, 4) == bytes(min(size, 4))
+
+
+def test_files_beyond_a_limit_are_refused(folder):
+    uri = storage.join(folder, "a.bin")
+    storage.write_bytes(uri, bytes(11))
+    with refused("too_large", r"a\.bin: 11 bytes, more than the 10 allowed$"):
+        storage.read_bytes(uri, limit=10)
+    storage.write_bytes("memory://limits/a.bin", bytes(11))
+    with refused("too_large", r"a\.bin: 11 bytes, more than the 10 allowed$"):
+        storage.read_bytes("memory://limits/a.bin", limit=10)
+    assert storage.read_bytes("memory://limits/a.bin", limit=11) == bytes(11)
+
+
+def test_a_limit_holds_where_no_size_is_told(site):
+    with refused("too_large", "an unknown number of bytes, more than the 1000000 allowed"):
+        storage.read_bytes(f"{site}/endless", limit=1_000_000)
+    assert storage.read_bytes(f"{site}/good", limit=4) == b"body"
+    with refused("too_large", "4 bytes, more than the 3 allowed"):
+        storage.read_bytes(f"{site}/good", limit=3)
+
+
+def test_a_reply_cut_short_is_no_content(site, monkeypatch):
+    monkeypatch.setenv("DIFFPIR_RETRY_SECONDS", "0.5")
+    for read in (storage.read_bytes, storage.cached_local):
+        with refused("storage", r"/short: .*tried again"):
+            read(f"{site}/short")
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (str(pipe), f"file://{pipe}", "/dev/zero"):
+        for read in (storage.read_bytes, storage.cached_local, storage.modified):
+            with refused("not_a_file", "^is not a regular file: "):
+                read(path)
+    with refused("not_a_file", "^is a folder, not a file: "):
+        storage.read_bytes(str(tmp_path))
+
+
+def test_failures_have_a_kind(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    with refused("not_found", "^no such file"):
+        storage.read_bytes(str(tmp_path / "none"))
+    for read in (storage.read_bytes, storage.exists, storage.filesystem):
+        with refused("bad_uri", "nope://x/y"):
+            read("nope://x/y")
+    with refused("bad_uri", "null byte"):
+        storage.read_bytes(f"{tmp_path}/a\0b")
+    with refused("not_found", "Not a directory"):
+        storage.read_bytes(f"{file}/below")
+    for write in (storage.write_bytes, storage.create_exclusive):
+        with refused("not_found", "Not a directory"):
+            write(f"{file}/below", b"")
+
+
+def test_keys_that_no_bucket_has(s3):
+    for uri in ("s3://no bucket/x", s3):
+        with refused("bad_uri", "^s3://"):
+            storage.read_bytes(uri)
+
+
+def test_a_full_or_read_only_disk_is_named(tmp_path):
+    """On a real one, small enough to fill, where this machine lets us mount it."""
+    private = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c"]
+    code = f"""
+from manifests import storage
+for write in (storage.write_bytes, storage.create_exclusive):
+    try:
+        write("{tmp_path}/a.npz", bytes(1_000_000))
+    except storage.StorageError as e:
+        print(e.kind, e)
+"""
+    for options, cause in (
+        ("size=64k", "No space left on device"),
+        ("ro", "Read-only file system"),
+    ):
+        prepare = f"mount -t tmpfs -o {options} none {tmp_path}"
+        if subprocess.run([*private, prepare], capture_output=True).returncode:
+            pytest.skip("mounting is not allowed here")
+        command = f'{prepare} && exec "$0" -c "$1"'
+        done = subprocess.run(
+            [*private, command, sys.executable, code],
+            capture_output=True,
+            text=True,
+        )
+        assert done.stdout == f"storage {tmp_path}/a.npz: {cause}\n" * 2, done.stderr
+
+
+def test_when_a_file_was_written(folder):
+    uri = storage.join(folder, "beat")
+    storage.write_bytes(uri, b"1")
+    first = storage.modified(uri)
+    time.sleep(1.1)  # S3 tells whole seconds
+    storage.write_bytes(uri, b"2")
+    assert 1 <= storage.modified(uri) - first < 60
+    with refused("not_found", "^no such file"):
+        storage.modified(storage.join(folder, "none"))
+
+
+def test_what_dead_writers_left_is_removed(tmp_path):
+    (tmp_path / f".{'0' * 32}.partial").write_bytes(b"half")
+    storage.write_bytes(str(tmp_path / "a"), b"")
+    assert storage.remove_partials(str(tmp_path)) == 1
+    assert storage.remove_partials(str(tmp_path / "none")) == 0
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_failures_are_in_words(tmp_path, folder):
@@ -218,12 +291,16 @@ def test_a_changed_remote_file_is_fetched_anew(s3_prefix, tmp_path, monkeypatch)
 
 class Site(BaseHTTPRequestHandler):
     def do_GET(self):
-        status = {"/good": 200, "/private": 403}.get(urlsplit(self.path).path, 404)
-        self.send_response(status)
-        self.send_header("Content-Length", "4")
+        path = urlsplit(self.path).path
+        self.send_response({"/private": 403, "/none": 404}.get(path, 200))
+        if path != "/endless":
+            self.send_header("Content-Length", "5" if path == "/short" else "4")
         self.end_headers()
         if self.command == "GET":
             self.wfile.write(b"body")
+            with contextlib.suppress(OSError):  # the reader has had enough
+                while path == "/endless":
+                    self.wfile.write(bytes(1 << 16))
 
     do_HEAD = do_GET
 
@@ -241,6 +318,7 @@ def site():
 
 def test_secrets_of_a_url_are_not_repeated(site, tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFPIR_CACHE", str(tmp_path))
+    monkeypatch.setenv("DIFFPIR_RETRY_SECONDS", "0")
     assert storage.read_bytes(f"{site}/good?sig=secret") == b"body"
     assert storage.cached_local(f"{site}/good?sig=secret").read_bytes() == b"body"
     for read in (storage.read_bytes, storage.cached_local):

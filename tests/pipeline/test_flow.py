@@ -216,15 +216,18 @@ def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
     spec = job(manifest, tmp_path / "out", tiny_model, shard_rows=1)  # batches of one, every time
     run_job(spec)
     first = results(tmp_path / "out")
-    commits = sorted((tmp_path / "out" / "commits").iterdir())
-    assert len(commits) == 5
-    kept = {json.loads(c.read_bytes())["part"] for c in commits[1:]}
-    commits[0].unlink()  # as if the run had died between a part and its commit
+    parts = sorted((tmp_path / "out" / "results").iterdir())
+    assert len(parts) == 5
+    kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
+    parts[0].unlink()  # as if the run had died before it created this one
+    (tmp_path / "out" / "results" / "of-another-run.parquet").write_bytes(b"")
+    (tmp_path / "out" / "results" / ".abc.partial").write_bytes(b"left by a killed writer")
     reported = []
-    run_job(spec, reported.append)
+    run_job(spec, on_progress=reported.append)
     assert reported[-1].done == 5 and reported[-1].done_now == 1
-    parts = {p.name for p in (tmp_path / "out" / "results").iterdir()}
-    assert kept < parts and len(parts) == 5  # the orphan is gone
+    assert sorted((tmp_path / "out" / "results").iterdir()) == parts
+    assert kept == {p: p.stat().st_mtime_ns for p in parts[1:]}
+    assert list((tmp_path / "out" / "drivers").iterdir()) == []
     again = results(tmp_path / "out")
     assert again.drop_columns("seconds").equals(first.drop_columns("seconds"))
 
@@ -246,19 +249,19 @@ def test_a_killed_driver_loses_nothing(photographs, tiny_model, tmp_path):
         "run_job(JobSpec.model_validate_json(Path(sys.argv[1]).read_text()))"
     )
     driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.json")])
-    commits = tmp_path / "out" / "commits"
+    parts = tmp_path / "out" / "results"
     deadline = time.monotonic() + 120
-    while not (commits.is_dir() and any(commits.glob("*.json"))):
+    while not (parts.is_dir() and any(parts.glob("*.parquet"))):
         assert driver.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     driver.kill()
     driver.wait()
-    before = {p.name for p in commits.iterdir()}
+    before = {p.name: p.read_bytes() for p in parts.glob("*.parquet")}
     summary = run_job(spec)
     assert summary.ok == 5
     table = results(tmp_path / "out")
     assert table["id"].to_pylist() == sorted(build(str(photographs))["id"].to_pylist())
-    assert before <= {p.name for p in commits.iterdir()}
+    assert all((parts / name).read_bytes() == data for name, data in before.items())
 
 
 @pytest.mark.parametrize(

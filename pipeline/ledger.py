@@ -1,0 +1,78 @@
+"""What a run knows while it runs: work in hand, deaths of processes, and what was committed.
+
+The ledger is one small Ray actor, made by the driver and gone with it. A step says what it begins
+and what it has ended; work begun and never ended is work whose process died. The counts are of
+this run only: when a driver is killed its workers die too, and that is no fault of their rows.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import ray
+
+from pipeline.parts import Tally
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What this run has done so far.
+
+    Attributes:
+        committed: tally over the parts that this run created.
+        found: rows of shards that another driver was faster with.
+    """
+
+    committed: Tally = field(default_factory=Tally)
+    found: int = 0
+
+
+class _Ledger:
+    def __init__(self):
+        self.begun: Counter[tuple] = Counter()
+        self.counts = Counts()
+
+    def begin(self, work: tuple) -> int:
+        """Note that the work begins; returns how often it began before and never ended."""
+        self.begun[work] += 1
+        return self.begun[work] - 1
+
+    def end(self, work: tuple) -> None:
+        self.begun.pop(work, None)
+
+    def commit(self, tally: Tally) -> None:
+        total = Tally.total([self.counts.committed, tally])
+        self.counts = Counts(total, self.counts.found)
+
+    def found(self, rows: int) -> None:
+        self.counts = Counts(self.counts.committed, self.counts.found + rows)
+
+    def read(self) -> Counts:
+        return self.counts
+
+
+class Ledger:
+    """A handle of a run's ledger, for the driver and all of its workers."""
+
+    def __init__(self):
+        # It must outlive any worker and take no CPU from them; where its own node dies, it
+        # begins again with empty counts, which only costs more tries.
+        self._actor = (
+            ray.remote(_Ledger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
+        )
+
+    def begin(self, work: tuple) -> int:
+        return ray.get(self._actor.begin.remote(work))
+
+    def end(self, work: tuple) -> None:
+        ray.get(self._actor.end.remote(work))
+
+    def commit(self, tally: Tally) -> None:
+        ray.get(self._actor.commit.remote(tally))
+
+    def found(self, rows: int) -> None:
+        ray.get(self._actor.found.remote(rows))
+
+    def read(self) -> Counts:
+        return ray.get(self._actor.read.remote())

@@ -1,0 +1,233 @@
+"""Resuming, retrying failed rows, starting anew, verifying: what an output goes through."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from jobs.verify import verify_output
+from manifests.build import build, write_manifest
+from pipeline.drivers import Heartbeat
+from pipeline.errors import JobStopped, PipelineError
+from pipeline.layout import Layout
+from pipeline.parts import parse, read_tally
+from pipeline.run import run_job
+from pipeline.spec import JobSpec
+from tests.pictures import photograph
+
+pytestmark = pytest.mark.usefixtures("ray_cluster")
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Six photographs: five good ones, and one whose file is not there yet."""
+    (tmp_path / "in").mkdir()
+    for i in range(6):
+        photograph(32, 24, ("astronaut", "chelsea", "coffee")[i % 3]).save(
+            tmp_path / "in" / f"{i}.png"
+        )
+    table = build(str(tmp_path / "in"))
+    write_manifest(table, str(tmp_path / "m.parquet"))
+    os.rename(tmp_path / "in" / "3.png", tmp_path / "3.png")
+    return tmp_path
+
+
+def job(folder: Path, model: str, **settings) -> JobSpec:
+    return JobSpec.model_validate(
+        {
+            "manifest": str(folder / "m.parquet"),
+            "output": str(folder / "out"),
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": model,
+            "sampler": {"nfe": 2},
+            "shard_rows": 2,
+            "precision": "fp32",
+            **settings,
+        }
+    )
+
+
+def results(folder: Path) -> pa.Table:
+    """As any tool reads them, that knows nothing of this project."""
+    return ds.dataset(str(folder / "out" / "results"), format="parquet").to_table().sort_by("id")
+
+
+def test_failed_rows_are_retried_alone_and_the_new_generation_wins(folder, tiny_model):
+    spec = job(folder, tiny_model)
+    first = run_job(spec)
+    assert (first.ok, first.failed, first.failures) == (5, 1, {"not_found": 1})
+    before = results(folder)
+    assert run_job(spec) == first  # nothing to do, nothing done
+    assert run_job(spec, retry_failed=True).failures == {"not_found": 1}  # still not there
+
+    os.rename(folder / "3.png", folder / "in" / "3.png")
+    seen = []
+    last = run_job(spec, seen.append, retry_failed=True)
+    assert (last.rows, last.ok, last.failed, last.failures) == (6, 6, 0, {})
+    assert seen[-1].done == 6
+    after = results(folder)
+    assert after["id"].to_pylist() == before["id"].to_pylist()
+    kept = [i for i, row in enumerate(before["status"].to_pylist()) if row == "ok"]
+    assert after.take(kept).equals(before.take(kept))
+    row = after.to_pylist()[3]
+    assert (row["status"], row["error"], row["error_kind"], row["width"]) == ("ok", "", "", 32)
+    assert verify_output(str(folder / "out"))[0] == []
+    names = [parse(p.name) for p in sorted((folder / "out" / "results").glob("*.parquet"))]
+    layout = Layout(str(folder / "out"))
+    rows = [(p.shard, p.generation, read_tally(layout, p).rows) for p in names]
+    assert rows == [(0, 0, 2), (1, 0, 0), (1, 1, 0), (1, 2, 2), (2, 0, 2)]
+
+
+def test_a_part_superseded_by_a_killed_run_is_emptied_by_the_next(folder, tiny_model):
+    spec = job(folder, tiny_model)
+    run_job(spec)
+    part = next(p for p in (folder / "out" / "results").glob("000000001-*"))
+    os.rename(folder / "3.png", folder / "in" / "3.png")
+    old = part.read_bytes()
+    run_job(spec, retry_failed=True)
+    part.write_bytes(old)  # as if the writer had been killed before it emptied the old part
+    assert len(results(folder)) == 8
+    findings, _ = verify_output(str(folder / "out"))
+    assert len(findings) == 1 and "superseded" in findings[0]
+    run_job(spec)
+    assert len(results(folder)) == 6 and verify_output(str(folder / "out"))[0] == []
+
+
+def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model):
+    spec = job(folder, tiny_model)
+    run_job(spec, fresh=True)  # nothing there: as without it
+    run_id = json.loads((folder / "out" / "run.json").read_text())["id"]
+    with pytest.raises(PipelineError, match=r"holds an earlier run.*--overwrite"):
+        run_job(spec, fresh=True)
+    (folder / "out" / "mine.txt").write_text("not this project's")
+    changed = job(folder, tiny_model, seed=3)
+    with pytest.raises(PipelineError, match="seed was 0, is 3"):
+        run_job(changed)
+    with Heartbeat(Layout(str(folder / "out"))), pytest.raises(PipelineError, match="at work"):
+        run_job(changed, fresh=True, overwrite=True)
+    run_job(changed, fresh=True, overwrite=True)
+    assert json.loads((folder / "out" / "run.json").read_text())["id"] != run_id
+    assert set(results(folder)["seed"].to_pylist()) == {3}
+    assert (folder / "out" / "mine.txt").exists()
+
+
+def test_a_changed_manifest_is_refused_by_rows_and_digest(folder, tiny_model):
+    run_job(job(folder, tiny_model))
+    table = pq.read_table(folder / "m.parquet")
+    pq.write_table(table.slice(1), folder / "m.parquet")
+    with pytest.raises(PipelineError, match=r"manifest\.rows was 6, is 5; manifest\.sha256 was"):
+        run_job(job(folder, tiny_model))
+
+
+def test_two_drivers_at_once_do_no_harm(folder, tiny_model):
+    spec = job(folder, tiny_model, shard_rows=1)
+    ended, failed = [], []
+
+    def drive() -> None:
+        try:
+            ended.append(run_job(spec))
+        except Exception as e:
+            failed.append(e)
+
+    threads = [threading.Thread(target=drive) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and [s.rows for s in ended] == [6, 6]
+    assert results(folder)["id"].to_pylist() == [str(i) for i in range(6)]
+    assert verify_output(str(folder / "out"))[0] == []
+
+
+def test_verify_says_what_is_wrong(folder, tiny_model):
+    spec = job(folder, tiny_model)
+    run_job(spec)
+    out, parts = folder / "out", sorted((folder / "out" / "results").iterdir())
+    findings, text = verify_output(str(out))
+    assert findings == [] and text == "6 rows (1 failed) in 3 parts: no faults"
+
+    def damaged(change) -> str:
+        copy = folder / "copy"
+        shutil.copytree(out, copy)
+        change(copy / "results" / parts[0].name)
+        found, _ = verify_output(str(copy))
+        shutil.rmtree(copy)
+        return "\n".join(found)
+
+    def flip(path: Path) -> None:  # a bit of a picture
+        group = pq.read_metadata(path).row_group(0)
+        columns = [group.column(i) for i in range(group.num_columns)]
+        pictures = next(c for c in columns if c.path_in_schema == "restored.bytes")
+        data = bytearray(path.read_bytes())
+        data[pictures.data_page_offset + pictures.total_compressed_size // 2] ^= 1
+        path.write_bytes(data)
+
+    def drop_a_row(path: Path) -> None:
+        table = pq.read_table(path)
+        pq.write_table(table.slice(1), path)
+
+    def twice(path: Path) -> None:
+        table = pq.read_table(path)
+        pq.write_table(table.take([0, 0]), path)
+
+    assert "not finished: 1 of 3 shards (2 rows)" in damaged(Path.unlink)
+    assert "cannot be read" in damaged(lambda p: p.write_bytes(p.read_bytes()[:-30]))
+    assert "cannot be read" in damaged(flip)
+    assert "ids are missing: 0" in damaged(drop_a_row)
+    assert "stand there twice" in damaged(twice)
+    assert "of no shard" in damaged(lambda p: shutil.copy(p, p.with_name("other.parquet")))
+    with pytest.raises(PipelineError, match=r"no run\.json"):
+        verify_output(str(folder / "in"))
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """A file system of its own, and a function that mounts it again with other options."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", place]
+        return subprocess.run(command, capture_output=True).returncode == 0
+
+    if not mount("size=128k"):
+        pytest.skip("this test mounts a small tmpfs, which is not permitted here")
+    yield place, mount
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_and_a_read_only_one_end_clearly_and_the_job_resumes(folder, tiny_model, disk):
+    place, mount = disk
+    spec = job(folder, tiny_model, output=str(place / "out"), shard_rows=1)
+    (place / "filler").write_bytes(bytes(88 * 1024))
+    with pytest.raises(JobStopped, match="No space left on device"):
+        run_job(spec)
+    made = len(list((place / "out" / "results").glob("*.parquet")))
+    assert made < 6
+    assert mount("remount", "ro", "size=128k")
+    with pytest.raises(JobStopped, match="Read-only file system"):
+        run_job(spec)
+    assert mount("remount", "rw", "size=8m")
+    assert run_job(spec).rows == 6
+    assert verify_output(str(place / "out"))[0] == []
+    assert not list(place.rglob("*.partial"))
+
+
+def test_an_output_that_cannot_be_written_stops_the_job_in_words(folder, tiny_model):
+    """And the same command finishes it when it can be written again."""
+    spec = job(folder, tiny_model)
+    (folder / "out").mkdir()
+    (folder / "out" / "results").write_text("a file where the folder should be")
+    with pytest.raises((JobStopped, PipelineError), match="results"):
+        run_job(spec)
+    (folder / "out" / "results").unlink()
+    assert run_job(spec).rows == 6
