@@ -17,7 +17,9 @@ from manifests.errors import StorageError
 from pipeline.layout import Layout
 
 TOUCH_SECONDS = 15.0
-DEAD_SECONDS = 120.0  # without a touch: its driver was killed, or is cut off
+# Without a touch for so long, a driver was killed, or is cut off. Longer than a touch may be tried
+# again (``storage.RETRY_SECONDS``).
+DEAD_SECONDS = 300.0
 
 
 class Heartbeat:
@@ -44,7 +46,7 @@ class Heartbeat:
                 raise
 
     def others(self) -> list[str]:
-        """Who else is at work here: ``host (pid)`` of each."""
+        """Who else is at work here: host and process of each."""
         return others(self.layout, self.name)
 
     def _beat(self) -> None:
@@ -60,7 +62,7 @@ class Heartbeat:
 
 
 def others(layout: Layout, own: str | None = None) -> list[str]:
-    """The drivers at work on an output, but for the one named ``own``: ``host (pid)`` of each.
+    """The drivers at work on an output, but for the one named ``own``: host and process of each.
 
     Ages are differences of times that the storage itself gives: clocks of machines do not matter.
     """
@@ -68,22 +70,26 @@ def others(layout: Layout, own: str | None = None) -> list[str]:
     if own is None:
         if not names:
             return []
-        own = f"{uuid.uuid4().hex[:12]}.json"
-        with_clock = layout.driver(own)
-        storage.write_bytes(with_clock, b"{}")
-        now = storage.modified(with_clock)
-        storage.remove(with_clock)
-    else:
-        now = storage.modified(layout.driver(own))
+        with Heartbeat(layout) as asking:  # its file tells the storage's time
+            return others(layout, asking.name)
+    now = storage.modified(layout.driver(own))
     live = []
     for name in names:
         if name == own:
             continue
         try:
-            if now - storage.modified(layout.driver(name)) < DEAD_SECONDS:
-                record = json.loads(storage.read_bytes(layout.driver(name)))
-                live.append(f"{record.get('host')} ({record.get('pid')})")
+            if now - storage.modified(layout.driver(name)) > DEAD_SECONDS:
+                continue
+            record = json.loads(storage.read_bytes(layout.driver(name)))
         except StorageError as e:
             if e.kind != "not_found":  # gone between listing and reading: it has ended
                 raise
+            continue
+        if not _gone(record):
+            live.append(f"{record['host']} (process {record['pid']})")
     return live
+
+
+def _gone(record: dict) -> bool:
+    """Whether the driver ran on this very machine, and its process is there no more."""
+    return record["host"] == platform.node() and not os.path.exists(f"/proc/{record['pid']}")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+# Tests that want a dead server would wait two minutes for it; workers of Ray inherit this.
+os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
 
 pytest_plugins = ["tests.s3"]
 

@@ -1,0 +1,113 @@
+"""Objects of S3, and files of web servers."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fsspec.asyn import sync
+
+from manifests.storage.retries import retried
+from manifests.storage.words import s3_error, too_large
+
+_SLOWEST_UPLOAD = 256 * 1024  # bytes per second below which an upload is taken for stuck
+
+
+async def read_s3(
+    fs: Any, path: str, uri: str, limit: int | None = None, last: int | None = None
+) -> bytes:
+    # Not fs.cat_file: it asks for the size first, which is a request more, and in a range that is
+    # of another object if this one is replaced meanwhile.
+    bucket, key, _ = fs.split_path(path)
+    part = {} if last is None else {"Range": f"bytes=-{last}"}
+    try:
+        reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
+    except OSError as e:
+        if last is not None and s3_error(e)[0] == "InvalidRange":
+            return b""  # an empty file has no last byte
+        raise
+    body = reply["Body"]
+    try:
+        size = reply.get("ContentLength")
+        return await _collect(body.iter_chunks(1 << 20), size, uri, limit)
+    finally:
+        body.close()
+
+
+async def read_http(fs: Any, path: str, uri: str, limit: int | None) -> bytes:
+    session = await fs.set_session()
+    async with session.get(fs.encode_url(path), **fs.kwargs) as reply:
+        reply.raise_for_status()
+        # What was compressed for the way is longer when it is here.
+        size = None if "Content-Encoding" in reply.headers else reply.content_length
+        return await _collect(reply.content.iter_chunked(1 << 20), size, uri, limit)
+
+
+async def _collect(
+    chunks: AsyncIterator[bytes], size: int | None, uri: str, limit: int | None
+) -> bytes:
+    if limit is not None and size is not None and size > limit:
+        raise too_large(uri, size, limit)
+    held, arrived = [], 0
+    async for chunk in chunks:
+        arrived += len(chunk)
+        if limit is not None and arrived > limit:
+            raise too_large(uri, None, limit)
+        held.append(chunk)
+    check_length(arrived, size)
+    return b"".join(held)
+
+
+def put_s3(fs: Any, path: str, data: bytes, **extra: Any) -> None:
+    # Not fs.pipe_file: it sends what is large in parts, of which only the last is conditional.
+    # The client limits the time of an answer but not of an upload: `sync` does.
+    bucket, key, _ = fs.split_path(path)
+    seconds = 60 + len(data) / _SLOWEST_UPLOAD
+    body = io.BytesIO(data)
+    sync(fs.loop, _put, fs, bucket, key, body, extra, timeout=seconds)
+
+
+async def _put(fs: Any, bucket: str, key: str, body: io.BytesIO, extra: dict) -> None:
+    await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=body, **extra)
+
+
+def put_if_none_match(fs: Any, path: str, data: bytes, token: str) -> bool:
+    try:
+        put_s3(fs, path, data, IfNoneMatch="*", Metadata={"creator": token})
+        return True
+    except FileExistsError:
+        pass
+    except OSError as e:
+        if s3_error(e)[0] not in ("PreconditionFailed", "412"):
+            raise
+    try:
+        return fs.metadata(path).get("creator") == token
+    except FileNotFoundError:
+        raise ConnectionError("the file was there and is gone") from None  # try again
+
+
+def list_s3(uri: str) -> list[str]:
+    """Keys directly below a prefix, page by page: one that fails does not cost the others."""
+    keys: list[str] = []
+    more: dict = {}
+    while True:
+
+        def page(fs: Any, path: str, more: dict = more) -> dict:
+            bucket, key, _ = fs.split_path(path)
+            prefix = f"{key}/" if key else ""
+            # Not fs.ls: where a prefix has no keys, it lists all of the folder above.
+            return fs.call_s3(
+                "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more
+            )
+
+        reply = retried(uri, page)
+        keys += (e["Key"] for e in reply.get("Contents", []) if not e["Key"].endswith("/"))
+        if not reply.get("IsTruncated"):
+            return keys
+        more = {"ContinuationToken": reply["NextContinuationToken"]}
+
+
+def check_length(held: int, size: int | None) -> None:
+    if size is not None and held != size:
+        raise ConnectionError(f"{held} of {size} bytes arrived")

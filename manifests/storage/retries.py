@@ -1,0 +1,110 @@
+"""Trying again: the one layer of it between this project and a server."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import fsspec
+from fsspec import AbstractFileSystem
+from fsspec.config import apply_config
+from fsspec.implementations.local import LocalFileSystem
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    wait_random_exponential,
+)
+
+from manifests.errors import StorageError
+from manifests.storage.words import in_words, may_pass
+from manifests.uris import has_scheme, is_local, redacted, shown
+
+RETRY_SECONDS = 120.0
+"""For how long failures that are likely to pass are tried again."""
+
+_LONGEST_PAUSE = 5.0
+
+T = TypeVar("T")
+
+
+def retried(uri: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
+    """``action(file system, path)``, tried again while it fails in a way that may pass."""
+    seconds = _retry_seconds()
+
+    first_failure: float | None = None
+
+    def is_over(state: RetryCallState) -> bool:
+        # Counted from the first failure: a long upload is tried again, too.
+        nonlocal first_failure
+        if first_failure is None:
+            first_failure = state.outcome_timestamp
+        return state.outcome_timestamp - first_failure >= seconds
+
+    def give_up(state: RetryCallState) -> Any:
+        error = in_words(state.outcome.exception(), uri)
+        passed = state.outcome_timestamp - first_failure
+        waited = f" (tried again for {passed:.0f} s)" if seconds else ""
+        raise StorageError(f"{error}{waited}", error.kind) from None
+
+    retrying = Retrying(
+        retry=retry_if_exception(lambda e: not is_local(uri) and may_pass(e)),
+        wait=wait_random_exponential(multiplier=0.2, max=min(_LONGEST_PAUSE, seconds)),
+        stop=is_over,
+        retry_error_callback=give_up,
+    )
+    try:
+        return retrying(lambda: action(*open_filesystem(uri, single_tries)))
+    except Exception as e:  # every storage has errors of its own
+        raise in_words(e, uri) from None
+
+
+def _retry_seconds() -> float:
+    text = os.environ.get("DIFFPIR_RETRY_SECONDS") or str(RETRY_SECONDS)
+    try:
+        seconds = float(text)
+        if seconds >= 0 and math.isfinite(seconds):
+            return seconds
+    except ValueError:
+        pass
+    raise StorageError(f"DIFFPIR_RETRY_SECONDS is no number of seconds: {text!r}")
+
+
+def open_filesystem(
+    uri: str, options: Callable[[type[AbstractFileSystem]], dict]
+) -> tuple[AbstractFileSystem, str]:
+    if not has_scheme(uri):
+        return LocalFileSystem(), os.path.abspath(uri)
+    protocol = uri.partition("://")[0]
+    try:
+        # Not fsspec.core.url_to_fs: "::" in a key would be read as a chain of file systems.
+        kind = fsspec.get_filesystem_class(protocol)
+        extra = options(kind)
+        fs = fsspec.filesystem(protocol, **{**extra, **kind._get_kwargs_from_urls(uri)})
+        if "config_kwargs" in extra:
+            fs.retries = 1  # s3fs's own, around those of its client
+        return fs, kind._strip_protocol(uri)
+    except (ValueError, ImportError) as e:
+        raise StorageError(f"{shown(uri)}: {redacted(str(e))}", "bad_uri") from None
+
+
+def single_tries(kind: type[AbstractFileSystem]) -> dict:
+    """Options of a file system that leaves trying again to this module.
+
+    Else s3fs tries five times what its client tries five times: with a server that does not
+    answer, each of them for 15 seconds.
+    """
+    protocols = {kind.protocol} if isinstance(kind.protocol, str) else set(kind.protocol)
+    own = apply_config(kind, {})
+    if "s3" in protocols:
+        config = {**own.get("config_kwargs", {}), "retries": {"total_max_attempts": 1}}
+        return {"config_kwargs": config, "use_listings_cache": False}
+    if "http" in protocols:
+        from aiohttp import ClientTimeout
+
+        # A large download may take its time, but not stand still.
+        timeout = ClientTimeout(total=None, sock_connect=10, sock_read=30)
+        return {"client_kwargs": {"timeout": timeout, **own.get("client_kwargs", {})}}
+    return {}

@@ -1,0 +1,107 @@
+"""What storages raise: in words for a user, and whether it is likely to pass."""
+
+from __future__ import annotations
+
+from manifests.errors import StorageError
+from manifests.uris import is_local, redacted, shown
+
+_S3_PASSING = {
+    "BadDigest",
+    "ConditionalRequestConflict",
+    "IncompleteBody",
+    "InternalError",
+    "OperationAborted",
+    "RequestTimeout",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "XAmzContentSHA256Mismatch",
+}
+_PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
+
+
+def in_words(error: Exception, uri: str) -> StorageError:
+    """What a file system raised about ``uri``, as an error to show a user."""
+    if isinstance(error, StorageError):
+        return error
+    name = shown(uri)
+    error = _bare(error)
+    code, message = s3_error(error)
+    status = _status(error)
+    cause = ": ".join(filter(None, (code, message))) or str(error) or type(error).__name__
+    if is_local(uri) and isinstance(error, OSError) and error.strerror:
+        cause = error.strerror  # without the name of a temporary file
+    elif isinstance(error, TimeoutError) and not str(error):
+        cause = "no answer in time"
+    elif isinstance(error, NotImplementedError):
+        cause = "this storage has no such operation"
+    explained = f"{name}: {redacted(cause.replace(uri, name))}"
+    if isinstance(error, PermissionError) or status in (401, 403):
+        return StorageError(f"access denied: {name}", "access_denied")
+    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+        return StorageError(f"access denied: {explained}", "access_denied")
+    if isinstance(error, FileNotFoundError) or status in (404, 410):
+        return StorageError(f"no such file: {name}", "not_found")
+    if isinstance(error, NotADirectoryError):
+        return StorageError(explained, "not_found")
+    if isinstance(error, IsADirectoryError):
+        return StorageError(f"is a folder, not a file: {name}", "not_a_file")
+    if isinstance(error, ValueError) or type(error).__name__ == "ParamValidationError":
+        return StorageError(explained, "bad_uri")
+    return StorageError(explained)
+
+
+def too_large(uri: str, size: int | None, limit: int) -> StorageError:
+    held = f"{size} bytes" if size is not None else "an unknown number of bytes"
+    return StorageError(f"{shown(uri)}: {held}, more than the {limit} allowed", "too_large")
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same request may succeed later."""
+    # Here, as they take long to import.
+    import aiohttp
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    error = _bare(error)
+    if isinstance(error, StorageError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return False
+    code = s3_error(error)[0]
+    status = _status(error)
+    if code or status:
+        return code in _S3_PASSING or status in _PASSING_STATUS
+    passing = (
+        ConnectionError,
+        TimeoutError,
+        aiohttp.ClientError,
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        ResponseParserError,
+    )
+    return isinstance(error, passing) and not isinstance(error, (ValueError, PermissionError))
+
+
+def _bare(error: BaseException) -> BaseException:
+    """The error itself: fsspec's HTTP turns every failure to look at a file into "not found"."""
+    cause = error.__cause__
+    wrapped = isinstance(error, FileNotFoundError) and cause is not None
+    return cause if wrapped and not s3_error(error)[0] else error
+
+
+def _s3_answer(error: BaseException) -> dict:
+    answer = getattr(error.__cause__ or error, "response", None)
+    return answer if isinstance(answer, dict) else {}
+
+
+def s3_error(error: BaseException) -> tuple[str, str]:
+    """Code and message that an S3 server answered with; empty where none did."""
+    answer = _s3_answer(error).get("Error", {})
+    return str(answer.get("Code") or ""), str(answer.get("Message") or "")
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that a server answered with, if it did."""
+    status = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    status = status or getattr(error, "status", None) or getattr(error, "code", None)
+    return status if isinstance(status, int) else None
