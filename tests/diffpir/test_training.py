@@ -7,7 +7,13 @@ import torch
 
 from diffpir import ConfigError, EpsDenoiser, Schedule, load_model
 from diffpir.training.crops import CropStream
-from diffpir.training.trainer import TrainConfig, learning_rate, small_net, train
+from diffpir.training.trainer import (
+    TrainConfig,
+    draw_timesteps,
+    learning_rate,
+    small_net,
+    train,
+)
 from tests.support import TINY
 
 PHOTOS = [
@@ -27,7 +33,8 @@ def test_training_learns_and_exports_a_model_that_loads(tmp_path):
     path = fit(tmp_path, 60, lr=2e-3, ema_decay=0.9)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in log] == [10, 20, 30, 40, 50, 60]
-    assert log[-1]["loss"] < 0.6 * log[0]["loss"]
+    # The error of the noise: at low noise it cannot fall far, pictures hide it.
+    assert np.mean([entry["loss"] for entry in log[3:]]) < 0.8 * log[0]["loss"]
     denoise = EpsDenoiser(load_model(path), Schedule.linear())
     clean = torch.tensor(PHOTOS[2][:32, :32]).permute(2, 0, 1)[None] / 127.5 - 1
     a = float(denoise.schedule.alpha_bar[300])
@@ -35,7 +42,20 @@ def test_training_learns_and_exports_a_model_that_loads(tmp_path):
         clean.shape, generator=torch.Generator().manual_seed(0)
     )
     before = (noisy / a**0.5 - clean).square().mean()
-    assert (denoise(noisy, 300) - clean).square().mean() < 0.7 * before
+    assert (denoise(noisy, 300) - clean).square().mean() < 0.3 * before
+
+
+def test_timesteps_are_drawn_at_edms_noise_levels_and_everywhere():
+    schedule, count = Schedule.linear(), 20_000
+    g = torch.Generator().manual_seed(0)
+    log_sigma = np.log(schedule.sigma_bar[draw_timesteps(schedule, count, 0.0, g).numpy()])
+    assert np.median(log_sigma) == pytest.approx(-1.2, abs=0.05)
+    assert np.quantile(log_sigma, 0.841) == pytest.approx(0.0, abs=0.05)  # one deviation above
+    everywhere = draw_timesteps(schedule, count, 1.0, g)
+    assert everywhere.min() == 0 and everywhere.max() == 999
+    assert everywhere.float().mean() == pytest.approx(499.5, abs=10)
+    mixed = draw_timesteps(schedule, count, 0.25, g)
+    assert (mixed > 600).float().mean() == pytest.approx(0.25 * 0.399, abs=0.02)
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):

@@ -76,7 +76,7 @@ def test_mutated_files_are_arrays_or_errors():
 def test_the_soak_sees_what_is_not_an_array_or_an_error():
     slow = b"P3 4000 4000 255 " + b"1 " * (3 * 4000 * 4000)  # read by Python code
     whole = Case("whole", "image", b"P3 1 1 255 1 2 3")
-    with Worker(seconds=1, max_pixels=2**27) as worker:
+    with Worker(seconds=5, max_pixels=2**27) as worker:
         assert worker.decode(Case("slow", "image", slow)).status == "death"
         assert worker.decode(whole).status == "array"  # by a fresh process
     tally = soak(iter([Case("no such reader", "film", b"x"), whole]))

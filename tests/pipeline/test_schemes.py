@@ -1,0 +1,68 @@
+"""What a manifest may make a job read: ``allowed_schemes``."""
+
+from __future__ import annotations
+
+import json
+
+import pyarrow as pa
+import pytest
+
+from pipeline.errors import PipelineError
+from pipeline.prepare import check
+from pipeline.schema import INDEX, SHARD
+from pipeline.spec import JobSpec
+from pipeline.steps import Load
+from tests.pictures import photograph
+
+
+def load(base: str, allowed: set[str], *images: str) -> list[tuple[str, str]]:
+    """Error and error kind of rows with these images."""
+    rows = [{"id": str(i), "image": image} for i, image in enumerate(images)]
+    table = pa.table(
+        {
+            SHARD: pa.repeat(0, len(rows)),
+            INDEX: pa.array(range(len(rows)), pa.int64()),
+            "row": pa.array(rows),
+            "error": pa.repeat("", len(rows)),
+            "error_kind": pa.repeat("", len(rows)),
+        }
+    )
+    loaded = Load(base, ("image",), frozenset(allowed), 2**20)(table)
+    return list(zip(loaded["error"].to_pylist(), loaded["error_kind"].to_pylist(), strict=True))
+
+
+def test_a_manifest_on_s3_cannot_name_local_files(tmp_path):
+    photograph(16, 16).save(tmp_path / "secret.png")
+    path = f"{tmp_path}/secret.png"
+    names = [path, f"file://{path}", f"local://{path}", f"FILE://{path}"]
+    for error, kind in load("s3://bucket/manifests", {"s3"}, *names):
+        assert kind == "scheme_not_allowed" and "allowed_schemes (s3)" in error
+    # Allowed in so many words, the same rows are read.
+    assert load("s3://bucket/manifests", {"s3", "file"}, *names[:3]) == [("", "")] * 3
+
+
+def test_a_local_manifest_cannot_name_other_storages_and_secrets_are_not_repeated(tmp_path):
+    photograph(16, 16).save(tmp_path / "a.png")
+    ours, theirs = load(
+        str(tmp_path), {"file"}, "a.png", "https://me:pw@host/x.png?X-Amz-Signature=abc"
+    )
+    assert ours == ("", "")
+    assert theirs[1] == "scheme_not_allowed" and "https://host/x.png" in theirs[0]
+    assert not any(secret in theirs[0] for secret in ("pw", "abc", "me:"))
+    chained = load(str(tmp_path), {"file"}, "simplecache::s3://bucket/x.png", "s3::file:///x")
+    assert {kind for _, kind in chained} == {"not_found"}  # plain, odd names in the folder
+
+
+def test_a_job_none_of_whose_images_it_may_read_is_refused_before_any_work(tmp_path, tiny_model):
+    rows = [{"id": str(i), "image": f"s3://bucket/{i}.png"} for i in range(3)]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = {
+        "manifest": str(tmp_path / "m.jsonl"),
+        "output": str(tmp_path / "out"),
+        "task": {"kind": "denoise", "noise_level": 0.1},
+        "model": tiny_model,
+    }
+    with pytest.raises(PipelineError, match=r"allowed_schemes.*named by s3.*allows file"):
+        check(JobSpec.model_validate(settings))
+    check(JobSpec.model_validate({**settings, "allowed_schemes": ["s3"]}))
+    check(JobSpec.model_validate({**settings, "allowed_schemes": ["s3a", "file"]}))
