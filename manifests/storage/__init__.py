@@ -69,7 +69,9 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
     Raises:
         StorageError: an unknown scheme, or one whose package is not installed.
     """
-    return open_filesystem(uri, lambda kind: {})
+    fs, path = open_filesystem(uri, lambda kind: {})
+    fs.invalidate_cache()  # instances live on, and what they listed before may have changed
+    return fs, path
 
 
 def read_bytes(uri: str, limit: int | None = None) -> bytes:
