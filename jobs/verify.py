@@ -18,6 +18,9 @@ from pipeline.parts import Part, Tally, read_part, read_tally, tally_of
 from pipeline.plan import Shard, read_shard, shards_of
 from pipeline.state import State, run_id
 
+# What a file raises that is not, or no longer, what this project wrote: also a column or the
+# footer's tally missing, or of another kind.
+BROKEN = (StorageError, pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 THREADS = 8
 NAMED = 10  # ids or files that a finding names at most
 
@@ -52,14 +55,13 @@ def verify_output(output: str) -> tuple[list[str], str]:
     def look(shard: Shard) -> tuple[list[str], pa.ChunkedArray, Tally]:
         return _look(layout, shard, state.latest.get(shard.index), record["identity"])
 
-    ids, planned_rows, tallies = [], [], []
+    planned_rows, tallies = [], []
     with ThreadPoolExecutor(THREADS) as pool:
         for found, rows, tally in pool.map(look, shards):
             findings += found
             tallies.append(tally)
             if rows is not None:
                 planned_rows.append(rows)
-                ids.append(rows["id"])
     if len(planned_rows) == len(shards):
         table = pa.concat_tables(planned_rows)
         if content_digest(table) != record["identity"]["manifest"]["sha256"]:
@@ -83,9 +85,9 @@ def _look(layout: Layout, shard: Shard, part: Part | None, identity: dict):
     try:
         results = read_part(layout, part)
         claimed = read_tally(layout, part)
-    except (StorageError, pa.ArrowException, OSError, ValueError, KeyError) as e:
+        return list(_faults(part, rows, results, claimed, identity)), rows, claimed
+    except BROKEN as e:
         return [f"results/{part.name} cannot be read: {e}"], rows, Tally()
-    return list(_faults(part, rows, results, claimed, identity)), rows, claimed
 
 
 def _faults(part: Part, rows: pa.Table, results: pa.Table, claimed: Tally, identity: dict):
@@ -112,8 +114,11 @@ def _faults(part: Part, rows: pa.Table, results: pa.Table, claimed: Tally, ident
 
 def _superseded(layout: Layout, parts: list[Part]) -> Iterator[str]:
     for part in parts:
-        if read_tally(layout, part).rows:
-            yield f"results/{part.name}: superseded, and still holds rows; run the job to clear it"
+        try:
+            if read_tally(layout, part).rows:
+                yield f"results/{part.name}: superseded, and still holds rows; run the job again"
+        except BROKEN as e:
+            yield f"results/{part.name}: superseded, and cannot be read: {e}"
 
 
 def _some(names: list) -> str:

@@ -78,11 +78,15 @@ def run_id(layout: Layout) -> str:
     """The id of the run that an output holds.
 
     Raises:
-        PipelineError: it holds none.
+        PipelineError: it holds none, or one of a version of this project that had no ids.
     """
     if not storage.exists(layout.run):
         raise PipelineError(f"{storage.shown(layout.output)} is no job's output (no run.json)")
-    return json.loads(storage.read_bytes(layout.run))["id"]
+    try:
+        return json.loads(storage.read_bytes(layout.run))["id"]
+    except (ValueError, KeyError, TypeError):
+        name = storage.shown(layout.run)
+        raise PipelineError(f"{name} is not a record of a run, or of an older version") from None
 
 
 def live_parts(layout: Layout) -> list[Part]:

@@ -100,7 +100,11 @@ def test_a_part_superseded_by_a_killed_run_is_emptied_by_the_next(folder, tiny_m
     part.write_bytes(old)  # as if the writer had been killed before it emptied the old part
     assert len(results(folder)) == 8
     findings, _ = verify_output(str(folder / "out"))
-    assert len(findings) == 1 and "superseded" in findings[0]
+    assert len(findings) == 1 and "still holds rows" in findings[0]
+    part.write_bytes(old[:-9])
+    findings, _ = verify_output(str(folder / "out"))
+    assert len(findings) == 1 and "superseded, and cannot be read" in findings[0]
+    part.write_bytes(old)
     run_job(spec)
     assert len(results(folder)) == 6 and verify_output(str(folder / "out"))[0] == []
 
@@ -208,9 +212,18 @@ def test_verify_says_what_is_wrong(folder, tiny_model):
     assert "cannot be read" in damaged(flip)
     assert "ids are missing: 0" in damaged(drop_a_row)
     assert "stand there twice" in damaged(twice)
+
+    def another_table(path: Path) -> None:
+        pq.write_table(pa.table({"id": ["0", "1"], "status": ["ok", "ok"]}), path)
+
+    assert "cannot be read" in damaged(another_table)
     assert "of no shard" in damaged(lambda p: shutil.copy(p, p.with_name("other.parquet")))
     with pytest.raises(PipelineError, match=r"no run\.json"):
         verify_output(str(folder / "in"))
+    for record in ("{", "{}", "[]"):
+        (folder / "in" / "run.json").write_text(record)
+        with pytest.raises(PipelineError, match="not a record of a run"):
+            verify_output(str(folder / "in"))
 
 
 @pytest.fixture

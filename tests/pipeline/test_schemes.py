@@ -7,11 +7,12 @@ import json
 import pyarrow as pa
 import pytest
 
+from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.prepare import check
-from pipeline.schema import INDEX, SHARD
+from pipeline.schema import HIDDEN, INDEX, OUTCOME, SHARD
 from pipeline.spec import JobSpec
-from pipeline.steps import Load
+from pipeline.steps import Encode, Load
 from tests.pictures import photograph
 
 
@@ -51,6 +52,26 @@ def test_a_local_manifest_cannot_name_other_storages_and_secrets_are_not_repeate
     assert not any(secret in theirs[0] for secret in ("pw", "abc", "me:"))
     chained = load(str(tmp_path), {"file"}, "simplecache::s3://bucket/x.png", "s3::file:///x")
     assert {kind for _, kind in chained} == {"not_found"}  # plain, odd names in the folder
+
+
+def test_results_do_not_repeat_the_secrets_of_uris():
+    rows = [
+        {"id": "signed", "image": "https://me:pw@host/a.png?X-Amz-Signature=abc", "kernel": None},
+        {"id": "plain", "image": "in/a b#1?.png", "kernel": "k.npy"},
+    ]
+    table = pa.table(
+        {
+            "row": pa.array(rows),
+            "error": pa.repeat("it failed", 2),
+            "error_kind": pa.repeat("failed", 2),
+            "outcome": pa.array([{}, {}], pa.struct(OUTCOME)),
+            "pixels": pack([None, None]),
+            **{name: pa.repeat(0, 2) for name in HIDDEN},
+        }
+    )
+    result = Encode(None)(table)
+    assert result["image"].to_pylist() == ["https://host/a.png", "in/a b#1?.png"]
+    assert result["kernel"].to_pylist() == [None, "k.npy"]
 
 
 def test_a_job_none_of_whose_images_it_may_read_is_refused_before_any_work(tmp_path, tiny_model):

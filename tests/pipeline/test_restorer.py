@@ -1,0 +1,58 @@
+"""The restorer alone: what it does when the memory is short."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+CODE = """
+import resource, sys
+import numpy as np
+import pyarrow as pa
+from pipeline.arrays import pack
+from pipeline.problem import Assets
+from pipeline.restorer import Restorer
+from pipeline.schema import GENERATION, INDEX, SHARD
+from pipeline.spec import JobSpec
+
+def table(count, side):
+    images = [np.full((side, side, 3), 30 * i, np.uint8) for i in range(count)]
+    none = pack([None] * count)
+    return pa.table({
+        SHARD: pa.repeat(0, count), GENERATION: pa.repeat(0, count),
+        INDEX: pa.array(range(count), pa.int64()),
+        "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
+        "error": pa.repeat("", count), "error_kind": pa.repeat("", count),
+        "image": pack(images), "reference": none, "mask": none, "kernel": none,
+    })
+
+spec = JobSpec.model_validate({
+    "manifest": "m.csv", "output": "out", "precision": "fp32", "sampler": {"nfe": 2},
+    "task": {"kind": "denoise", "noise_level": 0.1}, "model": sys.argv[1],
+})
+restorer = Restorer(spec, Assets(), (sys.argv[1], "digest"), 8, 1)
+restorer(table(1, 128))  # whatever is allocated once
+held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = held + (int(sys.argv[2]) << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+done = restorer(table(8, 128))
+print(sorted(set(done["error_kind"].to_pylist())), sorted(restorer.fitting.values()))
+"""
+
+
+def restored(model: str, spare: int) -> str:
+    """Error kinds of eight images, and the batches that fitted, with so many MiB to spare."""
+    command = [sys.executable, "-c", CODE, model, str(spare)]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
+
+
+def test_a_batch_that_memory_has_no_room_for_is_halved_until_it_fits(tiny_model):
+    assert restored(tiny_model, 16_000) == "[''] []\n"
+    kinds, fitting = restored(tiny_model, 70).strip().split("] ")
+    assert kinds == "[''" and fitting in ("[1]", "[2]", "[4]")
+
+
+def test_an_image_that_does_not_fit_alone_is_its_rows_error(tiny_model):
+    assert restored(tiny_model, 4).startswith("['out_of_memory']")
