@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
+from jobs.verify import verify_output
 from pipeline.errors import ERROR_KINDS
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
@@ -125,3 +126,45 @@ def test_hostile_files_through_the_flow_are_rows_and_their_neighbours_are_restor
 
 def outcome(row: dict) -> str:
     return f"{row['id']} -> {row['status']}, {row['error_kind']}, {row['error']}"
+
+
+ODD_IDS = [
+    "with space", "tab\tand\nnewline", "../../up", "..", "/etc/passwd", "%2e%2e%2fup", "100%",
+    "x" * 400, "写真" * 100, "🙂", "back\\slash", "a/b/../../../c", ".hidden", "-rf", "*?[x]",
+    "#part?x=1", "nul", "s3://bucket/key", "quote'\"", "CON.", " ",
+]  # fmt: skip
+ODD_FILES = [
+    "with space.png", "new\nline.png", "100%.png", "%41.png", "写真.png", "a#b.png", "a?b.png",
+    "[x].png", "back\\slash.png", "-rf.png", "é" * 100 + ".png", "deep/" * 40 + "er.png",
+]  # fmt: skip
+
+
+def test_an_id_or_a_path_is_any_text_and_decides_no_place(ray_cluster, tiny_model, tmp_path):
+    folder = tmp_path / "in"
+    rows = []
+    for i, name in enumerate(ODD_IDS):
+        path = folder / ODD_FILES[i % len(ODD_FILES)]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        photograph(24, 20).save(path)
+        # Relative paths start from the manifest's folder, and may leave it by "..".
+        relative = Path("..", tmp_path.name, "in", path.relative_to(folder))
+        rows.append({"id": name, "image": str(relative if i % 2 else path)})
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = {
+        "manifest": str(tmp_path / "m.jsonl"),
+        "output": str(tmp_path / "out"),
+        "images": str(tmp_path / "pictures"),
+        "task": {"kind": "denoise", "noise_level": 0.1},
+        "model": tiny_model,
+        "sampler": {"nfe": 2},
+    }
+    around = set(tmp_path.parent.rglob("*")) - set(tmp_path.rglob("*"))
+    summary = run_job(JobSpec.model_validate(job))
+    assert summary.failures == {} and summary.rows == len(rows)
+    results = ds.dataset(tmp_path / "out" / "results", format="parquet").to_table(["id"])
+    assert sorted(results["id"].to_pylist()) == sorted(ODD_IDS)
+    assert verify_output(str(tmp_path / "out"))[0] == []
+    pictures = [p for p in (tmp_path / "pictures").rglob("*") if p.is_file()]  # slashes: folders
+    assert len(pictures) == len(rows)
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "m.jsonl", "out", "pictures"}
+    assert set(tmp_path.parent.rglob("*")) - set(tmp_path.rglob("*")) == around

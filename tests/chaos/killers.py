@@ -1,0 +1,113 @@
+"""Choosing victims: what is killed, and when within its work."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+
+from tests.chaos import processes
+from tests.chaos.cluster import ChaosCluster
+from tests.chaos.drivers import Driver
+from tests.chaos.gateway import Gateway
+
+# Kind -> how often it comes, once all kinds have come.
+WEIGHTS = {
+    "driver": 3, "actor": 4, "writer": 4, "reader": 2, "worker": 1, "node": 2, "gateway": 3,
+}  # fmt: skip
+HUNT_SECONDS = 15.0  # for a worker that does what is wanted
+LISTING_SECONDS = 0.5  # between searches for new workers; between them only titles are read
+LONGEST_TASK = 0.06  # seconds into a short task that it is killed
+POLL_SECONDS = 0.002
+
+
+def is_reader(title: str) -> bool:
+    return "Read" in title
+
+
+def is_writer(title: str) -> bool:
+    return "Write" in title
+
+
+def is_actor(title: str) -> bool:
+    """One that holds a model: of Ray Data's actors, whose names say what they map."""
+    return "MapWorker" in title or "Restorer" in title
+
+
+class Killer:
+    """Strikes at random, each kind in its turn.
+
+    Args:
+        kinds: among those of ``WEIGHTS``.
+        gateway: of S3, where there is one.
+        drivers: those that run now.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        kinds: Sequence[str],
+        cluster: ChaosCluster,
+        gateway: Gateway | None,
+        drivers: Callable[[], Sequence[Driver]],
+    ):
+        self.rng, self.cluster, self.gateway, self.drivers = rng, cluster, gateway, drivers
+        self._revive: list[float] = []  # when a node comes again for each one killed
+        self._all = [kind for kind in kinds for _ in range(WEIGHTS[kind])]
+        self._next = rng.sample(list(kinds), len(kinds))
+
+    def strike(self) -> tuple[str, bool]:
+        """Kill something; returns its kind, and False if there was nothing of that kind."""
+        if not self._next:
+            self._next = self.rng.sample(self._all, len(self._all))
+        kind = self._next.pop(0)
+        strikes = {
+            "driver": self._kill_driver,
+            "actor": lambda: self._kill_worker(is_actor, 0),
+            "writer": lambda: self._kill_worker(is_writer, LONGEST_TASK),
+            "reader": lambda: self._kill_worker(is_reader, LONGEST_TASK),
+            "worker": lambda: self._kill_worker(bool, 0),
+            "node": self._kill_node,
+            "gateway": self._kill_gateway,
+        }
+        done = strikes[kind]()
+        if not done:
+            self._next.append(kind)  # later
+        return kind, done
+
+    def tend(self) -> None:
+        """Bring back nodes that have been away for long enough."""
+        if self._revive and self._revive[0] < time.monotonic():
+            self._revive.pop(0)
+            self.cluster.add_node()
+
+    def _kill_driver(self) -> bool:
+        drivers = self.drivers()
+        return bool(drivers) and self.rng.choice(drivers).kill()
+
+    def _kill_worker(self, wanted: Callable[[str], bool], longest: float) -> bool:
+        """Wait for such a worker, then for a random moment, and kill it if it is still at it."""
+        end = time.monotonic() + HUNT_SECONDS
+        listed = 0.0
+        while time.monotonic() < end and self.drivers():
+            if time.monotonic() - listed > LISTING_SECONDS:
+                pids, listed = list(self.cluster.workers()), time.monotonic()
+            found = [pid for pid in pids if wanted(processes.title(pid))]
+            if found:
+                pid = self.rng.choice(found)
+                time.sleep(self.rng.uniform(0, longest))
+                if wanted(processes.title(pid)):
+                    processes.kill(pid)
+                    return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def _kill_node(self) -> bool:
+        if not self.cluster.kill_node(self.rng):
+            return False
+        self._revive.append(time.monotonic() + self.rng.uniform(3, 15))
+        self._revive.sort()
+        return True
+
+    def _kill_gateway(self) -> bool:
+        return self.gateway is not None and self.gateway.kill(self.rng.uniform(1, 8))
