@@ -16,7 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from jobs.console import ProgressLine
-from jobs.report import aggregate, load
+from jobs.report import report
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
@@ -81,7 +81,7 @@ def main() -> None:
             }
         )
         run_job(spec, ProgressLine())
-        stats = {r["metric"]: r for r in aggregate(load(spec.output, None), None)}
+        stats = {r["metric"]: r for r in report(spec.output, None)}
         gain, count = stats["gain"], stats["gain"]["count"]
         print(
             f"{name:16} {count:6}  {stats['psnr']['mean']:5.2f}     "

@@ -5,6 +5,8 @@ The names below are imported on first use, so that ``import diffpir`` alone cost
 
 from importlib import import_module
 
+__version__ = "0.1.0"
+
 _HOME = {
     "CheckpointError": "diffpir.errors",
     "ConfigError": "diffpir.errors",

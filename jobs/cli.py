@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
+from jobs import cluster_commands
 from jobs.console import ProgressLine, finish, user_errors
+from jobs.tables import Style
 
 app = typer.Typer(
     help="Restore datasets of images with a diffusion prior (DiffPIR) on Ray.",
@@ -19,6 +21,7 @@ manifest_app = typer.Typer(help="Build and check manifests.", no_args_is_help=Tr
 models_app = typer.Typer(help="Look into checkpoints.", no_args_is_help=True)
 app.add_typer(manifest_app, name="manifest")
 app.add_typer(models_app, name="models")
+app.add_typer(cluster_commands.app)
 
 
 class Kind(StrEnum):
@@ -26,12 +29,6 @@ class Kind(StrEnum):
     sr = "sr"
     denoise = "denoise"
     inpaint = "inpaint"
-
-
-class Style(StrEnum):
-    table = "table"
-    json = "json"
-    csv = "csv"
 
 
 @app.command()
@@ -160,9 +157,33 @@ def metrics(
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
     with user_errors():
-        from jobs.report import aggregate, load, render
+        from jobs.report import report
+        from jobs.tables import render
 
-        typer.echo(render(aggregate(load(output, by), by), format.value))
+        typer.echo(render(report(output, by), format))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    b: Annotated[str, typer.Argument(help="Another's, over the same images.")],
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of the interval of the mean difference.")
+    ] = 0.95,
+    format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
+) -> None:
+    """Compare two runs image by image: differences B - A, paired by id."""
+    with user_errors():
+        from jobs.compare import compare as differences
+        from jobs.tables import render
+
+        records, counts = differences(a, b, confidence)
+    typer.echo(render(records, format))
+    typer.echo(
+        "{both} ids in both (failed: {failed_a} in A, {failed_b} in B), {only_a} only in A, "
+        "{only_b} only in B".format(**counts),
+        err=True,
+    )
 
 
 @app.command()

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; run it again
 WRONG = 2  # the job, an option or a file is wrong; nothing was done
 ROWS_FAILED = 3  # the job is finished, and some of its rows failed
+RUNNING = 4  # the job that was asked about waits or is at work
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import typer
 from PIL import Image
 
 from jobs.console import ProgressLine
-from jobs.report import aggregate, load, render
+from jobs.report import report
 from jobs.sheet import Row, contact_sheet
 from jobs.specfile import make_job
+from jobs.tables import render
 from manifests.build import build, write_manifest
 from pipeline.decode import decode_image
 from pipeline.errors import PipelineError
@@ -64,7 +65,7 @@ def run_demo(output: Path, nfe: int, progress: ProgressLine) -> None:
         typer.echo(f"{name}: {TITLES[name]}", err=True)
         run_job(spec, progress)
         rows += shown(spec, TITLES[name])
-        tables += aggregate(load(spec.output, "task"), "task")
+        tables += report(spec.output, "task")
     kept = ("task", "metric", "count", "mean", "min", "max")
     typer.echo(render([{k: r[k] for k in kept if k in r} for r in tables], "table"))
     sheet = output / "contact-sheet.png"

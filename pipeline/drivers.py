@@ -28,6 +28,7 @@ class Heartbeat:
     def __init__(self, layout: Layout):
         self.layout = layout
         self.name = f"{uuid.uuid4().hex[:12]}.json"
+        self.said: dict = {}
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -45,9 +46,16 @@ class Heartbeat:
             if exc[0] is None:
                 raise
 
-    def others(self) -> list[str]:
-        """Who else is at work here: host and process of each."""
-        return others(self.layout, self.name)
+    def say(self, progress: dict) -> None:
+        """What the file is to tell of this driver's progress from the next touch on."""
+        self.said = progress
+
+    def others(self) -> list[dict]:
+        """Who else is at work here, as :func:`at_work` tells it.
+
+        Ages are differences of times of the storage itself: clocks of machines do not matter.
+        """
+        return at_work(self.layout, storage.modified(self.layout.driver(self.name)), self.name)
 
     def _beat(self) -> None:
         while not self.stop.wait(TOUCH_SECONDS):
@@ -57,37 +65,40 @@ class Heartbeat:
                 continue  # the storage may be back for the next one
 
     def _touch(self) -> None:
-        record = {"host": platform.node(), "pid": os.getpid()}
+        record = {"host": platform.node(), "pid": os.getpid(), "progress": self.said}
         storage.write_bytes(self.layout.driver(self.name), json.dumps(record).encode())
 
 
-def others(layout: Layout, own: str | None = None) -> list[str]:
-    """The drivers at work on an output, but for the one named ``own``: host and process of each.
+def at_work(layout: Layout, now: float, own: str | None = None) -> list[dict]:
+    """The drivers at work on an output, but for the one named ``own``.
 
-    Ages are differences of times that the storage itself gives: clocks of machines do not matter.
+    Args:
+        layout: of the output.
+        now: the time, in seconds since 1970, that ages are counted to: the storage's own where
+            something hangs on it (:meth:`Heartbeat.others`).
+        own: name of a file.
+
+    Returns:
+        What the file of each says: ``host``, ``pid``, ``progress``; and its ``age`` in seconds.
     """
-    names = storage.list_names(layout.drivers, ".json")
-    if own is None:
-        if not names:
-            return []
-        with Heartbeat(layout) as asking:  # its file tells the storage's time
-            return others(layout, asking.name)
-    now = storage.modified(layout.driver(own))
     live = []
-    for name in names:
+    for name in storage.list_names(layout.drivers, ".json"):
         if name == own:
             continue
         try:
-            if now - storage.modified(layout.driver(name)) > DEAD_SECONDS:
-                continue
+            age = now - storage.modified(layout.driver(name))
             record = json.loads(storage.read_bytes(layout.driver(name)))
         except StorageError as e:
             if e.kind != "not_found":  # gone between listing and reading: it has ended
                 raise
             continue
-        if not _gone(record):
-            live.append(f"{record['host']} (process {record['pid']})")
+        if age <= DEAD_SECONDS and not _gone(record):
+            live.append({**record, "age": max(0.0, age)})
     return live
+
+
+def in_words(drivers: list[dict]) -> str:
+    return ", ".join(f"{driver['host']} (process {driver['pid']})" for driver in drivers)
 
 
 def _gone(record: dict) -> bool:

@@ -12,18 +12,17 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated
 from pipeline.ledger import Ledger
+from pipeline.metering import BatchMetrics
 from pipeline.plan import Work
 from pipeline.prepare import Run
 from pipeline.problem import files_of
-from pipeline.resources import ACTOR_CPUS, STEP_CPUS, Resources
+from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
 from pipeline.source import ShardSource
 from pipeline.steps import Encode, Load
 
-# Steps of equal resources fuse into one task: reading and loading do; so do encoding and writing.
 LOADING_DEATHS = 4  # Ray would start actors that die while they load without end
-STEP = {"num_cpus": STEP_CPUS}
 
 
 def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledger) -> None:
@@ -33,42 +32,47 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     files = tuple(name for name in files_of(spec) if name in job.table.column_names)
     load = Load(job.base, files, spec.schemes, spec.max_pixels)
     model = (job.model, job.identity["model_digest"])
+    # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
+    step = resources.step
     (
         ray.data.read_datasource(
             ShardSource(layout, work),
             override_num_blocks=len(work),
-            **STEP,
+            **step,
         )
         .map_batches(
             Isolated(load, "load", ledger),
             batch_size=None,
             batch_format="pyarrow",
-            **STEP,
+            **step,
         )
         .map_batches(
             IsolatedRestorer,
             fn_constructor_args=(
                 ledger,
-                resources.actors,
+                resources.max_actors,
                 spec,
                 job.assets,
                 model,
                 resources.batch,
                 resources.threads,
             ),
-            compute=ActorPoolStrategy(size=resources.actors, max_tasks_in_flight_per_actor=2),
+            compute=ActorPoolStrategy(
+                min_size=resources.min_actors,
+                max_size=resources.max_actors,
+                max_tasks_in_flight_per_actor=2,
+            ),
             batch_size=max(item.rows for item in work),
             batch_format="pyarrow",
-            num_cpus=ACTOR_CPUS,
-            num_gpus=1 if resources.gpu else 0,
+            **resources.actor_options,
         )
         .map_batches(
             Isolated(Encode(images), "encode", ledger),
             batch_size=None,
             batch_format="pyarrow",
-            **STEP,
+            **step,
         )
-        .write_datasink(ShardSink(layout, run.id, work, ledger), ray_remote_args=STEP)
+        .write_datasink(ShardSink(layout, run.id, work, ledger), ray_remote_args=step)
     )
 
 
@@ -81,7 +85,8 @@ class IsolatedRestorer(Isolated):
             raise PipelineError(
                 f"{died} processes died while they loaded the model (out of memory?)"
             )
-        super().__init__(Restorer(*restorer), "restore", ledger)
+        metrics = BatchMetrics(ledger.run)
+        super().__init__(Restorer(*restorer, metrics.add), "restore", ledger)
         ledger.end(("model",))
 
 
@@ -98,4 +103,4 @@ def configure_ray_data() -> None:
     # Its notes on each execution go to its log file; people read this project's own progress.
     for handler in logging.getLogger("ray.data").handlers:
         if handler.name == "console":
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL)

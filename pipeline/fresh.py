@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from manifests import storage
-from pipeline.drivers import others
+from pipeline.drivers import Heartbeat, in_words
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 
@@ -26,9 +26,11 @@ def begin_anew(layout: Layout, overwrite: bool) -> None:
         raise PipelineError(
             f"{name} holds an earlier run; choose another output, or give --overwrite to remove it"
         )
-    live = others(layout)
-    if live:
-        raise PipelineError(f"{name}: another driver is at work there: {', '.join(live)}")
+    if held[layout.drivers]:
+        with Heartbeat(layout) as heartbeat:
+            live = heartbeat.others()
+        if live:
+            raise PipelineError(f"{name}: another driver is at work there: {in_words(live)}")
     for folder, names in held.items():
         for file in names:
             storage.remove(storage.join(folder, file))

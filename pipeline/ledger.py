@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import ray
 
+from pipeline.metering import CommitMetrics
 from pipeline.parts import Tally
 
 
@@ -29,9 +30,10 @@ class Counts:
 
 
 class _Ledger:
-    def __init__(self):
+    def __init__(self, run: str):
         self.begun: Counter[tuple] = Counter()
         self.counts = Counts()
+        self.metrics = CommitMetrics(run)
 
     def begin(self, work: tuple) -> int:
         """Note that the work begins; returns how often it began before and never ended."""
@@ -44,6 +46,7 @@ class _Ledger:
     def commit(self, tally: Tally) -> None:
         total = Tally.total([self.counts.committed, tally])
         self.counts = Counts(total, self.counts.found)
+        self.metrics.add(tally)
 
     def found(self, rows: int) -> None:
         self.counts = Counts(self.counts.committed, self.counts.found + rows)
@@ -53,14 +56,26 @@ class _Ledger:
 
 
 class Ledger:
-    """A handle of a run's ledger, for the driver and all of its workers."""
+    """A handle of a run's ledger, for the driver and all of its workers.
 
-    def __init__(self):
-        # It must outlive any worker and take no CPU from them; where its own node dies, it
-        # begins again with empty counts, which only costs more tries.
-        self._actor = (
-            ray.remote(_Ledger).options(num_cpus=0, max_restarts=-1, max_task_retries=-1).remote()
-        )
+    Args:
+        run: its id.
+    """
+
+    def __init__(self, run: str):
+        self.run = run
+        # It must outlive any worker and take no CPU from them. On the driver's node it dies with
+        # the driver; should it die alone, it begins again with empty counts, which only costs
+        # more tries.
+        here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
+        options = {
+            "num_cpus": 0,
+            "max_restarts": -1,
+            "max_task_retries": -1,
+            "label_selector": here,
+            "fallback_strategy": [{"label_selector": {}}],
+        }
+        self._actor = ray.remote(_Ledger).options(**options).remote(run)
 
     def begin(self, work: tuple) -> int:
         return ray.get(self._actor.begin.remote(work))

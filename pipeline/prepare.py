@@ -16,14 +16,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+import diffpir
 from diffpir.errors import DiffPIRError
-from diffpir.networks.builtin import builtin_path
 from diffpir.networks.checkpoint import file_digest, load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
+from pipeline.checkpoint import local_file, located
 from pipeline.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
@@ -32,7 +33,7 @@ from pipeline.problem import Assets
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
 
-PACKAGES = ("diffpir-on-ray", "ray", "torch", "numpy", "pyarrow", "pillow")
+PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow")
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Checked:
         spec: what was asked for.
         table: the manifest.
         assets: the specification's own files.
-        model: absolute path or URI of the checkpoint.
+        model: ``builtin``, or the absolute path or URI of the checkpoint.
         identity: all that decides the results: a resumed run must agree in it.
     """
 
@@ -92,7 +93,7 @@ def check(spec: JobSpec) -> Checked:
     check_task(spec, table.column_names)
     check_schemes(spec, table)
     assets, asset_digest = read_assets(spec)
-    model = storage.absolute(builtin_path() if spec.model.path == "builtin" else spec.model.path)
+    model = located(spec.model.path)
     identity = {
         **spec.resolved(),
         "manifest": {"rows": len(table), "sha256": digest},
@@ -136,7 +137,8 @@ def plan_run(job: Checked, shard_rows: int) -> Run:
         "spec": _without_secrets(job.spec.model_dump(mode="json")),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in PACKAGES}
-        | {"python": platform.python_version()},
+        # Where the code was shipped to a cluster it is no installed package.
+        | {"diffpir-on-ray": diffpir.__version__, "python": platform.python_version()},
         "plan": files,
     }
     if storage.create_exclusive(job.layout.run, json.dumps(record, indent=1).encode()):
@@ -212,7 +214,7 @@ def check_model(spec: JobSpec, model: str) -> str:
     Raises:
         CheckpointError, ConfigError: it is none, or no prior for images.
     """
-    path = storage.cached_local(model)
+    path = local_file(model)
     options = spec.model.model_dump(exclude={"path", "label"})
     try:
         EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 
 from pipeline.errors import PipelineError
 from pipeline.spec import JobSpec
 
-# What actors and steps ask Ray for; the threads that an actor really uses are set apart from it.
-# One CPU stays free of actors, or reading would starve on a small machine, and the two numbers
-# differ, or Ray would fuse the reading into the actor and nothing would overlap.
+# What actors and steps ask Ray for by default; the threads that an actor really uses are set apart
+# from it. One CPU stays free of actors, or reading would starve on a small machine.
 ACTOR_CPUS = 0.45
 STEP_CPUS = 0.5
 CPUS_PER_ACTOR = 4
+GIB = 2**30
+ACCELERATOR = "ray.io/accelerator-type"  # Ray's own label of nodes that have one
 
 
 @dataclass(frozen=True)
@@ -22,16 +25,28 @@ class Resources:
     """What a run uses.
 
     Attributes:
-        actors: how many hold a model.
-        gpu: whether each has one.
+        min_actors, max_actors: how many hold a model; Ray Data keeps to that range.
         batch: images per network call at most.
         threads: of the CPU for each actor; None leaves PyTorch's own choice (with a GPU).
+        actor: what Ray is asked for each actor, by Ray's names: CPU, GPU, memory in bytes, others.
+        step: options of each task that fetches and decodes, encodes or writes.
     """
 
-    actors: int
-    gpu: bool
+    min_actors: int
+    max_actors: int
     batch: int
     threads: int | None
+    actor: dict[str, float]
+    step: dict[str, Any]
+
+    @property
+    def actor_options(self) -> dict[str, Any]:
+        """``actor``, by the names that Ray's options have."""
+        others = dict(self.actor)
+        named = {"num_cpus": others.pop("CPU", 0), "num_gpus": others.pop("GPU", 0)}
+        if memory := others.pop("memory", 0):
+            named["memory"] = int(memory)
+        return named | {"resources": others}
 
 
 def start_ray() -> None:
@@ -44,17 +59,104 @@ def plan_resources(spec: JobSpec) -> Resources:
     """Fill in what the specification leaves open, from the connected cluster.
 
     Raises:
-        PipelineError: more actors are asked for than the cluster can ever run at once.
+        PipelineError: more is asked for than the cluster has, and it is not said to grow.
     """
-    total = ray.cluster_resources()
-    cpus, gpus = int(total.get("CPU", 1)), int(total.get("GPU", 0))
-    actors = spec.actors or gpus or max(1, cpus // CPUS_PER_ACTOR)
-    room = gpus or max(1, int((cpus - 1) / ACTOR_CPUS))
-    if actors > room:
-        has = f"{gpus} GPUs" if gpus else f"{cpus} CPUs, room for {room}"
-        raise PipelineError(f"actors: the job asks for {actors}, the cluster has {has}")
-    if gpus:
-        return Resources(actors, True, spec.batch or 16, None)
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
-    here = -(-actors // len(nodes))  # actors on a node, as Ray spreads them
-    return Resources(actors, False, spec.batch or 2, max(1, int(max(nodes)) // here))
+    alive = [node for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in alive]
+    gpus = spec.gpus if spec.gpus is not None else float(_total(nodes, "GPU") > 0)
+    actor = {
+        "CPU": ACTOR_CPUS if spec.cpus is None else spec.cpus,
+        "GPU": gpus,
+        "memory": (spec.memory or 0) * GIB,
+        **spec.resources,
+    }
+    actor = {name: amount for name, amount in actor.items() if amount}
+    step_cpus = STEP_CPUS if spec.step_cpus is None else spec.step_cpus
+    if step_cpus == actor.get("CPU"):
+        step_cpus *= 0.99  # what asks for the same as the actors would be fused into them
+    room = _room(nodes, actor, step_cpus)
+    if spec.actors is None:
+        usual = room if gpus else int(_total(nodes, "CPU")) // CPUS_PER_ACTOR
+        least = most = max(1, min(usual, room))
+    else:
+        least, most = spec.actors.min, spec.actors.max
+    if not spec.autoscaling:
+        if least > room:
+            raise PipelineError(
+                f"actors: the job asks for {least} with {_words(actor)} each, and {step_cpus:g} "
+                f"CPUs for reading; the {len(nodes)} nodes of the cluster have "
+                f"{_words(_totals(nodes, actor))} in all, room for {room} (where the cluster "
+                "grows as it is asked, write autoscaling: true)"
+            )
+        most = min(most, room)
+    batch = spec.batch or (16 if gpus else 2)
+    hosts = [node for node in nodes if _places(node, actor)]
+    threads = _threads(spec, hosts, gpus, most)
+    step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}
+    return Resources(least, most, batch, threads, actor, step)
+
+
+def _off_gpus(nodes: list[dict]) -> dict[str, Any]:
+    """Options that keep a task off nodes with GPUs, as long as others have room."""
+    kinds = {
+        node["Labels"].get(ACCELERATOR) for node in nodes if node["Resources"].get("GPU", 0) > 0
+    } - {None}
+    if not kinds:
+        return {}
+    return {
+        "label_selector": {ACCELERATOR: f"!in({','.join(sorted(kinds))})"},
+        "fallback_strategy": [{"label_selector": {}}],
+    }
+
+
+def _threads(spec: JobSpec, hosts: list[dict], gpus: float, actors: int) -> int | None:
+    if spec.cpus is not None:
+        return max(1, int(spec.cpus))
+    if gpus or not hosts:
+        return None
+    largest = max(node.get("CPU", 0) for node in hosts)
+    here = math.ceil(actors / len(hosts))  # actors on a node, as Ray spreads them
+    return max(1, int(largest) // here)
+
+
+def _room(nodes: list[dict], actor: dict[str, float], step_cpus: float) -> int:
+    """How many such actors these nodes can hold, with room left for reading."""
+    if max(node.get("CPU", 0) for node in nodes) < step_cpus:
+        return 0
+    places = sum(_places(node, actor) for node in nodes)
+    cpus = actor.get("CPU")
+    if not cpus:
+        return places
+    total = _total(nodes, "CPU")
+    beside = int((total - max(1.0, step_cpus)) / cpus)
+    return min(places, max(beside, int(total >= cpus + step_cpus)))
+
+
+def _places(node: dict, actor: dict[str, float]) -> int:
+    # Ray counts in ten-thousandths, and cuts a GPU for whole numbers of actors only.
+    places = min(
+        (int(round(node.get(name, 0) * 1e4) // round(need * 1e4)) for name, need in actor.items()),
+        default=0,
+    )
+    gpu = actor.get("GPU", 0)
+    return min(places, int(node.get("GPU", 0)) * int(1 / gpu)) if 0 < gpu < 1 else places
+
+
+def _total(nodes: list[dict], name: str) -> float:
+    return sum(node.get(name, 0) for node in nodes)
+
+
+def _totals(nodes: list[dict], names: dict[str, float]) -> dict[str, float]:
+    return {name: _total(nodes, name) for name in names}
+
+
+def _words(resources: dict[str, float]) -> str:
+    shown = {
+        name: (amount / GIB, f"GiB of {name}") if name == "memory" else (amount, _plural(name))
+        for name, amount in resources.items()
+    }
+    return ", ".join(f"{amount:.4g} {name}" for amount, name in shown.values())
+
+
+def _plural(name: str) -> str:
+    return f"{name}s" if name in ("CPU", "GPU") else name

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,8 @@ from diffpir.networks.precision import has_bf16
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
-from manifests import storage
 from pipeline.arrays import pack, unpack
+from pipeline.checkpoint import local_file
 from pipeline.errors import RowError
 from pipeline.memory import (
     is_device_fault,
@@ -34,6 +35,7 @@ from pipeline.problem import Assets, Inputs, Problem, baseline_of, build_problem
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
+from pipeline.timed import Timed
 
 MAX_BATCH_PIXELS = 2**22  # of restored images in one network call: 64 of 256 x 256
 
@@ -44,9 +46,10 @@ class Restorer:
     Args:
         spec: of the job.
         assets: its files.
-        model: path or URI of the checkpoint, and the digest that results name it by.
+        model: ``builtin``, or the checkpoint's path or URI, and the digest that results name it by.
         batch: images per network call at most.
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
+        on_batch: told the size of each batch, and the seconds that the network took for it.
     """
 
     def __init__(
@@ -56,6 +59,7 @@ class Restorer:
         model: tuple[str, str],
         batch: int,
         threads: int | None = None,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ):
         if threads:
             torch.set_num_threads(threads)
@@ -63,7 +67,7 @@ class Restorer:
         self.spec, self.assets, self.batch = spec, assets, batch
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         options = spec.model.model_dump(exclude={"path", "label"})
-        net = load_model(storage.cached_local(path), **options)
+        net = load_model(local_file(path), **options)
         wanted = spec.precision
         bf16 = wanted == "bf16" or (wanted == "auto" and has_bf16(self.device.type))
         layout = torch.channels_last if bf16 else torch.contiguous_format
@@ -71,7 +75,8 @@ class Restorer:
         self.schedule = Schedule.linear()
         self.config = spec.sampler_config
         self.fitting: dict[tuple, int] = {}  # shape -> images that the memory has room for
-        self.denoise = EpsDenoiser(net, self.schedule, spec.model.label, bf16)
+        self.denoise = Timed(EpsDenoiser(net, self.schedule, spec.model.label, bf16))
+        self.on_batch = on_batch
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
@@ -169,6 +174,7 @@ class Restorer:
             x = rounded / 255
             residual = metrics.residual(x, operator, y, sigma).tolist()
         seconds = (time.perf_counter() - began) / len(problems)
+        self.on_batch(len(problems), self.denoise.taken())
 
         results = []
         for i, problem in enumerate(problems):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ray.exceptions import RayError
 
@@ -75,7 +75,7 @@ def run_job(
     if run is None:
         start_ray()
         resources = plan_resources(spec)
-        rows = rows_per_shard(len(job.table), resources.actors, resources.batch)
+        rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch)
         run = plan_run(job, spec.shard_rows or rows)
 
     try:
@@ -99,9 +99,14 @@ def _finish(
             start_ray()
             configure_ray_data()
             resources = plan_resources(run.job.spec)
-            ledger = Ledger()
-            done_before = sum(run.shards[index].rows for index in state.latest)
-            with _watching(run.rows, done_before, ledger, on_progress):
+            ledger = Ledger(run.id)
+            left = sum(item.rows for item in work)
+
+            def report(progress: Progress) -> None:
+                heartbeat.say(asdict(progress))
+                on_progress(progress)
+
+            with _watching(run.rows, run.rows - left, ledger, report):
                 _restore(run, work, resources, ledger)
             done_now = ledger.read().committed.rows
             state.refresh()

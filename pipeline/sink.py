@@ -42,7 +42,7 @@ class ShardSink(Datasink):
                 self._commit(part, rows.drop_columns(list(HIDDEN)), *peaks)
 
     def _commit(self, part: Part, rows: pa.Table, peak: int, device_peak: int) -> None:
-        old = None
+        old, done_now = None, tally_of(rows)
         if part.generation:
             old = Part(part.shard, part.generation - 1, part.run)
             earlier = read_tally(self.layout, old)
@@ -51,9 +51,9 @@ class ShardSink(Datasink):
             device_peak = max(device_peak, earlier.peak_device_memory)
         tally = tally_of(rows, peak, device_peak)
         if create_part(self.layout, part, rows, tally):
-            self.ledger.commit(tally)
+            self.ledger.commit(done_now)
         else:
-            self.ledger.found(len(rows))
+            self.ledger.found(done_now.rows)
         if old:
             empty_part(self.layout, old)
 

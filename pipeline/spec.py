@@ -161,6 +161,28 @@ class Sampler(Spec):
         return dataclasses.replace(base, **given)
 
 
+class Actors(Spec):
+    """How many hold a model: ``4`` is short for ``{min: 4, max: 4}``."""
+
+    min: Annotated[int, Field(ge=1)] = 1
+    max: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        if isinstance(value, dict | cls):
+            return value
+        if type(value) is not int or value < 1:
+            raise ValueError("must be a number of 1 or more, or a range {min: 1, max: 8}")
+        return {"min": value, "max": value}
+
+    @model_validator(mode="after")
+    def _ordered(self):
+        if self.min > self.max:
+            raise ValueError("min must not be above max")
+        return self
+
+
 class JobSpec(Spec):
     """A restoration job.
 
@@ -172,8 +194,16 @@ class JobSpec(Spec):
         model: the prior: ``builtin``, or the path or URI of a checkpoint.
         sampler: DiffPIR's settings.
         seed: of every random choice, together with each image's id.
-        actors: how many hold a model; None for one per GPU, or per 4 CPUs where there is no GPU.
+        actors: how many hold a model, a number or a range that Ray Data keeps to as it has work
+            and room; None for one per GPU, or per 4 CPUs where there is no GPU.
         batch: images of one size per network call; None for 16 on a GPU and 2 on a CPU.
+        gpus: of each actor; a share lets several have one GPU. None: 1 if the cluster has any.
+        cpus: of each actor, and its threads; None leaves both to what the nodes have.
+        memory: GiB that Ray sets aside for each actor; None for nothing set aside.
+        resources: others that each actor asks Ray for, by the names that nodes were given.
+        autoscaling: the cluster brings nodes as they are asked for: what it does not have yet is
+            waited for, not refused.
+        step_cpus: of each task that fetches and decodes, encodes or writes; None for a half.
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
         images: folder or URI that also receives each result as a PNG file.
@@ -189,8 +219,14 @@ class JobSpec(Spec):
     model: Model = Model()
     sampler: Sampler = Sampler()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    actors: Annotated[int, Field(ge=1)] | None = None
+    actors: Actors | None = None
     batch: Annotated[int, Field(ge=1)] | None = None
+    gpus: Annotated[float, Field(ge=0, le=16)] | None = None
+    cpus: Annotated[float, Field(gt=0)] | None = None
+    memory: Annotated[float, Field(gt=0)] | None = None
+    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    autoscaling: bool = False
+    step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
     images: Location | None = None
@@ -199,6 +235,13 @@ class JobSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self):
+        if self.gpus and self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError("gpus: a share of one GPU, or a whole number of them")
+        if own := {"CPU", "GPU", "memory", "object_store_memory"} & self.resources.keys():
+            raise ValueError(
+                f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
+                "(cpus, gpus, memory)"
+            )
         if self.mode == "restore":
             kernel = getattr(self.task, "kernel", None)
             mask = getattr(self.task, "mask", None)

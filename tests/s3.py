@@ -24,9 +24,9 @@ BUCKET = "diffpir-tests"
 
 
 def free_port() -> int:
-    """The first of three free ports in a row, below those that the system hands out itself."""
+    """The first of three free ports in a row, between those of Ray and those of the system."""
     while True:
-        port = random.SystemRandom().randrange(10_000, 30_000)
+        port = random.SystemRandom().randrange(20_000, 30_000)
         try:
             for p in (port, port + 1, port + 2):
                 with socket.socket() as probe:

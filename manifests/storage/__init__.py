@@ -21,7 +21,13 @@ from fsspec.asyn import sync
 
 from manifests.errors import StorageError
 from manifests.storage.cache import cached
-from manifests.storage.local import link_exclusive, read_local, regular, replace_local
+from manifests.storage.local import (
+    link_exclusive,
+    read_local,
+    read_local_part,
+    regular,
+    replace_local,
+)
 from manifests.storage.remote import list_s3, put_if_none_match, put_s3, read_http, read_s3
 from manifests.storage.retries import RETRY_SECONDS, open_filesystem, retried
 from manifests.storage.words import in_words, too_large
@@ -51,12 +57,14 @@ __all__ = [
     "modified",
     "parent",
     "read_bytes",
+    "read_range",
     "read_tail",
     "remove",
     "remove_partials",
     "resolve",
     "scheme_of",
     "shown",
+    "size_of",
     "write_bytes",
 ]
 
@@ -110,15 +118,30 @@ def read_tail(uri: str, size: int) -> bytes:
     Raises:
         StorageError: as :func:`read_bytes`.
     """
+    # A web server may ignore that only a part was asked for.
+    return _read_part(uri, None, size)[-size:]
+
+
+def read_range(uri: str, start: int, size: int) -> bytes:
+    """``size`` bytes of a file from ``start`` on; fewer where it ends before.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+    return _read_part(uri, start, size) if size else b""
+
+
+def _read_part(uri: str, start: int | None, size: int) -> bytes:
     scheme = scheme_of(uri)
+    stop = None if start is None else start + size
 
     def read(fs: AbstractFileSystem, path: str) -> bytes:
         if scheme == "file":
-            return read_local(path, uri, last=size)
+            return read_local_part(path, uri, start, size)
         if scheme == "s3":
-            return sync(fs.loop, read_s3, fs, path, uri, last=size)
-        # A web server may ignore that only a part was asked for.
-        return fs.cat_file(path, start=-size)[-size:]
+            part = f"-{size}" if start is None else f"{start}-{stop - 1}"
+            return sync(fs.loop, read_s3, fs, path, uri, part=part)
+        return fs.cat_file(path, start=-size if start is None else start, end=stop)
 
     return retried(uri, read)
 
@@ -226,6 +249,19 @@ def modified(uri: str) -> float:
         return fs.modified(path).timestamp()
 
     return retried(uri, when)
+
+
+def size_of(uri: str) -> int:
+    """The size of a file in bytes.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+
+    def ask(fs: AbstractFileSystem, path: str) -> int:
+        return regular(path, uri).st_size if is_local(uri) else int(_info(fs, path)["size"])
+
+    return retried(uri, ask)
 
 
 def remove(uri: str) -> None:

@@ -25,18 +25,24 @@ def regular(path: str, uri: str) -> os.stat_result:
     return found
 
 
-def read_local(path: str, uri: str, limit: int | None = None, last: int | None = None) -> bytes:
+def read_local(path: str, uri: str, limit: int | None = None) -> bytes:
     size = regular(path, uri).st_size
     if limit is not None and size > limit:
         raise too_large(uri, size, limit)
     with open(path, "rb") as f:
-        if last is not None:
-            f.seek(max(0, size - last))
         # The file may be growing.
         data = f.read(-1 if limit is None else limit + 1)
     if limit is not None and len(data) > limit:
         raise too_large(uri, None, limit)
     return data
+
+
+def read_local_part(path: str, uri: str, start: int | None, size: int) -> bytes:
+    """``start`` None: the last bytes."""
+    whole = regular(path, uri).st_size
+    with open(path, "rb") as f:
+        f.seek(max(0, whole - size) if start is None else start)
+        return f.read(size)
 
 
 def _write_partial(path: str, data: bytes) -> str:

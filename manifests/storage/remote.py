@@ -15,16 +15,17 @@ _SLOWEST_UPLOAD = 256 * 1024  # bytes per second below which an upload is taken 
 
 
 async def read_s3(
-    fs: Any, path: str, uri: str, limit: int | None = None, last: int | None = None
+    fs: Any, path: str, uri: str, limit: int | None = None, part: str | None = None
 ) -> bytes:
+    """``part``: the bytes wanted, as a Range header names them."""
     # Not fs.cat_file: it asks for the size first, which is a request more, and in a range that is
     # of another object if this one is replaced meanwhile.
     bucket, key, _ = fs.split_path(path)
-    part = {} if last is None else {"Range": f"bytes=-{last}"}
+    wanted = {"Range": f"bytes={part}"} if part else {}
     try:
-        reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **part)
+        reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **wanted)
     except OSError as e:
-        if last is not None and s3_error(e)[0] == "InvalidRange":
+        if part and s3_error(e)[0] == "InvalidRange":
             return b""  # an empty file has no last byte
         raise
     body = reply["Body"]

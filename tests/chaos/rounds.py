@@ -103,7 +103,7 @@ class Chaos:
         job, output = self.workload.job(f"round-{self.tally.rounds}")
         self._begin(output)
         finished = False
-        while not finished or self._live():
+        while not finished or self.drivers:
             if self._reap():
                 finished = True
                 self._compare(output)  # even while another driver is at work

@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from jobs.cli import app
-from jobs.report import METRICS, aggregate
+from jobs.report import aggregate
+from jobs.results import METRICS
 from tests.pictures import decoded, photograph
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -157,6 +158,9 @@ def test_metrics_by_a_column_in_every_format(finished):
     }
     table = diffpir("metrics", out, "--by", "sampler.nfe").stdout.splitlines()
     assert table[0].split()[:3] == ["sampler.nfe", "rows", "failed"]
+    document = diffpir("metrics", out, "--by", "site", "--format", "markdown").stdout.splitlines()
+    assert document[0].startswith("| site | rows | failed | metric |")
+    assert document[1].startswith("| --- | ---: | ---: | --- |") and len(document) == 2 + 14
     assert table[1].split()[:4] == ["2", "3", "1", "psnr"]
     by_status = json.loads(diffpir("metrics", out, "--by", "status", "--format", "json").stdout)
     assert {r["status"] for r in by_status} == {"ok", "error"}
@@ -206,7 +210,7 @@ def test_infinite_psnr_and_missing_groups_are_counted_apart():
     table = pa.table(
         {
             "status": ["ok", "ok", "ok"],
-            "group": pa.array([1.0, None, None]),
+            "site": pa.array([1.0, None, None]),
             **{name: pa.array([float("inf"), 30.0, None]) for name in METRICS},
         }
     )
@@ -233,3 +237,34 @@ def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
         "--model", path, "--nfe", 2,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
+
+
+def test_compare_pairs_two_runs_by_id(finished, tmp_path):
+    """One more evaluation per image, and one image that the other run did not have."""
+    rows = [json.loads(line) for line in (finished / "m.jsonl").read_text().splitlines()]
+    rows = [rows[1], rows[0], {**rows[0], "id": "more"}]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = (finished / "job.yaml").read_text().replace(str(finished), str(tmp_path))
+    (tmp_path / "job.yaml").write_text(text.replace("{nfe: 2}", "{nfe: 3}"))
+    assert diffpir("run", tmp_path / "job.yaml").exit_code == 0
+
+    def psnr(folder) -> dict[str, float]:
+        table = pq.ParquetDataset(folder / "out" / "results").read(["id", "psnr"])
+        return dict(zip(*table.to_pydict().values(), strict=True))
+
+    a, b = psnr(finished), psnr(tmp_path)
+    d = np.array([b[row["id"]] - a[row["id"]] for row in rows[:2]])
+    result = diffpir("compare", finished / "out", tmp_path / "out", "--format", "json")
+    assert result.exit_code == 0
+    assert "2 ids in both (failed: 0 in A, 0 in B), 1 only in A, 1 only in B" in result.stderr
+    record = next(r for r in json.loads(result.stdout) if r["metric"] == "psnr")
+    assert (record["pairs"], record["b_higher"]) == (2, np.mean(d > 0))
+    assert record["difference"] == pytest.approx(d.mean())
+    half = 12.706 * d.std(ddof=1) / np.sqrt(2)  # Student's t for one degree of freedom
+    assert record["low"] == pytest.approx(d.mean() - half, rel=1e-3)
+    assert record["high"] == pytest.approx(d.mean() + half, rel=1e-3)
+    (tmp_path / "m.jsonl").write_text(json.dumps({**rows[0], "id": "other"}) + "\n")
+    (tmp_path / "job.yaml").write_text(text.replace("/out,", "/out2,"))
+    diffpir("run", tmp_path / "job.yaml")
+    result = diffpir("compare", finished / "out", tmp_path / "out2")
+    assert result.exit_code == 2 and "no id in common" in result.stderr

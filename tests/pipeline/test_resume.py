@@ -19,7 +19,7 @@ import pytest
 
 from jobs.verify import verify_output
 from manifests.build import build, write_manifest
-from pipeline.drivers import DEAD_SECONDS, Heartbeat, others
+from pipeline.drivers import DEAD_SECONDS, Heartbeat, in_words
 from pipeline.errors import JobStopped, PipelineError
 from pipeline.layout import Layout
 from pipeline.parts import parse, read_tally
@@ -129,23 +129,28 @@ def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model
 
 def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):
     layout = Layout(str(tmp_path))
+
+    def others() -> str:
+        with Heartbeat(layout) as heartbeat:
+            return in_words(heartbeat.others())
+
     code = (
-        "import sys, time; from pipeline.drivers import DEAD_SECONDS, Heartbeat, others; "
+        "import sys, time; from pipeline.drivers import Heartbeat; "
         "from pipeline.layout import Layout; Heartbeat(Layout(sys.argv[1])).__enter__(); "
         "print('at work', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
         driver.stdout.readline()
-        assert others(layout) == [f"{platform.node()} (process {driver.pid})"]
+        assert others() == f"{platform.node()} (process {driver.pid})"
         driver.kill()
-    assert others(layout) == []
+    assert others() == ""
     left = next((tmp_path / "drivers").iterdir())
     left.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
-    assert others(layout) == ["elsewhere (process 1)"]
+    assert others() == "elsewhere (process 1)"
     long_ago = time.time() - DEAD_SECONDS - 60
     os.utime(left, (long_ago, long_ago))
-    assert others(layout) == []
+    assert others() == ""
 
 
 def test_a_changed_manifest_is_refused_by_rows_and_digest(folder, tiny_model):

@@ -1,0 +1,84 @@
+"""How far the job of an output is, from its files alone: readable from anywhere, by anyone."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+
+from jobs.console import ROWS_FAILED, RUNNING, STOPPED
+from manifests import storage
+from pipeline.drivers import at_work
+from pipeline.layout import Layout
+from pipeline.plan import shards_of
+from pipeline.state import State, run_id
+
+
+@dataclass(frozen=True)
+class OutputProgress:
+    """The state of an output.
+
+    Attributes:
+        state: ``finished``; ``running``: a driver is at work; ``stopped``: none is, and shards
+            are missing.
+        rows: of the job.
+        done: rows in committed shards.
+        failed: rows that failed: in all when the job is finished, else as far as the drivers at
+            work know; None where none is.
+        images_per_second: of the drivers at work, since each began; None before their first image.
+        seconds_left: by that rate.
+        drivers: host, process and seconds since the last sign of life of each.
+    """
+
+    state: str
+    rows: int
+    done: int
+    failed: int | None
+    images_per_second: float | None
+    seconds_left: float | None
+    drivers: list[dict]
+
+    @property
+    def meaning(self) -> int:
+        """The exit code for a script that asks for this output."""
+        if self.state == "finished":
+            return ROWS_FAILED if self.failed else 0
+        return RUNNING if self.state == "running" else STOPPED
+
+
+def progress_of(output: str) -> OutputProgress:
+    """Look at an output: a listing of its parts, and a few small files.
+
+    Raises:
+        PipelineError: no job has that output.
+        StorageError: it cannot be read.
+    """
+    layout = Layout(storage.absolute(output))
+    state = State(layout, run_id(layout))
+    shards = list(shards_of(json.loads(storage.read_bytes(layout.run))["plan"]))
+    rows = sum(shard.rows for shard in shards)
+    done = sum(shard.rows for shard in shards if shard.index in state.latest)
+    drivers = at_work(layout, time.time())
+    reports = [driver.get("progress") for driver in drivers]
+    reports = [report for report in reports if report]
+    if drivers:
+        state_now = "running"
+    else:
+        finished = len(state.latest) == len(shards) and storage.exists(layout.summary)
+        state_now = "finished" if finished else "stopped"
+    failed = sum(report["failed"] for report in reports) if drivers else None
+    if state_now == "finished":
+        failed = json.loads(storage.read_bytes(layout.summary))["failed"]
+    rate = sum(report["done_now"] / report["seconds"] for report in reports if report["done_now"])
+    return OutputProgress(
+        state=state_now,
+        rows=rows,
+        done=done,
+        failed=failed,
+        images_per_second=round(rate, 4) if rate else None,
+        seconds_left=round((rows - done) / rate) if rate else None,
+        drivers=[
+            {"host": d["host"], "pid": d["pid"], "seen_seconds_ago": round(d["age"])}
+            for d in drivers
+        ],
+    )

@@ -1,0 +1,87 @@
+"""Columns of a job's committed rows, without its images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from manifests import storage
+from manifests.storage.ranges import RangedFile
+from pipeline.errors import PipelineError
+from pipeline.layout import Layout
+from pipeline.state import live_parts
+
+METRICS = ("psnr", "psnr_y", "ssim", "residual", "baseline_psnr", "gain", "seconds")
+READERS = 32  # parts read at once: reading waits for storage
+
+
+def load_columns(output: str, names: Iterable[str]) -> pa.Table:
+    """Columns of every committed row, in the order of the manifest.
+
+    ``gain`` is ``psnr - baseline_psnr``. A dotted name reaches into a struct (``sampler.nfe``). Of
+    each part only what these columns need is fetched.
+
+    Raises:
+        PipelineError: no results there, no such column, or a part is damaged.
+        StorageError: a part cannot be read.
+    """
+    layout = Layout(storage.absolute(output))
+    parts = live_parts(layout)
+    if not parts:
+        raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
+    first = _opened(layout.part(parts[0].name))
+    paths = {name: _path(name, first.schema_arrow) for name in names}
+
+    def read(part) -> pa.Table:
+        return _read(layout.part(part.name), paths)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return pa.concat_tables(pool.map(read, parts))
+
+
+def _path(name: str, schema: pa.Schema) -> list[str]:
+    """The steps from a row to the column; ``gain`` has none, it is computed."""
+    if name == "gain":
+        return []
+    path = [name] if name in schema.names else name.split(".")
+    inner = schema
+    for step in path:
+        names = inner.names if isinstance(inner, pa.Schema) else _fields(inner)
+        if step not in names:
+            raise PipelineError(f"no column {name!r}; there are {', '.join(schema.names)}")
+        inner = inner.field(step).type
+    return path
+
+
+def _fields(kind: pa.DataType) -> list[str]:
+    return [field.name for field in kind] if pa.types.is_struct(kind) else []
+
+
+def _opened(uri: str) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(RangedFile(uri), pre_buffer=True)
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+
+
+def _read(uri: str, paths: dict[str, list[str]]) -> pa.Table:
+    wanted = {".".join(path) for path in paths.values() if path}
+    if "gain" in paths:
+        wanted |= {"psnr", "baseline_psnr"}
+    file = _opened(uri)
+    try:
+        table = file.read(sorted(wanted))
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+    columns = {}
+    for name, path in paths.items():
+        if not path:
+            columns[name] = pc.subtract(table["psnr"], table["baseline_psnr"])
+        else:
+            column = table[path[0]]
+            columns[name] = pc.struct_field(column, path[1:]) if path[1:] else column
+    return pa.table(columns)

@@ -1,0 +1,99 @@
+"""Sending a job to a cluster: its file, the code, and the settings of storage."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import diffpir
+from jobs.cluster import Cluster
+from jobs.specfile import load_job
+from manifests import storage
+from pipeline.checkpoint import BUILTIN
+from pipeline.errors import PipelineError
+from pipeline.spec import JobSpec
+
+CODE = ("diffpir", "manifests", "pipeline", "jobs")
+# What says how storage is reached, but gives no access to it; sent along where it is set.
+SETTINGS = (
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_S3",
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
+    "AWS_REQUEST_CHECKSUM_CALCULATION",
+    "AWS_RESPONSE_CHECKSUM_VALIDATION",
+    "DIFFPIR_RETRY_SECONDS",
+)
+JOB_FILE = "job.yaml"
+
+
+def submit(cluster: Cluster, job: str, options: Sequence[str], env: Sequence[str], code: bool):
+    """Submit a job file.
+
+    Args:
+        cluster: where it is to run.
+        job: path or URI of the file.
+        options: of ``diffpir run``.
+        env: names of environment variables that the job is to have as they are here.
+        code: send this installation's code along; else the nodes have it, in their image say.
+
+    Returns:
+        The job's id, and its specification.
+
+    Raises:
+        PipelineError, StorageError: the file, a path in it or a name in ``env`` is wrong, or the
+            cluster does not take it.
+    """
+    spec = load_job(job)
+    _check_places(spec, job)
+    missing = [name for name in env if name not in os.environ]
+    if missing:
+        raise PipelineError(f"--env: not set here: {', '.join(missing)}")
+    names = [*env, *(name for name in SETTINGS if os.environ.get(name))]
+    id = f"diffpir-{secrets.token_hex(6)}"
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, JOB_FILE).write_bytes(storage.read_bytes(job))
+        runtime_env: dict = {
+            "working_dir": folder,
+            "env_vars": {name: os.environ[name] for name in names},
+        }
+        run = "diffpir run"
+        if code:
+            root = Path(diffpir.__file__).parents[1]
+            runtime_env["py_modules"] = [str(root / name) for name in CODE]
+            runtime_env["excludes"] = ["__pycache__"]
+            run = "python -m jobs run"
+        entrypoint = " ".join([run, JOB_FILE, *options])
+        cluster.submit(entrypoint, id, storage.shown(spec.output), runtime_env)
+    return id, spec
+
+
+def _check_places(spec: JobSpec, job: str) -> None:
+    """Other machines have another current folder: what is local must be absolute."""
+    relative = [
+        f"{field}: {place}"
+        for field, place in _places(spec)
+        if storage.is_local(place) and not storage.has_scheme(place) and not os.path.isabs(place)
+    ]
+    if relative:
+        raise PipelineError(
+            f"{job}: for a cluster these must be URIs, or absolute paths on a file system that "
+            f"all of its nodes share: {'; '.join(relative)}"
+        )
+
+
+def _places(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    yield "manifest", spec.manifest
+    yield "output", spec.output
+    if spec.images:
+        yield "images", spec.images
+    if spec.model.path != BUILTIN:
+        yield "model", spec.model.path
+    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
+    if kernel and kernel.file:
+        yield "task.kernel", kernel.file.file
+    if mask and mask.file:
+        yield "task.mask", mask.file

@@ -1,0 +1,223 @@
+"""Jobs on a real cluster of three nodes, through its job API, on a real S3 server."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import defaultdict
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pytest
+import yaml
+
+from manifests import storage
+from tests.cluster import BIN, ray_nodes
+from tests.pictures import photograph
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+WITH_KEYS = [option for name in KEYS for option in ("--env", name)]
+SECONDS = 240
+STEPS = ("ReadManifest->MapBatches(Isolated)", "MapBatches(Isolated)->Write")
+
+
+@pytest.fixture(scope="module")
+def cluster(s3):
+    """Head, a node with CPUs, and one that says it has a GPU; none knows the S3 server."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        manager = ray_nodes({"cpus": 2}, {"cpus": 1, "gpus": 1, "scanner": 1})
+        cluster = manager.__enter__()
+    try:
+        yield cluster
+    finally:
+        manager.__exit__(None, None, None)
+
+
+@pytest.fixture
+def diffpir(cluster, tmp_path):
+    """Runs the command as a person beside the cluster would; the keys are in the environment."""
+
+    def run(*arguments, code: int = 0, **environment: str) -> subprocess.CompletedProcess:
+        ray = {k: v for k, v in cluster.environment.items() if k.startswith("RAY_")}
+        done = subprocess.run(
+            [BIN / "diffpir", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            cwd=tmp_path,
+            env={
+                **os.environ, **ray, "RAY_API_SERVER_ADDRESS": cluster.jobs_url, **environment
+            },
+        )  # fmt: skip
+        assert done.returncode == code, f"{done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def job(s3_prefix, tiny_model, tmp_path):
+    """Writes a job file for ``images`` photographs in the bucket and one that is not there."""
+    storage.write_bytes(f"{s3_prefix}/tiny.safetensors", Path(tiny_model).read_bytes())
+
+    def write(images: int, missing: int = 0, **settings) -> Path:
+        rows = []
+        for i in range(images):
+            photograph(40, 32, ("astronaut", "chelsea", "coffee")[i % 3]).save(tmp_path / "x.png")
+            storage.write_bytes(f"{s3_prefix}/in/{i}.png", (tmp_path / "x.png").read_bytes())
+        for i in range(images + missing):
+            rows.append({"id": str(i), "image": f"in/{i}.png"})
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        storage.write_bytes(f"{s3_prefix}/m.jsonl", text.encode())
+        content = {
+            "manifest": f"{s3_prefix}/m.jsonl",
+            "output": f"{s3_prefix}/out",
+            "mode": "benchmark",
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": f"{s3_prefix}/tiny.safetensors",
+            "sampler": {"nfe": 2},
+            **settings,
+        }
+        path = tmp_path / "job.yaml"
+        path.write_text(yaml.safe_dump(content))
+        return path
+
+    return write
+
+
+def ids(output: str) -> list[str]:
+    fs, path = storage.filesystem(f"{output}/results")
+    table = ds.dataset(path, filesystem=fs, format="parquet").to_table(["id"])
+    return sorted(table["id"].to_pylist(), key=int)
+
+
+def places(cluster) -> dict[str, set[str]]:
+    """Name of a task -> resources of the nodes where it ran, by Ray's own records."""
+    code = (
+        "import json, sys; from ray.util.state import list_nodes, list_tasks; at = sys.argv[1];"
+        "nodes = {n.node_id: n.resources_total for n in list_nodes(address=at)};"
+        "tasks = list_tasks(address=at, detail=True, limit=5000);"
+        "print(json.dumps([[t.name, sorted(nodes[t.node_id])] for t in tasks if t.node_id]))"
+    )
+    command = [sys.executable, "-c", code, cluster.jobs_url]
+    done = subprocess.run(command, capture_output=True, check=True, env=cluster.environment)
+    found = defaultdict(set)
+    for name, resources in json.loads(done.stdout):
+        found[name] |= {r for r in resources if r in ("CPU", "GPU", "scanner")} or {"head"}
+    return found
+
+
+def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
+    file = job(7, missing=1, shard_rows=2, gpus=1, resources={"scanner": 0.5}, batch=2)
+    done = diffpir("submit", file, *WITH_KEYS, "--wait", "--json", code=3)
+    record = json.loads(done.stdout)
+    assert record["output"] == f"{s3_prefix}/out"
+    assert "7 restored, 1 failed" in done.stderr
+    assert ids(f"{s3_prefix}/out") == [str(i) for i in range(8)]
+
+    progress = json.loads(diffpir("status", f"{s3_prefix}/out", "--json", code=3).stdout)
+    assert progress["job"] is None
+    assert progress["progress"] == {
+        "state": "finished", "rows": 8, "done": 8, "failed": 1,
+        "images_per_second": None, "seconds_left": None, "drivers": [],
+    }  # fmt: skip
+    newest = diffpir("status", code=3).stdout  # of the newest job
+    assert newest.startswith(record["id"]) and "finished: 8/8 images (1 failed)" in newest
+    listed = json.loads(diffpir("list", "--json").stdout)
+    assert [j["id"] for j in listed] == [record["id"]]
+    assert (listed[0]["status"], listed[0]["exit_code"]) == ("failed", 3)
+    assert record["id"] in diffpir("list").stdout
+    log = diffpir("logs", record["id"]).stdout
+    assert "7 restored, 1 failed" in log
+    assert diffpir("stop", record["id"]).stdout == f"{record['id']} had ended: failed\n"
+
+    # The actor was where the GPU is, fetching and encoding where none is.
+    where = places(cluster)
+    assert all(where[name] == {"CPU"} for name in STEPS), where
+    restorers = [name for name in where if "IsolatedRestorer)).submit" in name]
+    assert restorers and all(where[name] == {"CPU", "GPU", "scanner"} for name in restorers)
+
+    # What was given for the storage is nowhere in what is kept or printed.
+    secret = os.environ["AWS_SECRET_ACCESS_KEY"]
+    for name in ("run.json", "summary.json"):
+        assert secret not in storage.read_bytes(f"{s3_prefix}/out/{name}").decode()
+    assert secret not in log + done.stdout + done.stderr + newest
+
+    means = json.loads(diffpir("metrics", f"{s3_prefix}/out", "--format", "json").stdout)
+    assert {r["metric"] for r in means} >= {"psnr", "ssim"} and means[0]["rows"] == 8
+
+
+def test_a_stopped_job_goes_on_where_it_is_submitted_again(cluster, diffpir, job, s3_prefix):
+    output = f"{s3_prefix}/out"
+    file = job(16, shard_rows=1, sampler={"nfe": 40}, gpus=0, actors={"min": 1, "max": 2})
+    id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
+    end = time.monotonic() + SECONDS
+    while True:
+        known = json.loads(diffpir("status", id, "--json", code=4).stdout)
+        if known["progress"] and known["progress"]["done"] >= 2:
+            break
+        assert time.monotonic() < end, diffpir("logs", id).stdout
+    assert known["job"]["status"] == "running" and known["progress"]["state"] == "running"
+    assert known["progress"]["drivers"]
+    counted = scraped(cluster, "ray_diffpir_images_total", end)
+    assert 'status="ok"' in counted
+    for name in ("ray_diffpir_network_seconds_total", "ray_diffpir_batch_size_count"):
+        scraped(cluster, name, end)
+
+    assert diffpir("stop", id).stdout == f"{id}: stopped\n"
+    assert "stopped" in diffpir("status", id, code=1).stdout
+    before = json.loads(diffpir("status", output, "--json", code=1).stdout)["progress"]
+    assert before["state"] == "stopped" and before["drivers"] == []
+    assert 2 <= before["done"] < 16
+
+    done = diffpir("submit", file, *WITH_KEYS, "--wait")
+    assert "16 restored, 0 failed" in done.stderr
+    assert ids(output) == [str(i) for i in range(16)]
+    diffpir("verify", output)
+    after = diffpir("status", output).stdout
+    assert after == "finished: 16/16 images\n"
+
+
+def scraped(cluster, name: str, end: float) -> str:
+    """The first line of that metric on any node's endpoint, as Prometheus would find it."""
+    found = cluster.folder / "prom_metrics_service_discovery.json"
+    while time.monotonic() < end:
+        for target in json.loads(found.read_text())[0]["targets"]:
+            text = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode()
+            for line in text.splitlines():
+                if line.startswith(name):
+                    return line
+        time.sleep(1)
+    raise AssertionError(f"{name} is on no node's endpoint")
+
+
+def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s3_prefix):
+    file = job(2, gpus=1, actors=4)
+    done = diffpir("submit", file, *WITH_KEYS, "--wait", code=2)
+    assert "asks for 4 with 0.45 CPUs, 1 GPUs each" in done.stderr
+    assert "room for 1" in done.stderr
+    assert not storage.exists(f"{s3_prefix}/out/run.json")
+
+    def refused(*arguments, **environment: str) -> str:
+        return diffpir(*arguments, code=2, **environment).stderr
+
+    assert "no Ray cluster answers at http://127.0.0.1:9" in refused(
+        "list", "--address", "http://127.0.0.1:9"
+    )
+    assert "wants its token" in refused("list", RAY_AUTH_MODE="disabled")
+    assert "no-such-job" in refused("status", "no-such-job")
+    assert "no-such-job" in refused("logs", "no-such-job", "--follow")
+    assert "--env: not set here: NO_SUCH" in refused("submit", file, "--env", "NO_SUCH")
+    assert "no job's output" in refused("status", f"{s3_prefix}/nowhere")
+    file.write_text(file.read_text().replace(f"{s3_prefix}/out", "out"))
+    text = refused("submit", file)
+    assert "absolute paths on a file system" in text and "output: out" in text
+    file.write_text(file.read_text().replace("nfe: 2", "nfe: two"))
+    assert "sampler.nfe" in refused("submit", file)
