@@ -2,34 +2,51 @@
 #
 #   docker build -t diffpir-on-ray .
 #   docker build -t diffpir-on-ray:cpu --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .
-#   docker run --gpus all -v "$PWD:/work" -w /work diffpir-on-ray run job.yaml
+#   docker run --gpus all -v "$PWD:/work" -v /path/to/models:/models:ro -w /work diffpir-on-ray run job.yaml
 #
-# Checkpoints are not part of the image: mount them, or name a URI, which is cached in /cache.
-FROM python:3.11-slim-bookworm
+# Checkpoints are not part of the image: mount them at /models, or name a URI, which is cached in
+# /cache. On a cluster, Ray's own tools take the place of the entry point.
+#
+# To pin the base for good, add the digest that `docker pull` prints: python:...@sha256:...
+FROM python:3.11.13-slim-bookworm
 
-# PyTorch's index decides the variant: CUDA libraries come with the wheel, the driver with the host.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
-
-RUN useradd --create-home --uid 1000 diffpir \
-    && mkdir /cache && chown diffpir /cache
+# KubeRay's probes call wget; the cluster launcher copies files by rsync.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends rsync wget \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --create-home --uid 1000 diffpir \
+    && mkdir /cache /models \
+    && chown diffpir /cache
 ENV DIFFPIR_CACHE=/cache \
     PIP_NO_CACHE_DIR=1 \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PYTHONUNBUFFERED=1
-VOLUME /cache
+VOLUME ["/cache", "/models"]
 
+# What is large and changes rarely comes first. PyTorch's index decides the variant: CUDA libraries
+# come with the wheel, the driver with the host.
 WORKDIR /opt/diffpir
-# The large, rarely changing layer first.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu128
 COPY constraints.txt ./
 RUN pip install --constraint constraints.txt --index-url "$TORCH_INDEX" \
     --extra-index-url https://pypi.org/simple torch
 
-COPY pyproject.toml README.md LICENSE ./
+# The dependencies, which a change of the code leaves as they are.
+COPY pyproject.toml ./
+RUN python -c "import tomllib; \
+    project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+    print(*project['dependencies'], *project['optional-dependencies']['demo'], sep='\n')" \
+    > requirements.txt \
+    && pip install --constraint constraints.txt --requirement requirements.txt
+
+COPY README.md LICENSE ./
 COPY diffpir diffpir
 COPY manifests manifests
 COPY pipeline pipeline
 COPY jobs jobs
-RUN pip install --constraint constraints.txt ".[demo]"
+RUN pip install --no-deps .
 
 USER diffpir
+WORKDIR /home/diffpir
 ENTRYPOINT ["diffpir"]
 CMD ["--help"]
