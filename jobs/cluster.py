@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -19,6 +20,12 @@ from jobs.console import RUNNING, STOPPED
 from pipeline.errors import PipelineError
 
 POLL_SECONDS = 0.5
+# Ray's notes on each package that it sends and each connection: they fill a screen.
+TALKATIVE = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
 MARK = "diffpir_output"  # the metadata that tells this project's jobs from others'
 
 
@@ -68,6 +75,8 @@ class Cluster:
     """
 
     def __init__(self, address: str | None = None):
+        for name in TALKATIVE:
+            logging.getLogger(name).setLevel(logging.ERROR)
         if address:
             # Ray takes these variables before what it is given.
             os.environ["RAY_API_SERVER_ADDRESS"] = address
@@ -153,7 +162,7 @@ def _job(details: JobDetails) -> Job:
         output=(details.metadata or {}).get(MARK, ""),
         started=_time(details.start_time),
         ended=_time(details.end_time),
-        message=details.message or "",
+        message=(details.message or "").partition("\n")[0].rstrip(":, "),  # its log may follow
     )
 
 

@@ -74,21 +74,21 @@ def plan_resources(spec: JobSpec) -> Resources:
     step_cpus = STEP_CPUS if spec.step_cpus is None else spec.step_cpus
     if step_cpus == actor.get("CPU"):
         step_cpus *= 0.99  # what asks for the same as the actors would be fused into them
-    room = _room(nodes, actor, step_cpus)
+    places = room(nodes, actor, step_cpus)
     if spec.actors is None:
-        usual = room if gpus else int(_total(nodes, "CPU")) // CPUS_PER_ACTOR
-        least = most = max(1, min(usual, room))
+        usual = places if gpus else int(_total(nodes, "CPU")) // CPUS_PER_ACTOR
+        least = most = max(1, min(usual, places))
     else:
         least, most = spec.actors.min, spec.actors.max
     if not spec.autoscaling:
-        if least > room:
+        if least > places:
             raise PipelineError(
                 f"actors: the job asks for {least} with {_words(actor)} each, and {step_cpus:g} "
                 f"CPUs for reading; the {len(nodes)} nodes of the cluster have "
-                f"{_words(_totals(nodes, actor))} in all, room for {room} (where the cluster "
+                f"{_words(_totals(nodes, actor))} in all, room for {places} (where the cluster "
                 "grows as it is asked, write autoscaling: true)"
             )
-        most = min(most, room)
+        most = min(most, places)
     batch = spec.batch or (16 if gpus else 2)
     hosts = [node for node in nodes if _places(node, actor)]
     threads = _threads(spec, hosts, gpus, most)
@@ -119,8 +119,14 @@ def _threads(spec: JobSpec, hosts: list[dict], gpus: float, actors: int) -> int 
     return max(1, int(largest) // here)
 
 
-def _room(nodes: list[dict], actor: dict[str, float], step_cpus: float) -> int:
-    """How many such actors these nodes can hold, with room left for reading."""
+def room(nodes: list[dict], actor: dict[str, float], step_cpus: float) -> int:
+    """How many such actors these nodes can hold, with room left for reading.
+
+    Args:
+        nodes: the resources of each, by Ray's names.
+        actor: what one asks for, by the same names.
+        step_cpus: what reading asks for.
+    """
     if max(node.get("CPU", 0) for node in nodes) < step_cpus:
         return 0
     places = sum(_places(node, actor) for node in nodes)

@@ -82,7 +82,9 @@ class RayCluster:
     def _start(self, *arguments: str, labels: dict | None = None) -> None:
         environment = {**self.environment, "RAY_OVERRIDE_LABELS": json.dumps(labels or {})}
         command = [BIN / "ray", "start", "--block", "--disable-usage-stats", *arguments]
+        # The usual port of a node's agent may be another cluster's on this machine.
         command += ["--object-store-memory=150000000"]
+        command += [f"--dashboard-agent-listen-port={free_port()}"]
         with (self.folder / f"node-{len(self.nodes)}.log").open("wb") as log:
             node = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         self.nodes.append(node)

@@ -47,6 +47,7 @@ class FaultyProxy:
         counts: how many of each fault were injected, and under ``passed`` how many requests were
             forwarded unharmed.
         rates: chance of each fault; may be changed at any time.
+        bytes_sent: of bodies that were passed on whole.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class FaultyProxy:
         self.stall_seconds = stall_seconds
         self.counts: Counter[str] = Counter(dict.fromkeys((*KINDS, "passed"), 0))
         self.url = ""
+        self.bytes_sent = 0
         self._chance = random.Random(seed)
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -161,6 +163,7 @@ class FaultyProxy:
             await reply.prepare(request)
             if request.method != "HEAD":
                 async for chunk in upstream.content.iter_chunked(1 << 16):
+                    self.bytes_sent += len(chunk)
                     await reply.write(chunk)
             await reply.write_eof()
             return reply

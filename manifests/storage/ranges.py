@@ -6,7 +6,7 @@ import io
 
 from manifests import storage
 
-TAIL_BYTES = 16 << 10  # formats with an index have it at the end: fetched once, kept
+TAIL_BYTES = 64 << 10  # what Arrow asks first of a Parquet file, whose index is at the end
 
 
 class RangedFile(io.RawIOBase):

@@ -1,0 +1,32 @@
+"""What fits on a cluster, by arithmetic alone; tests/jobs/test_cluster.py asks real ones."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.resources import GIB, room
+
+CPU4 = {"CPU": 4, "memory": 16 * GIB}
+GPU2 = {"CPU": 8, "GPU": 2, "memory": 64 * GIB}
+
+
+@pytest.mark.parametrize(
+    "nodes, actor, step_cpus, expected",
+    [
+        ([CPU4], {"CPU": 0.45}, 0.5, 6),  # one CPU is left for reading
+        ([{"CPU": 1}], {"CPU": 0.45}, 0.5, 1),
+        ([{"CPU": 0.5}], {"CPU": 0.45}, 0.5, 0),
+        ([{}, CPU4], {"CPU": 4}, 0.5, 0),  # nothing would be left for reading
+        ([CPU4, CPU4], {"CPU": 4}, 0.5, 1),
+        ([CPU4], {"CPU": 1}, 8, 0),  # a step fits nowhere
+        ([CPU4, GPU2], {"CPU": 0.45, "GPU": 1}, 0.5, 2),
+        ([CPU4, GPU2], {"CPU": 0.45, "GPU": 0.5}, 0.5, 4),
+        ([CPU4, GPU2], {"CPU": 0.45, "GPU": 0.4}, 0.5, 4),  # a share is of one GPU
+        ([GPU2, GPU2], {"CPU": 0.45, "GPU": 4}, 0.5, 0),  # on one node, or not at all
+        ([CPU4, GPU2], {"CPU": 0.45, "memory": 10 * GIB}, 0.5, 7),
+        ([CPU4, {**CPU4, "scanner": 1}], {"CPU": 0.45, "scanner": 0.25}, 0.5, 4),
+        ([CPU4], {"CPU": 0.45, "scanner": 1}, 0.5, 0),
+    ],
+)
+def test_room(nodes, actor, step_cpus, expected):
+    assert room(nodes, actor, step_cpus) == expected
