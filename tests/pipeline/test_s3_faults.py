@@ -28,7 +28,7 @@ def bad_s3(s3):
 
     good = os.environ["AWS_ENDPOINT_URL"]
     rates = dict.fromkeys(KINDS, 0.05)
-    with pytest.MonkeyPatch.context() as patch, FaultyProxy(good, rates, stall_seconds=16) as proxy:
+    with pytest.MonkeyPatch.context() as patch, FaultyProxy(good, rates, stall_seconds=3) as proxy:
         patch.setenv("AWS_ENDPOINT_URL", proxy.url)
         patch.setenv("DIFFPIR_RETRY_SECONDS", "120")
         forget_clients()
