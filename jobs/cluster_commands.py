@@ -54,15 +54,13 @@ def submit(
     rows restored, 3 some failed, 1 stopped on the way, 2 wrong.
     """
     with user_errors():
-        from jobs.cluster import Cluster
         from jobs.submit import submit as send
 
         if overwrite and not fresh:
             raise typer.BadParameter("it goes with --fresh", param_hint="--overwrite")
         given = {"--retry-failed": retry_failed, "--fresh": fresh, "--overwrite": overwrite}
-        cluster = Cluster(address)
         options = [name for name, is_given in given.items() if is_given]
-        id, spec = send(cluster, job, options, env or [], code)
+        cluster, id, spec = send(address, job, options, env or [], code)
         if as_json:
             record = {"id": id, "address": cluster.address, "output": spec.output}
             typer.echo(json.dumps(record))

@@ -30,18 +30,20 @@ SETTINGS = (
 JOB_FILE = "job.yaml"
 
 
-def submit(cluster: Cluster, job: str, options: Sequence[str], env: Sequence[str], code: bool):
-    """Submit a job file.
+def submit(
+    address: str | None, job: str, options: Sequence[str], env: Sequence[str], code: bool
+) -> tuple[Cluster, str, JobSpec]:
+    """Submit a job file; what is wrong with it is found before the cluster hears of it.
 
     Args:
-        cluster: where it is to run.
+        address: of the cluster's job API (:class:`jobs.cluster.Cluster`).
         job: path or URI of the file.
         options: of ``diffpir run``.
         env: names of environment variables that the job is to have as they are here.
         code: send this installation's code along; else the nodes have it, in their image say.
 
     Returns:
-        The job's id, and its specification.
+        The cluster, the job's id, and its specification.
 
     Raises:
         PipelineError, StorageError: the file, a path in it or a name in ``env`` is wrong, or the
@@ -52,6 +54,7 @@ def submit(cluster: Cluster, job: str, options: Sequence[str], env: Sequence[str
     missing = [name for name in env if name not in os.environ]
     if missing:
         raise PipelineError(f"--env: not set here: {', '.join(missing)}")
+    cluster = Cluster(address)
     names = [*env, *(name for name in SETTINGS if os.environ.get(name))]
     id = f"diffpir-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory() as folder:
@@ -68,7 +71,7 @@ def submit(cluster: Cluster, job: str, options: Sequence[str], env: Sequence[str
             run = "python -m jobs run"
         entrypoint = " ".join([run, JOB_FILE, *options])
         cluster.submit(entrypoint, id, storage.shown(spec.output), runtime_env)
-    return id, spec
+    return cluster, id, spec
 
 
 def _check_places(spec: JobSpec, job: str) -> None:

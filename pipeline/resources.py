@@ -83,10 +83,10 @@ def plan_resources(spec: JobSpec) -> Resources:
     if not spec.autoscaling:
         if least > places:
             raise PipelineError(
-                f"actors: the job asks for {least} with {_words(actor)} each, and {step_cpus:g} "
-                f"CPUs for reading; the {len(nodes)} nodes of the cluster have "
-                f"{_words(_totals(nodes, actor))} in all, room for {places} (where the cluster "
-                "grows as it is asked, write autoscaling: true)"
+                f"actors: the job asks for {least}, the cluster has room for {places}: each takes "
+                f"{_words(actor)}, reading takes {step_cpus:g} CPUs, and the {len(nodes)} node(s) "
+                f"have {_words(_totals(nodes, actor))} in all (a cluster that grows when it is "
+                "asked: autoscaling: true)"
             )
         most = min(most, places)
     batch = spec.batch or (16 if gpus else 2)

@@ -268,3 +268,20 @@ def test_compare_pairs_two_runs_by_id(finished, tmp_path):
     diffpir("run", tmp_path / "job.yaml")
     result = diffpir("compare", finished / "out", tmp_path / "out2")
     assert result.exit_code == 2 and "no id in common" in result.stderr
+
+
+def test_a_wrong_job_is_refused_before_the_cluster_hears_of_it(finished, tmp_path):
+    text = (finished / "job.yaml").read_text()
+    nowhere = ("--address", "http://127.0.0.1:9")
+
+    def refused(text: str, *options) -> str:
+        (tmp_path / "job.yaml").write_text(text)
+        result = diffpir("submit", tmp_path / "job.yaml", *nowhere, *options)
+        assert result.exit_code == 2
+        return result.stderr
+
+    words = refused(text.replace(f"{finished}/out", "out"))
+    assert "absolute paths on a file system" in words and "output: out" in words
+    assert "sampler.nfe" in refused(text.replace("nfe: 2", "nfe: two"))
+    assert "not set here: NO_SUCH" in refused(text, "--env", "NO_SUCH")
+    assert "no Ray cluster answers at http://127.0.0.1:9" in refused(text)

@@ -156,18 +156,16 @@ def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
 
 def test_a_stopped_job_goes_on_where_it_is_submitted_again(cluster, diffpir, job, s3_prefix):
     output = f"{s3_prefix}/out"
-    file = job(16, shard_rows=1, sampler={"nfe": 40}, gpus=0, actors={"min": 1, "max": 2})
+    file = job(12, shard_rows=1, sampler={"nfe": 100}, gpus=0, actors={"min": 1, "max": 2})
     id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
     end = time.monotonic() + SECONDS
-    while True:
-        known = json.loads(diffpir("status", id, "--json", code=4).stdout)
-        if known["progress"] and known["progress"]["done"] >= 2:
-            break
+    while len(storage.list_names(f"{output}/results")) < 2:
         assert time.monotonic() < end, diffpir("logs", id).stdout
+        time.sleep(0.3)
+    known = json.loads(diffpir("status", id, "--json", code=4).stdout)
     assert known["job"]["status"] == "running" and known["progress"]["state"] == "running"
-    assert known["progress"]["drivers"]
-    counted = scraped(cluster, "ray_diffpir_images_total", end)
-    assert 'status="ok"' in counted
+    assert known["progress"]["drivers"] and known["progress"]["done"] >= 2
+    scraped(cluster, "ray_diffpir_images_total", end, 'status="ok"')
     for name in ("ray_diffpir_network_seconds_total", "ray_diffpir_batch_size_count"):
         scraped(cluster, name, end)
 
@@ -175,25 +173,25 @@ def test_a_stopped_job_goes_on_where_it_is_submitted_again(cluster, diffpir, job
     assert "stopped" in diffpir("status", id, code=1).stdout
     before = json.loads(diffpir("status", output, "--json", code=1).stdout)["progress"]
     assert before["state"] == "stopped" and before["drivers"] == []
-    assert 2 <= before["done"] < 16
+    assert 2 <= before["done"] < 12
 
     done = diffpir("submit", file, *WITH_KEYS, "--wait")
-    assert "16 restored, 0 failed" in done.stderr
-    assert ids(output) == [str(i) for i in range(16)]
+    assert "12 restored, 0 failed" in done.stderr
+    assert ids(output) == [str(i) for i in range(12)]
     diffpir("verify", output)
     after = diffpir("status", output).stdout
-    assert after == "finished: 16/16 images\n"
+    assert after == "finished: 12/12 images\n"
 
 
-def scraped(cluster, name: str, end: float) -> str:
-    """The first line of that metric on any node's endpoint, as Prometheus would find it."""
+def scraped(cluster, name: str, end: float, label: str = "") -> None:
+    """Wait until that metric is on some node's endpoint, as Prometheus would find it."""
     found = cluster.folder / "prom_metrics_service_discovery.json"
     while time.monotonic() < end:
         for target in json.loads(found.read_text())[0]["targets"]:
             text = urllib.request.urlopen(f"http://{target}/metrics", timeout=10).read().decode()
             for line in text.splitlines():
-                if line.startswith(name):
-                    return line
+                if line.startswith(name) and label in line:
+                    return
         time.sleep(1)
     raise AssertionError(f"{name} is on no node's endpoint")
 
@@ -201,8 +199,7 @@ def scraped(cluster, name: str, end: float) -> str:
 def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s3_prefix):
     file = job(2, gpus=1, actors=4)
     done = diffpir("submit", file, *WITH_KEYS, "--wait", code=2)
-    assert "asks for 4 with 0.45 CPUs, 1 GPUs each" in done.stderr
-    assert "room for 1" in done.stderr
+    assert "asks for 4, the cluster has room for 1: each takes 0.45 CPUs, 1 GPUs" in done.stderr
     assert not storage.exists(f"{s3_prefix}/out/run.json")
 
     def refused(*arguments, **environment: str) -> str:
@@ -214,10 +211,4 @@ def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s
     assert "wants its token" in refused("list", RAY_AUTH_MODE="disabled")
     assert "no-such-job" in refused("status", "no-such-job")
     assert "no-such-job" in refused("logs", "no-such-job", "--follow")
-    assert "--env: not set here: NO_SUCH" in refused("submit", file, "--env", "NO_SUCH")
     assert "no job's output" in refused("status", f"{s3_prefix}/nowhere")
-    file.write_text(file.read_text().replace(f"{s3_prefix}/out", "out"))
-    text = refused("submit", file)
-    assert "absolute paths on a file system" in text and "output: out" in text
-    file.write_text(file.read_text().replace("nfe: 2", "nfe: two"))
-    assert "sampler.nfe" in refused("submit", file)

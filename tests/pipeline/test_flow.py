@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -238,32 +235,6 @@ def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
     assert run_job(more_actors).rows == 5  # what does not decide the result may change
 
 
-def test_a_killed_driver_loses_nothing(photographs, tiny_model, tmp_path):
-    manifest = manifest_of(photographs, tmp_path / "m.parquet")
-    # Slow enough to be killed in the middle: a shard per image.
-    spec = job(manifest, tmp_path / "out", tiny_model, shard_rows=1, sampler={"nfe": 60}, actors=1)
-    (tmp_path / "job.json").write_text(spec.model_dump_json())
-    code = (
-        "import sys; from pathlib import Path; from pipeline.run import run_job; "
-        "from pipeline.spec import JobSpec; "
-        "run_job(JobSpec.model_validate_json(Path(sys.argv[1]).read_text()))"
-    )
-    driver = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "job.json")])
-    parts = tmp_path / "out" / "results"
-    deadline = time.monotonic() + 120
-    while not (parts.is_dir() and any(parts.glob("*.parquet"))):
-        assert driver.poll() is None and time.monotonic() < deadline
-        time.sleep(0.02)
-    driver.kill()
-    driver.wait()
-    before = {p.name: p.read_bytes() for p in parts.glob("*.parquet")}
-    summary = run_job(spec)
-    assert summary.ok == 5
-    table = results(tmp_path / "out")
-    assert table["id"].to_pylist() == sorted(build(str(photographs))["id"].to_pylist())
-    assert all((parts / name).read_bytes() == data for name, data in before.items())
-
-
 @pytest.mark.parametrize(
     "settings, words",
     [
@@ -274,7 +245,7 @@ def test_a_killed_driver_loses_nothing(photographs, tiny_model, tmp_path):
         ({"task": {**TASKS["deblur"], "kernel": "nowhere.npy"}}, "nowhere.npy"),
         ({"model": "nowhere.pt"}, "nowhere.pt"),
         ({"model": {"path": "MODEL", "label": 3}}, "takes no label"),
-        ({"actors": 99}, "asks for 99, the cluster has"),
+        ({"actors": 99}, "asks for 99, the cluster has room for"),
     ],
 )
 def test_a_wrong_job_fails_before_any_work(settings, words, photographs, tiny_model, tmp_path):
