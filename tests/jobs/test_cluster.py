@@ -217,3 +217,16 @@ def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s
     assert "no-such-job" in refused("status", "no-such-job")
     assert "no-such-job" in refused("logs", "no-such-job", "--follow")
     assert "no job's output" in refused("status", f"{s3_prefix}/nowhere")
+
+
+def test_what_a_growing_cluster_does_not_have_yet_is_waited_for(cluster, diffpir, job, s3_prefix):
+    file = job(2, gpus=0, resources={"late": 1}, actors=1)
+    assert "room for 0" in diffpir("submit", file, *WITH_KEYS, "--wait", code=2).stderr
+    file = job(2, gpus=0, resources={"late": 1}, actors=1, autoscaling=True)
+    id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
+    end = time.monotonic() + SECONDS
+    while not storage.exists(f"{s3_prefix}/out/run.json"):
+        assert time.monotonic() < end, diffpir("logs", id).stdout
+        time.sleep(0.3)
+    cluster.add_node(cpus=1, late=1)  # as an autoscaler would
+    assert "2 restored, 0 failed" in diffpir("logs", id, "--follow").stdout
