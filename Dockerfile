@@ -10,9 +10,9 @@
 # To pin the base for good, add the digest that `docker pull` prints: python:...@sha256:...
 FROM python:3.11.13-slim-bookworm
 
-# KubeRay's probes call wget; the cluster launcher copies files by rsync.
+# Older KubeRay's probes call wget; the cluster launcher's head reaches workers by ssh and rsync.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends rsync wget \
+    && apt-get install --yes --no-install-recommends openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 diffpir \
     && mkdir /cache /models \
@@ -31,13 +31,13 @@ COPY constraints.txt ./
 RUN pip install --constraint constraints.txt --index-url "$TORCH_INDEX" \
     --extra-index-url https://pypi.org/simple torch
 
-# The dependencies, which a change of the code leaves as they are.
+# The dependencies, which a change of the code leaves as they are; boto3 for the cluster launcher.
 COPY pyproject.toml ./
 RUN python -c "import tomllib; \
     project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
     print(*project['dependencies'], *project['optional-dependencies']['demo'], sep='\n')" \
     > requirements.txt \
-    && pip install --constraint constraints.txt --requirement requirements.txt
+    && pip install --constraint constraints.txt --requirement requirements.txt boto3
 
 COPY README.md LICENSE ./
 COPY diffpir diffpir
@@ -46,7 +46,8 @@ COPY pipeline pipeline
 COPY jobs jobs
 RUN pip install --no-deps .
 
-USER diffpir
+# A number, for Kubernetes to see that it is not root's.
+USER 1000
 WORKDIR /home/diffpir
 ENTRYPOINT ["diffpir"]
 CMD ["--help"]
