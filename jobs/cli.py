@@ -10,6 +10,7 @@ import typer
 
 from jobs import cluster_commands
 from jobs.console import ProgressLine, finish, user_errors
+from jobs.options import Fresh, Overwrite, RetryFailed
 from jobs.tables import Style
 
 app = typer.Typer(
@@ -34,15 +35,9 @@ class Kind(StrEnum):
 @app.command()
 def run(
     job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also restore once more the rows that failed.")
-    ] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start anew; an output in use is refused.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="With --fresh: remove the earlier run's files.")
-    ] = False,
+    retry_failed: RetryFailed = False,
+    fresh: Fresh = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Run a job, or resume it where it stopped.
 
@@ -53,8 +48,6 @@ def run(
         from jobs.specfile import load_job
         from pipeline.run import run_job
 
-        if overwrite and not fresh:
-            raise typer.BadParameter("it goes with --fresh", param_hint="--overwrite")
         spec = load_job(job)
         summary = run_job(
             spec, ProgressLine(), retry_failed=retry_failed, fresh=fresh, overwrite=overwrite

@@ -77,10 +77,7 @@ class Cluster:
     def __init__(self, address: str | None = None):
         for name in TALKATIVE:
             logging.getLogger(name).setLevel(logging.ERROR)
-        if address:
-            # Ray takes these variables before what it is given.
-            os.environ["RAY_API_SERVER_ADDRESS"] = address
-        with _in_words(address):
+        with _in_words(address), _first_of_all(address):
             self._client = JobSubmissionClient(address)
         self.address = self._client.get_address()
 
@@ -130,6 +127,22 @@ class Cluster:
                     yield runner.run(anext(pieces))
                 except StopAsyncIteration:
                     return
+
+
+@contextmanager
+def _first_of_all(address: str | None) -> Iterator[None]:
+    """Ray takes its variables before the address that it is given: meanwhile they say the same."""
+    name = "RAY_API_SERVER_ADDRESS"
+    before = os.environ.get(name)
+    if address:
+        os.environ[name] = address
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = before
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from jobs.console import duration, user_errors
+from jobs.options import Fresh, Overwrite, RetryFailed
 
 app = typer.Typer()
 Address = Annotated[
@@ -41,11 +42,9 @@ def submit(
     wait: Annotated[
         bool, typer.Option("--wait", help="Show its log until it ends; exit as it does.")
     ] = False,
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="As for `diffpir run`.")
-    ] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="As for `diffpir run`.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="As for `diffpir run`.")] = False,
+    retry_failed: RetryFailed = False,
+    fresh: Fresh = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Run a job on a cluster, or resume it there; prints the job's id.
@@ -56,8 +55,6 @@ def submit(
     with user_errors():
         from jobs.submit import submit as send
 
-        if overwrite and not fresh:
-            raise typer.BadParameter("it goes with --fresh", param_hint="--overwrite")
         given = {"--retry-failed": retry_failed, "--fresh": fresh, "--overwrite": overwrite}
         options = [name for name, is_given in given.items() if is_given]
         cluster, id, spec = send(address, job, options, env or [], code)
@@ -95,6 +92,7 @@ def status(
     """
     with user_errors():
         from jobs.progress import progress_of
+        from manifests.errors import ManifestError
         from pipeline.errors import PipelineError
 
         job = None
@@ -115,13 +113,14 @@ def status(
         progress, unknown = None, None
         try:
             progress = progress_of(output)
-        except Exception as e:
+        except (PipelineError, ManifestError) as e:
             if job is None:
                 raise
             # Not planned yet, or this machine may not read there: the job is what was asked for.
             unknown = str(e)
     if as_json:
-        typer.echo(json.dumps({"job": job and asdict(job), "progress": _plain(progress)}))
+        found = {"job": job, "progress": progress}
+        typer.echo(json.dumps({name: one and asdict(one) for name, one in found.items()}))
     else:
         if job:
             typer.echo(f"{job.id}: {job.status}; {job.message}")
@@ -184,10 +183,6 @@ def _is_place(what: str) -> bool:
     from manifests import storage
 
     return "/" in what or storage.exists(what)
-
-
-def _plain(progress) -> dict | None:
-    return progress and asdict(progress)
 
 
 def _words(progress) -> str:

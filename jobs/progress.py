@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 
 from jobs.console import ROWS_FAILED, RUNNING, STOPPED
 from manifests import storage
 from pipeline.drivers import at_work
+from pipeline.finish import read_summary
 from pipeline.layout import Layout
-from pipeline.plan import shards_of
-from pipeline.state import State, run_id
+from pipeline.record import read_record
+from pipeline.state import State
 
 
 @dataclass(frozen=True)
@@ -50,25 +50,24 @@ def progress_of(output: str) -> OutputProgress:
     """Look at an output: a listing of its parts, and a few small files.
 
     Raises:
-        PipelineError: no job has that output.
+        PipelineError: no job has that output, or its record is damaged.
         StorageError: it cannot be read.
     """
     layout = Layout(storage.absolute(output))
-    state = State(layout, run_id(layout))
-    shards = list(shards_of(json.loads(storage.read_bytes(layout.run))["plan"]))
+    record = read_record(layout)
+    state, shards = State(layout, record.id), record.shards
     rows = sum(shard.rows for shard in shards)
     done = sum(shard.rows for shard in shards if shard.index in state.latest)
     drivers = at_work(layout, time.time())
     reports = [driver.get("progress") for driver in drivers]
     reports = [report for report in reports if report]
+    summary = None if drivers else read_summary(layout)
     if drivers:
-        state_now = "running"
+        state_now, failed = "running", sum(report["failed"] for report in reports)
+    elif summary and len(state.latest) == len(shards):
+        state_now, failed = "finished", summary.failed
     else:
-        finished = len(state.latest) == len(shards) and storage.exists(layout.summary)
-        state_now = "finished" if finished else "stopped"
-    failed = sum(report["failed"] for report in reports) if drivers else None
-    if state_now == "finished":
-        failed = json.loads(storage.read_bytes(layout.summary))["failed"]
+        state_now, failed = "stopped", None
     rate = sum(report["done_now"] / report["seconds"] for report in reports if report["done_now"])
     return OutputProgress(
         state=state_now,

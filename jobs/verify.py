@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,8 +14,9 @@ from manifests.read import content_digest
 from manifests.schema import duplicate_ids
 from pipeline.layout import Layout
 from pipeline.parts import Part, Tally, read_part, read_tally, tally_of
-from pipeline.plan import Shard, read_shard, shards_of
-from pipeline.state import State, run_id
+from pipeline.plan import Shard, read_shard
+from pipeline.record import read_record
+from pipeline.state import State
 
 # What a file raises that is not, or no longer, what this project wrote: also a column or the
 # footer's tally missing, or of another kind.
@@ -35,9 +35,8 @@ def verify_output(output: str) -> tuple[list[str], str]:
         StorageError: it cannot be read.
     """
     layout = Layout(storage.absolute(output))
-    state = State(layout, run_id(layout))
-    record = json.loads(storage.read_bytes(layout.run))
-    shards = tuple(shards_of(record["plan"]))
+    record = read_record(layout)
+    state, shards = State(layout, record.id), record.shards
     findings: list[str] = []
 
     missing = [shard for shard in shards if shard.index not in state.latest]
@@ -53,7 +52,7 @@ def verify_output(output: str) -> tuple[list[str], str]:
         findings.append(f"results/ holds files of no shard of this run: {_some(parquet)}")
 
     def look(shard: Shard) -> tuple[list[str], pa.ChunkedArray, Tally]:
-        return _look(layout, shard, state.latest.get(shard.index), record["identity"])
+        return _look(layout, shard, state.latest.get(shard.index), record.identity)
 
     planned_rows, tallies = [], []
     with ThreadPoolExecutor(THREADS) as pool:
@@ -64,7 +63,7 @@ def verify_output(output: str) -> tuple[list[str], str]:
                 planned_rows.append(rows)
     if len(planned_rows) == len(shards):
         table = pa.concat_tables(planned_rows)
-        if content_digest(table) != record["identity"]["manifest"]["sha256"]:
+        if content_digest(table) != record.identity["manifest"]["sha256"]:
             findings.append("plan/ is not the manifest that the job was started with")
         for value, first, second in duplicate_ids(table["id"])[:NAMED]:
             findings.append(f"id {value!r} is planned twice, in rows {first} and {second}")

@@ -87,7 +87,7 @@ def at_work(layout: Layout, now: float, own: str | None = None) -> list[dict]:
             continue
         try:
             age = now - storage.modified(layout.driver(name))
-            record = json.loads(storage.read_bytes(layout.driver(name)))
+            record = _record(storage.read_bytes(layout.driver(name)))
         except StorageError as e:
             if e.kind != "not_found":  # gone between listing and reading: it has ended
                 raise
@@ -99,6 +99,15 @@ def at_work(layout: Layout, now: float, own: str | None = None) -> list[dict]:
 
 def in_words(drivers: list[dict]) -> str:
     return ", ".join(f"{driver['host']} (process {driver['pid']})" for driver in drivers)
+
+
+def _record(data: bytes) -> dict:
+    """What a driver's file says; of a damaged one, only that it is there."""
+    try:
+        record = json.loads(data)
+        return {"progress": {}, "host": record["host"], "pid": record["pid"], **record}
+    except (ValueError, KeyError, TypeError):
+        return {"host": "an unknown machine", "pid": None, "progress": {}}
 
 
 def _gone(record: dict) -> bool:

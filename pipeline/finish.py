@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from manifests import storage
 from pipeline.drivers import Heartbeat
+from pipeline.layout import Layout
 from pipeline.parts import Tally
 from pipeline.prepare import Run
 from pipeline.state import State
@@ -77,8 +78,11 @@ def summarise(run: Run, state: State, seconds: float, done_now: int) -> Summary:
     return summary
 
 
-def read_summary(run: Run) -> Summary | None:
-    """The summary that an earlier run wrote; None where there is none."""
-    if not storage.exists(run.job.layout.summary):
+def read_summary(layout: Layout) -> Summary | None:
+    """The summary that a run wrote there; None where there is no whole one."""
+    if not storage.exists(layout.summary):
         return None
-    return Summary(**json.loads(storage.read_bytes(run.job.layout.summary)))
+    try:
+        return Summary(**json.loads(storage.read_bytes(layout.summary)))
+    except (ValueError, TypeError):  # damaged, or of another version: it can be counted again
+        return None

@@ -56,6 +56,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
                 model,
                 resources.batch,
                 resources.threads,
+                resources.actor.get("GPU", 0) > 0,
             ),
             compute=ActorPoolStrategy(
                 min_size=resources.min_actors,

@@ -3,7 +3,7 @@
 run.json                    the job: specification, plan, digests, versions; created once
 plan/*.parquet              the manifest's rows as planned, one row group per shard
 results/SHARD-GEN-RUN.parquet   the results of a shard; created once, whole, or not at all
-drivers/*.json              a file for each driver that is at work on the output, touched by it
+drivers/*.json              a file for each driver that is at work: touched, tells its progress
 summary.json                counts and times, written when every shard is done
 """
 

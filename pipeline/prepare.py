@@ -30,6 +30,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
 from pipeline.plan import Shard, cut, shards_of, write_plan
 from pipeline.problem import Assets
+from pipeline.record import read_record
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
 
@@ -111,8 +112,8 @@ def find_run(job: Checked) -> Run | None:
     """
     if not storage.exists(job.layout.run):
         return None
-    record = json.loads(storage.read_bytes(job.layout.run))
-    planned, asked = _flat(record["identity"]), _flat(job.identity)
+    record = read_record(job.layout)
+    planned, asked = _flat(record.identity), _flat(job.identity)
     changed = [
         f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}"
         for name in sorted(planned.keys() | asked.keys())
@@ -123,7 +124,7 @@ def find_run(job: Checked) -> Run | None:
             f"{job.layout.output} holds another job's results; choose another output. Changed: "
             + "; ".join(changed)
         )
-    return Run(job, record["id"], tuple(shards_of(record["plan"])))
+    return Run(job, record.id, record.shards)
 
 
 def plan_run(job: Checked, shard_rows: int) -> Run:

@@ -49,6 +49,8 @@ class Restorer:
         model: ``builtin``, or the checkpoint's path or URI, and the digest that results name it by.
         batch: images per network call at most.
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
+        gpu: whether this actor has a share of a GPU. Without one it computes on the CPU, on a
+            machine with GPUs too: Ray does not hide them from actors that asked for none.
         on_batch: told the size of each batch, and the seconds that the network took for it.
     """
 
@@ -59,13 +61,14 @@ class Restorer:
         model: tuple[str, str],
         batch: int,
         threads: int | None = None,
+        gpu: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ):
         if threads:
             torch.set_num_threads(threads)
         path, self.digest = model
         self.spec, self.assets, self.batch = spec, assets, batch
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
         options = spec.model.model_dump(exclude={"path", "label"})
         net = load_model(local_file(path), **options)
         wanted = spec.precision
@@ -142,7 +145,7 @@ class Restorer:
         half = len(problems) // 2
         if short:
             self.fitting[problems[0].shape_key] = half
-            if torch.cuda.is_available():
+            if self.device.type == "cuda":
                 torch.cuda.empty_cache()
         return self._restore_or_halve(problems[:half]) + self._restore_or_halve(problems[half:])
 

@@ -100,21 +100,21 @@ def _finish(
             configure_ray_data()
             resources = plan_resources(run.job.spec)
             ledger = Ledger(run.id)
-            left = sum(item.rows for item in work)
+            to_do = sum(item.rows for item in work)
 
             def report(progress: Progress) -> None:
                 heartbeat.say(asdict(progress))
                 on_progress(progress)
 
-            with _watching(run.rows, run.rows - left, ledger, report):
+            with _watching(run.rows, run.rows - to_do, ledger, report):
                 _restore(run, work, resources, ledger)
             done_now = ledger.read().committed.rows
             state.refresh()
-        left = len(state.pending(run.shards))
-        if left:
-            raise JobStopped(f"{left} of {len(run.shards)} shards are missing after the run")
+        missing = len(state.pending(run.shards))
+        if missing:
+            raise JobStopped(f"{missing} of {len(run.shards)} shards are missing after the run")
         clear(run, state, heartbeat)
-        known = None if work else read_summary(run)
+        known = None if work else read_summary(layout)
         seconds = time.perf_counter() - began
         return known or summarise(run, state, seconds, done_now)
 

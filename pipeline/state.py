@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.compute as pc
 
 from manifests import storage
-from pipeline.errors import PipelineError
 from pipeline.layout import Layout
 from pipeline.parts import Part, Tally, empty_part, parse, read_part, read_tally
 from pipeline.plan import Shard, Work
+from pipeline.record import read_record
 
 READERS = 32  # threads: reading parts waits for storage
 
@@ -74,21 +73,6 @@ class State:
             empty_part(self.layout, part)
 
 
-def run_id(layout: Layout) -> str:
-    """The id of the run that an output holds.
-
-    Raises:
-        PipelineError: it holds none, or one of a version of this project that had no ids.
-    """
-    if not storage.exists(layout.run):
-        raise PipelineError(f"{storage.shown(layout.output)} is no job's output (no run.json)")
-    try:
-        return json.loads(storage.read_bytes(layout.run))["id"]
-    except (ValueError, KeyError, TypeError):
-        name = storage.shown(layout.run)
-        raise PipelineError(f"{name} is not a record of a run, or of an older version") from None
-
-
 def live_parts(layout: Layout) -> list[Part]:
     """The parts that hold the results of an output, in the order of their shards."""
-    return list(State(layout, run_id(layout)).latest.values())
+    return list(State(layout, read_record(layout).id).latest.values())

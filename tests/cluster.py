@@ -19,6 +19,7 @@ from tests.chaos import processes
 from tests.s3 import free_port
 
 BIN = Path(sys.executable).parent
+KNOWN = ("AWS_", "RAY_")  # by the tests, and not by the cluster's nodes
 START_SECONDS = 60
 
 
@@ -113,7 +114,7 @@ def ray_nodes(*nodes: dict) -> Iterator[RayCluster]:
     """A cluster with a head and these nodes (arguments of :meth:`RayCluster.add_node`)."""
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:  # sockets: short paths
         environment = {
-            **{name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},
+            **{name: value for name, value in os.environ.items() if not name.startswith(KNOWN)},
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",  # Ray starts jobs by "python"
             "RAY_metrics_report_interval_ms": "1000",  # the usual ten seconds are long for a test
             "RAY_AUTH_MODE": "token",

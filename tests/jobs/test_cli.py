@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import shutil
 
 import numpy as np
 import pyarrow as pa
@@ -170,6 +172,31 @@ def test_metrics_by_a_column_in_every_format(finished):
     assert diffpir("metrics", finished / "nowhere").exit_code == 2
 
 
+def test_damaged_records_of_an_output_are_named_without_a_traceback(finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished / "out", out)
+    job = tmp_path / "job.yaml"
+    job.write_text((finished / "job.yaml").read_text().replace(f"{finished}/out", str(out)))
+
+    (out / "drivers").mkdir(exist_ok=True)
+    (out / "drivers" / "x.json").write_text('{"ho')
+    result = diffpir("status", out)
+    assert result.exit_code == 4 and "driver on an unknown machine" in result.stdout
+    (out / "drivers" / "x.json").unlink()
+
+    (out / "summary.json").write_text("[]")
+    assert diffpir("status", out).exit_code == 1  # as if it had stopped before its summary
+    assert diffpir("run", job).exit_code == 3  # which writes it again
+    assert diffpir("status", out).exit_code == 3
+
+    for text in ("{}", "[", '{"id": "x", "identity": {}, "plan": [1]}'):
+        (out / "run.json").write_text(text)
+        for command in (("status", out), ("verify", out), ("run", job)):
+            result = diffpir(*command)
+            assert result.exit_code == 2, (command, result.stderr)
+            assert f"{out}/run.json is not a record of a run" in result.stderr
+
+
 def test_manifest_check_says_what_is_wrong_row_by_row(finished, photos):
     result = diffpir("manifest", "check", finished / "m.jsonl")
     assert result.exit_code == 3
@@ -273,6 +300,7 @@ def test_compare_pairs_two_runs_by_id(finished, tmp_path):
 def test_a_wrong_job_is_refused_before_the_cluster_hears_of_it(finished, tmp_path):
     text = (finished / "job.yaml").read_text()
     nowhere = ("--address", "http://127.0.0.1:9")
+    before = dict(os.environ)
 
     def refused(text: str, *options) -> str:
         (tmp_path / "job.yaml").write_text(text)
@@ -285,3 +313,6 @@ def test_a_wrong_job_is_refused_before_the_cluster_hears_of_it(finished, tmp_pat
     assert "sampler.nfe" in refused(text.replace("nfe: 2", "nfe: two"))
     assert "not set here: NO_SUCH" in refused(text, "--env", "NO_SUCH")
     assert "no Ray cluster answers at http://127.0.0.1:9" in refused(text)
+    assert "it goes with --fresh" in refused(text, "--overwrite")
+    assert "no Ray cluster" in refused(text, "--overwrite", "--fresh")
+    assert dict(os.environ) == before

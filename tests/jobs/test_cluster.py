@@ -28,15 +28,8 @@ STEPS = ("ReadManifest->MapBatches(Isolated)", "MapBatches(Isolated)->Write")
 @pytest.fixture(scope="module")
 def cluster(s3):
     """Head, a node with CPUs, and one that says it has a GPU; none knows the S3 server."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            patch.delenv(name)
-        manager = ray_nodes({"cpus": 4}, {"cpus": 1, "gpus": 1, "scanner": 1})
-        cluster = manager.__enter__()
-    try:
+    with ray_nodes({"cpus": 4}, {"cpus": 1, "gpus": 1, "scanner": 1}) as cluster:
         yield cluster
-    finally:
-        manager.__exit__(None, None, None)
 
 
 @pytest.fixture

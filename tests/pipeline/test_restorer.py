@@ -6,6 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import torch
+
+from pipeline.problem import Assets
+from pipeline.restorer import Restorer
+from pipeline.spec import JobSpec
+
 CODE = """
 import resource, sys
 import numpy as np
@@ -56,3 +62,18 @@ def test_a_batch_that_memory_has_no_room_for_is_halved_until_it_fits(tiny_model)
 
 def test_an_image_that_does_not_fit_alone_is_its_rows_error(tiny_model):
     assert restored(tiny_model, 4).startswith("['out_of_memory']")
+
+
+def test_without_a_share_of_a_gpu_it_computes_on_the_cpu(tiny_model, monkeypatch):
+    spec = JobSpec.model_validate(
+        {
+            "manifest": "m.csv",
+            "output": "out",
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": tiny_model,
+        }
+    )
+    # As on a node with GPUs: Ray leaves them visible to actors that asked for none.
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    restorer = Restorer(spec, Assets(), (tiny_model, "digest"), batch=1, threads=1, gpu=False)
+    assert restorer.device.type == "cpu"

@@ -1,0 +1,30 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Also restore once more the rows that failed.")
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", is_eager=True, help="Start anew; an output in use is refused.")
+]
+
+
+def _with_fresh(context: typer.Context, overwrite: bool) -> bool:
+    if overwrite and not context.params.get("fresh"):
+        raise typer.BadParameter("it goes with --fresh")
+    return overwrite
+
+
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="With --fresh: remove the earlier run's files.",
+        callback=_with_fresh,
+    ),
+]
