@@ -17,8 +17,8 @@ from jobs.sheet import Row, contact_sheet
 from jobs.specfile import make_job
 from jobs.tables import render
 from manifests.build import build, write_manifest
-from pipeline.decode import decode_image
 from pipeline.errors import PipelineError
+from pipeline.pictures.decode import decode_image
 from pipeline.prepare import check
 from pipeline.problem import Inputs, baseline_of, build_problem, operator_of
 from pipeline.run import run_job

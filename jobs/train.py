@@ -13,8 +13,8 @@ from diffpir.training.trainer import TrainConfig, small_net, train
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import read_manifest
-from pipeline.decode import decode_image
 from pipeline.errors import PipelineError, RowError
+from pipeline.pictures.decode import decode_image
 
 
 def train_prior(

@@ -24,12 +24,12 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
+from pipeline.assets import Assets
 from pipeline.checkpoint import local_file, located
-from pipeline.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
+from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.plan import Shard, cut, shards_of, write_plan
-from pipeline.problem import Assets
 from pipeline.record import read_record
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec

@@ -9,23 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffpir.kernels import bicubic_kernel, gaussian_kernel, motion_kernel
 from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Denoise, Downsample, Inpaint, Operator
 from diffpir.randomness import generator, image_seed
 from diffpir.resize import bicubic_downsample
 from diffpir.synthesis import add_noise, synthesise
+from pipeline.assets import Assets, choose_kernel
 from pipeline.errors import RowError
-from pipeline.spec import Deblur, JobSpec, SuperResolve
-
-
-@dataclass(frozen=True)
-class Assets:
-    """The files that the specification itself names, read once and checked before the job."""
-
-    kernels: tuple[np.ndarray, ...] = ()
-    mask: np.ndarray | None = None
+from pipeline.spec import JobSpec
 
 
 @dataclass(frozen=True)
@@ -130,7 +122,9 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     kernel = mask = None
     if task.kind in ("deblur", "sr"):
         kernel = (
-            inputs.kernel if inputs.kernel is not None else _kernel(task, assets, rng("kernel"))
+            inputs.kernel
+            if inputs.kernel is not None
+            else choose_kernel(task, assets, rng("kernel"))
         )
         if kernel.shape[0] > height or kernel.shape[1] > width:
             raise RowError(
@@ -191,22 +185,6 @@ def to_tensor(picture: np.ndarray) -> Tensor:
     if scaled.ndim == 2:
         scaled = np.repeat(scaled[:, :, None], 3, axis=2)
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
-
-
-def _kernel(task: Deblur | SuperResolve, assets: Assets, rng: np.random.Generator) -> np.ndarray:
-    choice = task.kernel
-    if choice is None:
-        if task.kind == "sr":
-            return bicubic_kernel(task.factor)
-        raise RowError("no kernel: neither the row nor the task gives one", "missing_input")
-    if choice.gaussian:
-        std = choice.gaussian.std
-        return gaussian_kernel(
-            choice.gaussian.size, rng.uniform(*std) if isinstance(std, tuple) else std
-        )
-    if choice.motion:
-        return motion_kernel(choice.motion.size, choice.motion.intensity, rng)
-    return assets.kernels[rng.integers(len(assets.kernels))]
 
 
 def _mask(

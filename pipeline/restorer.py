@@ -23,6 +23,7 @@ from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
 from pipeline.arrays import pack, unpack
+from pipeline.assets import Assets
 from pipeline.checkpoint import local_file
 from pipeline.errors import RowError
 from pipeline.memory import (
@@ -31,7 +32,7 @@ from pipeline.memory import (
     peak_device_memory,
     peak_memory,
 )
-from pipeline.problem import Assets, Inputs, Problem, baseline_of, build_problem, operator_of, own
+from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of, own
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors

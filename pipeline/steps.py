@@ -17,9 +17,9 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.schema import TYPES, row_fault
 from pipeline.arrays import pack, unpack
-from pipeline.decode import decode_image, decode_kernel, decode_mask
 from pipeline.errors import RowError
-from pipeline.naming import image_path
+from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask
+from pipeline.pictures.naming import image_path
 from pipeline.schema import CONSTANT, HIDDEN, OUTCOME, RESTORED
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files

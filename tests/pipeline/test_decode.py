@@ -13,9 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from pipeline.decode import check_kernel, decode_image, decode_kernel, decode_mask, kernel_names
 from pipeline.errors import RowError
-from pipeline.naming import image_path
+from pipeline.pictures.decode import (
+    check_kernel,
+    decode_image,
+    decode_kernel,
+    decode_mask,
+    kernel_names,
+)
+from pipeline.pictures.naming import image_path
 from tests.pictures import photograph, save_broken, save_kinds
 
 

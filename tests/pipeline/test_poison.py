@@ -25,7 +25,7 @@ def die():
 
 
 def arm(module):
-    if module.__name__ == "pipeline.decode":
+    if module.__name__ == "pipeline.pictures.decode":
         decode = module.decode_image
         def deadly(data, **options):
             if b"kills the decoder" in data:
@@ -50,7 +50,7 @@ def arm(module):
 
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name not in ("pipeline.decode", "pipeline.restorer", "pipeline.steps"):
+        if name not in ("pipeline.pictures.decode", "pipeline.restorer", "pipeline.steps"):
             return None
         sys.meta_path.remove(self)
         try:

@@ -1,125 +1,18 @@
-"""What a job is: one frozen, validated specification, passed whole."""
+"""The specification of a job."""
 
 from __future__ import annotations
 
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
 from manifests.uris import scheme_of
+from pipeline.spec.base import Location, Spec
+from pipeline.spec.tasks import Task
 
-
-class Spec(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Location = Annotated[str, Field(min_length=1)]  # a path or URI
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
-NoiseLevel = Annotated[float, Field(ge=0, le=1)]
-Std = Annotated[float, Field(gt=0, le=1024)]
-KernelSize = Annotated[int, Field(ge=1, le=1024)]
-
-
-class Gaussian(Spec):
-    """A Gaussian blur; ``std`` in pixels, or [low, high] to draw it for each image."""
-
-    size: KernelSize = 61
-    std: Std | tuple[Std, Std] = 3.0
-
-    @model_validator(mode="after")
-    def _ordered(self):
-        if isinstance(self.std, tuple) and self.std[0] > self.std[1]:
-            raise ValueError("std: [low, high] must have low <= high")
-        return self
-
-
-class Motion(Spec):
-    """A random camera shake, drawn for each image; ``intensity`` from 0 (straight) to 1."""
-
-    size: Annotated[int, Field(ge=3, le=1024)] = 61
-    intensity: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class KernelFile(Spec):
-    """A kernel in a file (``.npy``, ``.npz``, image), by path or URI.
-
-    ``name`` picks one array of an ``.npz``; without it, benchmarks draw one for each image.
-    """
-
-    file: Location
-    name: str | None = None
-
-
-class Kernel(Spec):
-    """Exactly one of the three."""
-
-    gaussian: Gaussian | None = None
-    motion: Motion | None = None
-    file: KernelFile | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        """``kernel: k.npy`` and ``kernel: {file: k.npz, name: k3}`` are short for a file."""
-        if isinstance(value, str):
-            return {"file": {"file": value}}
-        if isinstance(value, dict) and isinstance(value.get("file"), str):
-            return {"file": value}
-        return value
-
-    @model_validator(mode="after")
-    def _one(self):
-        _exactly_one(self, "a kernel")
-        return self
-
-
-class Mask(Spec):
-    """Exactly one of: the hidden share, a hidden square's side in pixels, a mask file."""
-
-    random: Annotated[float, Field(ge=0, le=1)] | None = None
-    box: Annotated[int, Field(ge=1)] | None = None
-    file: Location | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        return {"file": value} if isinstance(value, str) else value
-
-    @model_validator(mode="after")
-    def _one(self):
-        _exactly_one(self, "a mask")
-        return self
-
-
-class Deblur(Spec):
-    kind: Literal["deblur"]
-    kernel: Kernel | None = None
-    noise_level: NoiseLevel | None = None
-
-
-class SuperResolve(Spec):
-    """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one."""
-
-    kind: Literal["sr"]
-    factor: Annotated[int, Field(ge=2, le=16)]
-    kernel: Kernel | None = None
-    noise_level: NoiseLevel | None = None
-
-
-class DenoiseTask(Spec):
-    kind: Literal["denoise"]
-    noise_level: NoiseLevel | None = None
-
-
-class InpaintTask(Spec):
-    kind: Literal["inpaint"]
-    mask: Mask | None = None
-    noise_level: NoiseLevel | None = 0.0
-
-
-Task = Annotated[Deblur | SuperResolve | DenoiseTask | InpaintTask, Field(discriminator="kind")]
 
 
 class Model(Spec):
@@ -224,7 +117,7 @@ class JobSpec(Spec):
     gpus: Annotated[float, Field(ge=0, le=16)] | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     memory: Annotated[float, Field(gt=0)] | None = None
-    resources: dict[str, Annotated[float, Field(gt=0)]] = {}
+    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     autoscaling: bool = False
     step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -282,10 +175,3 @@ class JobSpec(Spec):
         if (spec["task"].get("mask") or {}).get("file"):
             spec["task"]["mask"]["file"] = True
         return spec | {"sampler": dataclasses.asdict(self.sampler_config)}
-
-
-def _exactly_one(spec: Spec, what: str) -> None:
-    given = [name for name in type(spec).model_fields if getattr(spec, name) is not None]
-    if len(given) != 1:
-        options = ", ".join(type(spec).model_fields)
-        raise ValueError(f"{what} is exactly one of {options}; given: {', '.join(given) or 'none'}")

@@ -14,8 +14,8 @@ from PIL import ExifTags, Image
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
-from pipeline.numpy_files import array_names, is_numpy, read_array, shown
-from pipeline.pillow_limits import (
+from pipeline.pictures.numpy_files import array_names, is_numpy, read_array, shown
+from pipeline.pictures.pillow_limits import (
     check_bytes,
     check_opened,
     check_size,

@@ -1,0 +1,1 @@
+"""Files of pictures, masks and kernels: from bytes to arrays and back."""
