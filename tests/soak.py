@@ -116,7 +116,7 @@ class Worker:
 
 def serve(memory: int, seconds: int, max_pixels: int) -> None:
     """What a worker's process does."""
-    from pipeline import decode
+    from pipeline.pictures import decode
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
