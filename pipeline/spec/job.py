@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
+from pipeline.spec.picture import Picture
 from pipeline.spec.tasks import Task
 
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
@@ -99,7 +100,8 @@ class JobSpec(Spec):
         step_cpus: of each task that fetches and decodes, encodes or writes; None for a half.
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
-        images: folder or URI that also receives each result as a PNG file.
+        picture: the files that restored pictures are written to.
+        images: folder or URI that also receives each of these files.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
@@ -122,6 +124,7 @@ class JobSpec(Spec):
     step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
+    picture: Picture = Picture()
     images: Location | None = None
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**22
     allowed_schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] | None = None
@@ -167,7 +170,8 @@ class JobSpec(Spec):
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
-        spec = self.model_dump(mode="json", include={"mode", "task", "model", "seed", "precision"})
+        parts = {"mode", "task", "model", "seed", "precision", "picture"}
+        spec = self.model_dump(mode="json", include=parts)
         # A run knows files by their content, wherever they lie.
         del spec["model"]["path"]
         if (spec["task"].get("kernel") or {}).get("file"):
