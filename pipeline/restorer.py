@@ -78,6 +78,7 @@ class Restorer:
         net = net.to(self.device, memory_format=layout)
         self.schedule = Schedule.linear()
         self.config = spec.sampler_config
+        self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
         self.fitting: dict[tuple, int] = {}  # shape -> images that the memory has room for
         self.denoise = Timed(EpsDenoiser(net, self.schedule, spec.model.label, bf16))
         self.on_batch = on_batch
@@ -173,9 +174,10 @@ class Restorer:
             for i, problem in enumerate(problems):
                 if problem.grey:  # the prior saw three equal channels and answered with three
                     x[i] = x[i].mean(dim=0)
-            # What is stored has 8 bits, so that is what is scored.
-            rounded = (x.clamp(0, 1) * 255).round()
-            x = rounded / 255
+            # What is stored has 8 or 16 bits, so that is what is scored.
+            most = np.iinfo(self.pixel_type).max
+            rounded = (x.clamp(0, 1) * most).round()
+            x = rounded / most
             residual = metrics.residual(x, operator, y, sigma).tolist()
         seconds = (time.perf_counter() - began) / len(problems)
         self.on_batch(len(problems), self.denoise.taken())
@@ -186,7 +188,7 @@ class Restorer:
                 error = ("the model's output is not finite", "not_finite")
                 results.append(({}, None, error))
                 continue
-            picture = rounded[i].permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+            picture = rounded[i].permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
             if problem.grey:
                 picture = picture[:, :, 0]
             outcome = {

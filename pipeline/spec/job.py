@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
-from pipeline.spec.picture import Picture
+from pipeline.spec.picture import PictureFile
 from pipeline.spec.tasks import Task
 
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
@@ -124,7 +124,7 @@ class JobSpec(Spec):
     step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
-    picture: Picture = Picture()
+    picture: PictureFile = PictureFile()
     images: Location | None = None
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**22
     allowed_schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] | None = None

@@ -11,7 +11,7 @@ from pipeline.spec.base import Spec
 JPEG_QUALITY = 95
 
 
-class Picture(Spec):
+class PictureFile(Spec):
     """How a restored picture is written; ``picture: webp`` is short for its format alone.
 
     Attributes:
