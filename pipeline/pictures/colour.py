@@ -29,6 +29,8 @@ def to_srgb(samples: np.ndarray, profile: object) -> np.ndarray | None:
     if not isinstance(profile, bytes) or not 128 < len(profile) <= MAX_PROFILE_BYTES:
         return None
     channels = samples.shape[2] if samples.ndim == 3 else 1
+    if profile == {1: grey_profile(), 3: srgb_profile()}.get(channels):
+        return samples  # written here: what is read again is what it was
     if CHANNELS.get(profile[16:20]) != channels or profile[12:16] not in CLASSES:
         return None
     try:

@@ -106,6 +106,8 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Picture
     check_size(picture, max_pixels)  # an icon can be larger than its header says
     if not turned:
         orientation = _orientation(picture)
+    if deep:
+        picture.close()  # frees its pixels, which are cut to 8 bits
     samples, alpha = decode_deep(data, deep) if deep else _samples(picture)
     converted = to_srgb(samples, picture.info.get("icc_profile"))
     if converted is not None:

@@ -101,7 +101,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _tiff(samples: np.ndarray, alpha: bool, profile: bytes | None, tags: Directory) -> bytes:
-    """One deflated strip of differences from pixel to pixel: Pillow writes no colours of 16 bits."""
+    """One deflated strip of differences along the rows; Pillow writes no colours of 16 bits."""
     height, width, channels = samples.shape
     differences = samples.astype(samples.dtype.newbyteorder("<"))
     differences[:, 1:] -= samples[:, :-1]
