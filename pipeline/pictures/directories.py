@@ -10,7 +10,7 @@ import struct
 import numpy as np
 
 # Bytes of a value by its type, and of a number in it, which a rational has two of.
-SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
+SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 WORDS = SIZES | {5: 4, 10: 4}
 TEXT, SHORT, LONG, RATIONAL = 2, 3, 4, 5
 MAX_VALUE_BYTES = 4096

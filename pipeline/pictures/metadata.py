@@ -8,7 +8,6 @@ size in pixels, thumbnail, the maker's note) and XMP.
 from __future__ import annotations
 
 import contextlib
-import math
 from dataclasses import dataclass
 
 from PIL import Image
@@ -26,6 +25,7 @@ from pipeline.pictures.directories import (
 SOFTWARE = "DiffPIR-on-Ray"
 PREFIX = b"Exif\0\0"
 MAX_EXIF_BYTES = 2**15  # a JPEG has room for twice that
+MAX_PER_INCH = 100_000  # and more than 1, which is said where nothing is known
 CAMERA, PLACE = 0x8769, 0x8825  # the tags that point to these directories
 COLOR_SPACE = 0xA001
 KEPT = {
@@ -111,7 +111,7 @@ def read_metadata(
         across, down = (float(value) for value in picture.info["dpi"])
         if turned:
             across, down = down, across
-        if all(math.isfinite(value) and 1 <= value <= 100_000 for value in (across, down)):
+        if all(1 < value <= MAX_PER_INCH for value in (across, down)):
             inches = shape[1] / across, shape[0] / down
     return Metadata(exif, inches, srgb)
 
