@@ -16,7 +16,7 @@ FIRST_IS_WHOLE = ("MPO", "PSD")  # formats whose further frames are previews or 
 COUNTED_BYTES = 2**17  # of a file that is walked through to count its frames
 MAX_SCANS = 1000  # of a JPEG: some bytes of each cost a pass over all pixels; cameras make 10
 MAX_TIFF_VALUES = 2**18  # of one tag: strips, tiles, colours; each becomes Python objects
-TIFF_SIZES = {256, 257, 258, 277, 322, 323, 32997}  # tags that decide the memory it takes
+TIFF_SIZES = {256, 257, 322, 323, 32997}  # tags of widths, heights and depths
 MIN_TILE_PIXELS = 2**22  # that a tile may have, however few are allowed for the image
 # Tiles of a JPEG 2000 (some 10 KB each) and precincts (some 2 KB each): beside a number of them
 # that is always allowed, one for so many pixels.
