@@ -34,7 +34,7 @@ from pipeline.record import read_record
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
 
-PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow")
+PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs")
 
 
 @dataclass(frozen=True)

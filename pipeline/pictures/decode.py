@@ -57,16 +57,22 @@ class Picture:
     metadata: Metadata
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> np.ndarray:
     """The pixels alone of :func:`decode_picture`."""
-    return decode_picture(data, max_pixels=max_pixels).pixels
+    return decode_picture(data, max_pixels=max_pixels, colours=colours).pixels
 
 
-def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
+def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> Picture:
     """A picture from a file of any format that Pillow reads.
 
     Palettes, CMYK and the like become RGB; EXIF orientation and the colour profile are applied.
     A profile that is broken or of another kind of pixels is left out of account.
+
+    Args:
+        data: the file.
+        max_pixels: that it may have.
+        colours: are what its pixels are; those of masks and kernels are numbers, which no profile
+            is to change.
 
     Raises:
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
@@ -80,7 +86,7 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
             picture = Image.open(io.BytesIO(data), formats=decodable_formats())
             check_size(picture, max_pixels)
             check_opened(picture, data, max_pixels)
-            return _read(picture, data, max_pixels)
+            return _read(picture, data, max_pixels, colours)
     except RowError:
         raise
     except Image.UnidentifiedImageError:
@@ -98,7 +104,7 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Picture:
         raise RowError(f"the image cannot be decoded ({shown(e)})", "damaged") from None
 
 
-def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Picture:
+def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: bool) -> Picture:
     # What reading forgets: Pillow turns a TIFF as it reads it.
     deep, turned = deep_colour(picture), picture.format == "TIFF"
     orientation = _orientation(picture) if turned else None
@@ -109,17 +115,15 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> Picture
     if deep:
         picture.close()  # frees its pixels, which are cut to 8 bits
     samples, alpha = decode_deep(data, deep) if deep else _samples(picture)
-    converted = to_srgb(samples, picture.info.get("icc_profile"))
+    converted = to_srgb(samples, picture.info.get("icc_profile")) if colours else None
     if converted is not None:
-        samples, srgb = converted, True
-    elif samples.ndim == 3 and samples.shape[2] == 4:
-        samples, srgb = np.asarray(picture.convert("RGB")), False
-    else:
-        srgb = False
+        samples = converted
+    elif samples.ndim == 3 and samples.shape[2] == 4:  # CMYK without a profile
+        samples = np.asarray(picture.convert("RGB"))
     if orientation in UPRIGHT and (deep or not turned):
         samples = UPRIGHT[orientation](samples)
         alpha = None if alpha is None else UPRIGHT[orientation](alpha)
-    quarter = orientation in QUARTER_TURNS
+    quarter, srgb = orientation in QUARTER_TURNS, converted is not None
     return Picture(
         np.ascontiguousarray(samples),
         None if alpha is None else np.ascontiguousarray(alpha),
@@ -175,7 +179,7 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             text = f"the mask holds {mask.dtype} values that are no finite numbers"
             raise RowError(text if mask.size else "the mask is an empty array", "bad_mask")
         return mask != 0
-    picture = decode_image(data, max_pixels=max_pixels)
+    picture = decode_image(data, max_pixels=max_pixels, colours=False)
     return _grey(picture) >= np.iinfo(picture.dtype).max / 2
 
 
@@ -191,7 +195,7 @@ def decode_kernel(
     max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
     if is_numpy(data):
         return check_kernel(read_array(data, "kernel", name, max_pixels))
-    return check_kernel(_grey(decode_image(data, max_pixels=max_pixels)))
+    return check_kernel(_grey(decode_image(data, max_pixels=max_pixels, colours=False)))
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from pipeline.errors import RowError
 from pipeline.pictures.colour import grey_profile, srgb_profile
-from pipeline.pictures.decode import decode_image, decode_picture
+from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import MAX_EXIF_BYTES, SOFTWARE, Metadata
 from pipeline.spec.picture import PictureFile
@@ -281,6 +281,14 @@ def test_inks_are_converted_by_their_profile():
         light = np.where(luminance > 6 / 29, luminance**3, 0)
         grey = 255 * curve(light)[:, None]
         assert np.abs(read.pixels[8, 8::16] - grey).max() < 3
+
+
+def test_no_profile_changes_the_numbers_of_a_kernel_or_a_mask():
+    values = np.array([[10, 40, 124], [130, 80, 20]], np.uint8)
+    data = saved(Image.fromarray(values), "PNG", icc_profile=GAMMA_18)
+    assert not np.array_equal(decode_image(data), values)
+    assert np.allclose(decode_kernel(data), values / values.sum())
+    assert np.array_equal(decode_mask(data), values >= 128)
 
 
 def test_what_was_written_is_read_as_it_was():
