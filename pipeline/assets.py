@@ -8,7 +8,7 @@ import numpy as np
 
 from diffpir.kernels import bicubic_kernel, gaussian_kernel, motion_kernel
 from pipeline.errors import RowError
-from pipeline.spec import Deblur, SuperResolve
+from pipeline.spec.tasks import Deblur, SuperResolve
 
 
 @dataclass(frozen=True)

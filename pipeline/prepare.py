@@ -28,6 +28,7 @@ from pipeline.assets import Assets
 from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
+from pipeline.measurement import users_operator
 from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.plan import Shard, cut, shards_of, write_plan
 from pipeline.record import read_record
@@ -92,6 +93,8 @@ def check(spec: JobSpec) -> Checked:
         name = storage.shown(spec.manifest)
         raise PipelineError(f"{name}: Parquet cannot hold one of its columns: {e}") from None
     check_task(spec, table.column_names)
+    if spec.task.kind == "linear":
+        users_operator(spec.task)
     check_schemes(spec, table)
     assets, asset_digest = read_assets(spec)
     model = located(spec.model.path)

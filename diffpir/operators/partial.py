@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,17 +55,11 @@ class PartialBlur:
         self.size, self.boundary = size, boundary
         self.mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
         self.rtol, self.max_iterations = rtol, max_iterations
-        s = factor
         self.margins = [(0, 0), (0, 0)]
         if boundary != "circular":
-            # A measured pixel i looks at i s - (k - 1 - o) ... i s + o, o being the origin. Both
-            # margins are multiples of s, so that the grid of y stays where it is.
-            self.margins = [
-                (_up(k - 1 - k // 2, s), _up(max(0, k // 2 - s + 1), s))
-                for k in self.blur.kernel.shape[-2:]
-            ]
+            self.margins = [margins(k, factor) for k in self.blur.kernel.shape[-2:]]
         self._folded = [
-            _fold(s * side, before, after, kernel.device)
+            _fold(factor * side, before, after, kernel.device)
             for side, (before, after) in zip(size, self.margins, strict=True)
         ]
 
@@ -84,6 +79,8 @@ class PartialBlur:
         return x
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        y = y if self.mask is None else self.mask * y
+
         def precondition(r: Tensor) -> Tensor:
             whole = F.pad(r, self._padding(self.blur.factor))
             return self._cut(self.blur.solve(whole, rho), self.blur.factor)
@@ -130,6 +127,30 @@ class PartialBlur:
     def _padding(self, s: int) -> tuple[int, int, int, int]:
         (top, bottom), (left, right) = self.margins
         return left // s, right // s, top // s, bottom // s
+
+
+def margins(kernel: int, factor: int) -> tuple[int, int]:
+    """How far the scene reaches beyond the frame, before and after it, along one axis.
+
+    A measured pixel i looks at ``i s - (k - 1 - o) ... i s + o`` of the scene, where k is the
+    kernel's size and o its origin. Both margins are multiples of the factor s, so that the grid
+    of y stays where it is.
+    """
+    origin = kernel // 2
+    return _up(kernel - 1 - origin, factor), _up(max(0, origin - factor + 1), factor)
+
+
+def trimmed(kernel: np.ndarray) -> np.ndarray:
+    """(kh, kw) without the border of zeros around it; the origin stays at ``size // 2``.
+
+    A scene then reaches no further beyond the frame than the blur does.
+    """
+    for axis in (0, 1):
+        size = kernel.shape[axis]
+        used = np.flatnonzero(kernel.any(axis=1 - axis))
+        spare = min(used[0], size - 1 - used[-1])
+        kernel = kernel.take(range(spare, size - spare), axis=axis)
+    return kernel
 
 
 def _up(value: int, multiple: int) -> int:
