@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators import (
@@ -108,6 +109,9 @@ def degraded(
     else:
         height, width = operator.initial(torch.zeros(1, 1, *size)).shape[2:]
         scene = clean[..., :height, :width]
+        # A scene may extend further than the blur looks: what is there does not matter.
+        missing = width - scene.shape[3], height - scene.shape[2]
+        scene = F.pad(scene, (0, missing[0], 0, missing[1]), "replicate")
     try:
         if bicubic and spec.boundary == "circular":
             # The field's reduction, which does not wrap around at the border as a blur's FFT does.

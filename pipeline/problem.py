@@ -12,7 +12,7 @@ from torch import Tensor
 from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Operator
-from diffpir.operators.partial import margins, trimmed
+from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
 from pipeline.assets import Assets, choose_kernel
 from pipeline.errors import RowError
@@ -153,7 +153,7 @@ def _measured_size(image: Tensor, kernel: np.ndarray | None, spec: JobSpec) -> t
     if spec.mode == "benchmark":
         beyond = [0, 0]
         if kernel is not None and spec.boundary == "unknown":
-            beyond = [sum(margins(side, factor)) for side in kernel.shape]
+            beyond = [sum(reach(side, factor)) for side in kernel.shape]
         height, width = ((s - b) // factor for s, b in zip((height, width), beyond, strict=True))
         if min(height, width) < 1:
             raise RowError(

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.fft import next_fast_len
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
@@ -14,6 +15,7 @@ from diffpir.operators.protocol import Rho
 from diffpir.operators.solver import prox_by_cg
 
 Boundary = Literal["circular", "reflect", "unknown"]
+AT_ONCE = 2**24  # values of a scene whose channels are solved for together
 
 
 class PartialBlur:
@@ -57,7 +59,10 @@ class PartialBlur:
         self.rtol, self.max_iterations = rtol, max_iterations
         self.margins = [(0, 0), (0, 0)]
         if boundary != "circular":
-            self.margins = [margins(k, factor) for k in self.blur.kernel.shape[-2:]]
+            self.margins = [
+                margins(k, factor, side)
+                for k, side in zip(self.blur.kernel.shape[-2:], size, strict=True)
+            ]
         self._folded = [
             _fold(factor * side, before, after, kernel.device)
             for side, (before, after) in zip(size, self.margins, strict=True)
@@ -85,17 +90,24 @@ class PartialBlur:
             whole = F.pad(r, self._padding(self.blur.factor))
             return self._cut(self.blur.solve(whole, rho), self.blur.factor)
 
-        return prox_by_cg(
-            self.forward,
-            self.adjoint,
-            x,
-            y,
-            rho,
-            precondition=precondition,
-            dims=(2, 3),
-            rtol=self.rtol,
-            max_iterations=self.max_iterations,
-        )
+        def solve(x: Tensor, y: Tensor) -> Tensor:
+            return prox_by_cg(
+                self.forward,
+                self.adjoint,
+                x,
+                y,
+                rho,
+                precondition=precondition,
+                dims=(2, 3),
+                rtol=self.rtol,
+                max_iterations=self.max_iterations,
+            )
+
+        if x.numel() <= AT_ONCE:
+            return solve(x, y)
+        # The channels are systems of their own: one by one they take a third of the memory.
+        channels = zip(x.split(1, dim=1), y.split(1, dim=1), strict=True)
+        return torch.cat([solve(*channel) for channel in channels], dim=1)
 
     def initial(self, y: Tensor) -> Tensor:
         if self.boundary != "unknown":
@@ -129,15 +141,26 @@ class PartialBlur:
         return left // s, right // s, top // s, bottom // s
 
 
-def margins(kernel: int, factor: int) -> tuple[int, int]:
-    """How far the scene reaches beyond the frame, before and after it, along one axis.
+def reach(kernel: int, factor: int) -> tuple[int, int]:
+    """How far a blur looks beyond the frame, before and after it, along one axis, in pixels.
 
     A measured pixel i looks at ``i s - (k - 1 - o) ... i s + o`` of the scene, where k is the
-    kernel's size and o its origin. Both margins are multiples of the factor s, so that the grid
-    of y stays where it is.
+    kernel's size and o its origin. Both are multiples of the factor s, so that the grid of y stays
+    where it is.
     """
     origin = kernel // 2
     return _up(kernel - 1 - origin, factor), _up(max(0, origin - factor + 1), factor)
+
+
+def margins(kernel: int, factor: int, size: int) -> tuple[int, int]:
+    """How far the scene extends beyond a frame of ``size`` measured pixels: its reach at least.
+
+    The margin after the frame is rounded up to a length that FFTs are fast at; one with a large
+    prime factor takes several times as long.
+    """
+    before, after = reach(kernel, factor)
+    length = next_fast_len(size + (before + after) // factor, real=True)
+    return before, (length - size) * factor - before
 
 
 def trimmed(kernel: np.ndarray) -> np.ndarray:
