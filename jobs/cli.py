@@ -30,6 +30,14 @@ class Kind(StrEnum):
     sr = "sr"
     denoise = "denoise"
     inpaint = "inpaint"
+    colorize = "colorize"
+    demosaic = "demosaic"
+
+
+class Boundary(StrEnum):
+    circular = "circular"
+    reflect = "reflect"
+    unknown = "unknown"
 
 
 @app.command()
@@ -70,7 +78,14 @@ def restore(
     ] = None,
     factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
     mask: Annotated[
-        str | None, typer.Option(help="inpaint: mask file; light is known, dark is hidden.")
+        str | None, typer.Option(help="inpaint, deblur: mask file; light is known, dark is hidden.")
+    ] = None,
+    boundary: Annotated[
+        Boundary | None,
+        typer.Option(
+            help="deblur, sr: what the blur met beyond the border; unknown: the scene went on.",
+            show_default="unknown",
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
         "builtin"
@@ -104,6 +119,7 @@ def restore(
                 "noise_level": noise,
                 "factor": factor,
                 "mask": mask,
+                "boundary": boundary and boundary.value,
             },
             model=model,
             sampler={"preset": preset, "nfe": nfe},

@@ -51,7 +51,7 @@ class PartialBlur:
         mask: Tensor | None = None,
         *,
         rtol: float = 1e-3,
-        max_iterations: int = 40,
+        max_iterations: int = 20,
     ):
         self.blur = Downsample(kernel, factor)
         self.size, self.boundary = size, boundary

@@ -1,0 +1,234 @@
+"""Each task from a row's picture to restored pixels, by the restorer alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from scipy.ndimage import convolve
+
+from diffpir import bayer
+from diffpir.kernels import gaussian_kernel
+from diffpir.operators import MixChannels
+from pipeline.arrays import pack, unpack
+from pipeline.assets import Assets
+from pipeline.errors import PipelineError, RowError
+from pipeline.measurement import users_operator
+from pipeline.problem import Inputs, baseline_of, build_problem, operator_of
+from pipeline.restorer import Restorer
+from pipeline.schema import GENERATION, INDEX, SHARD
+from pipeline.spec import JobSpec
+from pipeline.steps import FILES
+from tests.pictures import photograph
+
+KERNEL = gaussian_kernel(9, 1.5)
+
+
+def spec_of(task: dict, **settings) -> JobSpec:
+    content = {
+        "manifest": "m.csv",
+        "output": "out",
+        "sampler": {"nfe": 2},
+        "precision": "fp32",
+        "task": {"noise_level": 0.02, **task},
+    }
+    return JobSpec.model_validate({**content, **settings})
+
+
+def restored(spec: JobSpec, model: str, inputs: list[dict]) -> tuple[list[np.ndarray], pa.Table]:
+    """Pixels of each row, and the whole table."""
+    count = len(inputs)
+    table = pa.table(
+        {
+            SHARD: pa.repeat(0, count),
+            GENERATION: pa.repeat(0, count),
+            INDEX: pa.array(range(count), pa.int64()),
+            "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
+            "error": pa.repeat("", count),
+            "error_kind": pa.repeat("", count),
+            **{name: pack([one.get(name) for one in inputs]) for name in FILES},
+        }
+    )
+    done = Restorer(spec, Assets(), (model, "digest"), batch=4, threads=1)(table)
+    assert done["error"].to_pylist() == [""] * count
+    return unpack(done["pixels"]), done
+
+
+def photo(width: int, height: int, grey: bool = False) -> np.ndarray:
+    picture = photograph(width, height)
+    return np.asarray(picture.convert("L") if grey else picture)
+
+
+@pytest.mark.parametrize("width, height", [(16, 16), (17, 23), (70, 16)])
+@pytest.mark.parametrize(
+    "task, factor",
+    [
+        ({"kind": "denoise"}, 1),
+        ({"kind": "deblur", "kernel": {"gaussian": {"size": 9, "std": 1.5}}}, 1),
+        ({"kind": "sr", "factor": 5}, 5),
+        ({"kind": "colorize"}, 1),
+    ],
+    ids=lambda value: value.get("kind") if isinstance(value, dict) else "",
+)
+def test_any_size_is_restored_in_its_own(tiny_model, task, factor, width, height):
+    picture = photo(width, height)
+    (result,), _ = restored(spec_of(task), tiny_model, [{"image": picture}])
+    assert result.shape == (height * factor, width * factor, 3) and result.dtype == np.uint8
+
+
+def test_a_large_image_is_restored_in_tiles_with_and_without_others():
+    spec = spec_of({"kind": "denoise"}, tile=256)
+    large, small = photo(300, 280), photo(64, 48)
+    (a, b, c), _ = restored(spec, "builtin", [{"image": p} for p in (large, small, large)])
+    (alone,), _ = restored(spec, "builtin", [{"image": large}])
+    assert a.shape == c.shape == large.shape and b.shape == small.shape
+    # A batch adds up in another order.
+    assert np.abs(a.astype(int) - alone.astype(int)).max() <= 1
+
+
+def test_a_photograph_is_taken_to_go_on_beyond_its_border(tiny_model):
+    kernel = {"gaussian": {"size": 9, "std": 1.5}}
+    spec = spec_of({"kind": "deblur", "kernel": kernel})
+    problem = build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 30)), spec, Assets())
+    scene = operator_of([problem]).initial(problem.y)
+    assert problem.boundary == "unknown"
+    assert scene.shape[2] >= 30 + 8 and scene.shape[3] >= 40 + 8
+    circular = spec_of({"kind": "deblur", "kernel": kernel, "boundary": "circular"})
+    problem = build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 30)), circular, Assets())
+    assert operator_of([problem]).initial(problem.y).shape[2:] == (30, 40)
+    benchmark = spec_of({"kind": "deblur", "kernel": kernel}, mode="benchmark")
+    assert benchmark.boundary == "circular"
+
+
+@pytest.mark.parametrize("boundary, scipy_mode", [("circular", "wrap"), ("reflect", "reflect")])
+def test_a_benchmark_blurs_as_its_boundary_says(boundary, scipy_mode):
+    kernel = np.random.default_rng(0).random((5, 7))
+    kernel /= kernel.sum()
+    clean = photo(41, 33)
+    task = {"kind": "deblur", "noise_level": 0, "boundary": boundary}
+    problem = build_problem(
+        {"id": "a", "image": "x"},
+        Inputs(clean, kernel=kernel),
+        spec_of(task, mode="benchmark"),
+        Assets(),
+    )
+    for c in range(3):
+        wanted = convolve(clean[:, :, c] / 255, kernel, mode=scipy_mode)
+        np.testing.assert_allclose(problem.y[0, c], wanted, atol=1e-5)
+    assert problem.reference.shape[2:] == (33, 41)
+
+
+@pytest.mark.parametrize("factor", [1, 3])
+def test_a_benchmark_of_an_unknown_border_keeps_what_the_blur_saw_whole(factor):
+    kernel = np.random.default_rng(0).random((6, 7))
+    kernel /= kernel.sum()
+    clean = photo(61, 53)
+    task = {"kind": "deblur"} if factor == 1 else {"kind": "sr", "factor": factor}
+    spec = spec_of({**task, "noise_level": 0, "boundary": "unknown"}, mode="benchmark")
+    inputs = Inputs(clean, kernel=kernel)
+    problem = build_problem({"id": "a", "image": "x"}, inputs, spec, Assets())
+    height, width = problem.y.shape[2:]
+    assert problem.reference.shape[2:] == (height * factor, width * factor)
+    assert 53 - 5 - 2 * factor <= height * factor <= 53 - 5
+    # Where the frame lies in the picture:
+    whole = convolve(clean[:, :, 0] / 255, kernel, mode="constant")
+    top, left = 2 + -2 % factor, 3 + -3 % factor
+    frame = np.s_[top : top + height * factor, left : left + width * factor]
+    np.testing.assert_allclose(problem.reference[0, 0], clean[frame][:, :, 0] / 255, atol=1e-6)
+    np.testing.assert_allclose(problem.y[0, 0], whole[frame][::factor, ::factor], atol=1e-5)
+
+
+def test_what_a_mask_hides_of_a_blurred_picture_does_not_matter(tiny_model):
+    spec = spec_of({"kind": "deblur", "boundary": "reflect"})
+    picture = photo(48, 40)
+    mask = np.ones((40, 48), bool)
+    mask[10:20, 15:30] = False
+    scribbled = np.where(mask[:, :, None], picture, 255)
+    rows = [{"image": p, "kernel": KERNEL, "mask": mask} for p in (picture, scribbled)]
+    (a,), _ = restored(spec, tiny_model, rows[:1])
+    (b,), _ = restored(spec, tiny_model, rows[1:])
+    assert np.array_equal(a, b)
+
+
+def test_colours_are_given_to_the_luma_that_was_measured(tiny_model):
+    grey = photo(40, 30, grey=True)
+    (result,), _ = restored(
+        spec_of({"kind": "colorize", "noise_level": 0}), tiny_model, [{"image": grey}]
+    )
+    assert result.shape == (30, 40, 3) and np.ptp(result, axis=2).max() > 0
+    inside = (result.min(axis=2) > 0) & (result.max(axis=2) < 255)  # elsewhere it was clipped
+    luma = result @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(luma - grey)[inside].max() < 1 and inside.mean() > 0.1
+
+
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "grbg", "gbrg"])
+def test_a_mosaic_without_noise_keeps_its_values(tiny_model, pattern):
+    clean = torch.tensor(photo(42, 31)).permute(2, 0, 1)[None] / 255
+    mosaic = bayer(31, 42, pattern).forward(clean)[0, 0].numpy()
+    first = {"r": 0, "g": 1, "b": 2}[pattern[0]]
+    np.testing.assert_allclose(mosaic[0, 0], clean[0, first, 0, 0])
+    picture = (mosaic * 255).round().astype(np.uint8)
+    spec = spec_of({"kind": "demosaic", "pattern": pattern, "noise_level": 0})
+    (result,), _ = restored(spec, tiny_model, [{"image": picture}])
+    again = bayer(31, 42, pattern).forward(torch.tensor(result).permute(2, 0, 1)[None].float())
+    assert np.abs(again[0, 0].numpy() - picture).max() <= 0.5
+    problem = build_problem({"id": "a", "image": "x"}, Inputs(picture), spec, Assets())
+    start = baseline_of(problem)
+    # A start from each channel's neighbours is nearer to the picture than the mosaic as grey.
+    error, as_grey = ((x - clean).square().mean() for x in (start, problem.y))
+    assert error < 0.7 * as_grey
+
+
+def test_a_mosaic_with_colours_is_refused():
+    with pytest.raises(RowError, match="one channel"):
+        build_problem(
+            {"id": "a", "image": "x"},
+            Inputs(photo(40, 30)),
+            spec_of({"kind": "demosaic"}),
+            Assets(),
+        )
+
+
+def users(name: str, **options) -> dict:
+    return {"kind": "linear", "operator": f"tests.operators:{name}", "options": options}
+
+
+def test_a_users_own_operator_restores_what_it_measured(tiny_model):
+    clean = photo(48, 36)
+    squeezed = clean.reshape(36, 16, 3, 3).mean(axis=2).round().astype(np.uint8)
+    spec = spec_of(users("halves", step=3), sampler={"nfe": 8})
+    (result,), done = restored(spec, "builtin", [{"image": squeezed}])
+    assert result.shape == clean.shape
+    again = result.reshape(36, 16, 3, 3).mean(axis=2)
+    assert np.abs(again - squeezed).mean() < 8
+    assert done["outcome"].to_pylist()[0]["residual"] < 1.5
+
+    grey = photo(20, 18, grey=True)
+    (result,), _ = restored(spec_of(users("halves")), tiny_model, [{"image": grey}])
+    assert result.shape == (18, 40)  # grey stays grey
+    (result,), _ = restored(spec_of(users("Red")), tiny_model, [{"image": grey}])
+    assert result.shape == (18, 20, 3) and np.abs(result[:, :, 0] - grey.astype(int)).mean() < 12
+
+
+def test_a_users_operator_that_is_none_is_refused_in_words():
+    with pytest.raises(RowError, match="adjoint is not the transpose of forward"):
+        build_problem(
+            {"id": "a", "image": "x"}, Inputs(photo(40, 30)), spec_of(users("untrue")), Assets()
+        )
+    with pytest.raises(RowError, match=r"task\.operator: RuntimeError"):
+        inputs = Inputs(photo(40, 30))
+        build_problem({"id": "a", "image": "x"}, inputs, spec_of(users("halves", step=0)), Assets())
+    for task, words in [
+        ({"kind": "linear", "operator": "no_such_module:make"}, "No module named"),
+        (users("no_such"), "no_such"),
+        (users("halves", width=3), "unexpected keyword argument 'width'"),
+        (users("nothing"), "returned NoneType"),
+    ]:
+        with pytest.raises(PipelineError, match=words):
+            users_operator(spec_of(task).task)
+
+
+def test_an_operator_with_a_data_step_of_its_own_keeps_it():
+    task = {"kind": "linear", "operator": "diffpir.operators:luminance"}
+    assert isinstance(users_operator(spec_of(task).task), MixChannels)
