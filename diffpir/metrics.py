@@ -36,10 +36,15 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), (B,); NaN for images smaller than its window."""
     if min(a.shape[-2:]) < SSIM_WINDOW:
         return a.new_full((len(a),), float("nan"))
-    values = structural_similarity_index_measure(
-        a, b, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
-    )
-    return values.reshape(len(a))
+    # Channel by channel, which is the same mean: of large images it takes a lot of memory.
+    channels = zip(a.split(1, dim=1), b.split(1, dim=1), strict=True)
+    values = [
+        structural_similarity_index_measure(
+            *pair, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
+        ).reshape(len(a))
+        for pair in channels
+    ]
+    return torch.stack(values).mean(dim=0)
 
 
 def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def restore(
         x_t = a**0.5 * (2 * x_init - 1) + (1 - a) ** 0.5 * next(draws)
     else:
         x_t = x_start
+    del x_init  # of large images, each array counts
 
     for t, s in itertools.pairwise(timesteps):
         x0 = denoise(x_t, t).clamp(-1, 1)
