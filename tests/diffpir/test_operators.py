@@ -19,7 +19,7 @@ def kernels(*shapes) -> torch.Tensor:
     return torch.tensor(np.stack([k / k.sum() for k in made]))
 
 
-def partial(kernel, size=(H, W), factor=1, *, hidden=0.0, **settings) -> PartialBlur:
+def partial(kernel, size=(12, 18), factor=1, *, hidden=0.0, **settings) -> PartialBlur:
     """Solved to the end, so that it can be compared with the exact solution."""
     mask = torch.tensor(RNG.random((2, 1, *size)) >= hidden).double() if hidden else None
     return PartialBlur(
@@ -61,10 +61,10 @@ OPERATORS = {
     "bayer": bayer(H, W, "gbrg", torch.float64),
     "blur, hidden pixels": partial((7, 6), boundary="circular", hidden=0.3),
     "blur, mirrored": partial((7, 6), boundary="reflect"),
-    "blur, mirrored, larger than the frame": partial((31, 9), (24, 36), boundary="reflect"),
+    "blur, mirrored, larger than the frame": partial((31, 9), (12, 18), boundary="reflect"),
     "reduction by 3, mirrored": partial((7, 6), (8, 12), 3, boundary="reflect", hidden=0.2),
-    "blur, unknown border": partial((7, 6), (18, 31)),
-    "blur, unknown border, hidden pixels": partial((7, 6), (18, 31), hidden=0.3),
+    "blur, unknown border": partial((7, 6), (9, 15)),
+    "blur, unknown border, hidden pixels": partial((7, 6), (9, 15), hidden=0.3),
     "reduction by 4, unknown border": partial((7, 6), (4, 7), 4),
     "reduction by 5, unknown border": partial((9, 9), (3, 5), 5),
     "anybody's": Linear(
