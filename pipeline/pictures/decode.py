@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
+from pipeline.pictures.mat_files import is_mat, matrices, read_matrix
 from pipeline.pictures.numpy_files import array_names, is_numpy, read_array, shown
 from pipeline.pictures.pillow_limits import (
     check_bytes,
@@ -46,6 +48,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
+    return _decode(data, max_pixels, _to_array)
+
+
+def _decode(
+    data: bytes, max_pixels: int, convert: Callable[[Image.Image], np.ndarray]
+) -> np.ndarray:
+    """What ``convert`` makes of the upright picture; raises as :func:`decode_image`."""
     if not data:
         raise RowError("the image file is empty (0 bytes)", "empty_file")
     try:
@@ -56,7 +65,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             check_opened(picture, data, max_pixels)
             picture.load()
             check_size(picture, max_pixels)  # an icon can be larger than its header says
-            return _to_array(_upright(picture))
+            return convert(_upright(picture))
     except RowError:
         raise
     except Image.UnidentifiedImageError:
@@ -121,7 +130,12 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def decode_kernel(
     data: bytes, name: str | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """(kh, kw) float64 of unit sum from ``.npy``, ``.npz`` (its only array, or ``name``) or image.
+    """(kh, kw) float64 of unit sum from ``.npy``, ``.npz``, ``.mat`` or image.
+
+    Args:
+        data: the file.
+        name: of the array, where the file holds several; as :func:`kernel_names` tells them.
+        max_pixels: that are allowed.
 
     Raises:
         RowError: as :func:`decode_image` (a kernel has at most 2**20 values, however many pixels
@@ -130,7 +144,16 @@ def decode_kernel(
     max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
     if is_numpy(data):
         return check_kernel(read_array(data, "kernel", name, max_pixels))
-    return check_kernel(_grey(decode_image(data, max_pixels=max_pixels)))
+    if is_mat(data):
+        return check_kernel(read_matrix(data, "kernel", name, max_pixels))
+    return check_kernel(_decode(data, max_pixels, _weights))
+
+
+def _weights(picture: Image.Image) -> np.ndarray:
+    """(H, W): a kernel's values may be any numbers, a picture's may not."""
+    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+        return np.asarray(picture)
+    return _grey(_to_array(picture))
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:
@@ -156,9 +179,11 @@ def check_kernel(kernel: np.ndarray) -> np.ndarray:
 
 
 def kernel_names(data: bytes) -> list[str]:
-    """Names of the arrays in an ``.npz``; none for any other file.
+    """Names of the arrays in an ``.npz`` or ``.mat``; none for any other file.
 
     Raises:
         RowError: a broken archive.
     """
+    if is_mat(data):
+        return list(matrices(data, "kernel", MAX_KERNEL_PIXELS))
     return array_names(data, "kernel") if data.startswith(b"PK") else []

@@ -76,7 +76,7 @@ def test_presets_and_their_replacement():
         ("nfe: 100", "nfe: 1", ["sampler: nfe must be a whole number, 2 to 1000, got 1"]),
         ("nfe: 100", "nfe: 990", ["sampler: quad spacing would repeat timesteps at nfe=990"]),
         ("nfe: 100", "preset: ffqh", ["sampler: no preset 'ffqh'; there are ffhq-sr4"]),
-        ("gaussian: {size: 61, std: 3.0}", "levin: 3", ["task.kernel.levin: unknown key"]),
+        ("gaussian: {size: 61, std: 3.0}", "levine: 3", ["task.kernel.levine: unknown key"]),
         (
             "gaussian: {size: 61, std: 3.0}",
             "gaussian: {}, motion: {}",
