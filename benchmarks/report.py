@@ -30,7 +30,8 @@ def write_parts(layout: Layout, parts: int, image_bytes: int) -> int:
     """An output of a finished job; returns the bytes of its images."""
     rng = np.random.default_rng(0)
     images = [rng.bytes(image_bytes) for _ in range(ROWS)]
-    storage.write_bytes(layout.run, json.dumps({"id": RUN}).encode())
+    record = {"id": RUN, "identity": {}, "plan": []}
+    storage.write_bytes(layout.run, json.dumps(record).encode())
 
     def write(shard: int) -> None:
         values = np.random.default_rng(shard).normal(28, 2, ROWS)

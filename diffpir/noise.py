@@ -19,7 +19,7 @@ from torch import Tensor
 
 from diffpir.errors import EstimationError
 
-SIZES = {1: (7, 5, 3), 3: (3, 2)}  # sides of windows by number of colours: the first that will do
+SIZES = {1: (7, 5, 3), 3: (3, 2), 4: (3, 2)}  # of windows by their colours: the first that will do
 CANDIDATES, WINDOWS = 2**20, 40_000  # places looked at, and windows used, at most
 MIN_WINDOWS = 300
 MARGIN = 2.0  # standard deviations that a window's mean keeps from black and white
@@ -34,8 +34,8 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     cut off at 0 or 1. Time and memory are bounded, whatever the size of the image.
 
     Args:
-        y: (1, C, h, w) on [0, 1], a measurement of one image; C is 1 or 3. Three equal channels
-            are one.
+        y: (1, C, h, w) on [0, 1], a measurement of one image; C is 1, 3 or 4. Three equal
+            channels are one.
         mask: (h, w) or with leading axes of 1; 1 where a pixel is known. None: all are.
 
     Raises:

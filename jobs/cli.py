@@ -85,8 +85,15 @@ def restore(
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
     images: Annotated[
-        str | None, typer.Option(help="Where PNG files go.", show_default="OUTPUT/images")
+        str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")
     ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Of them: png, webp, jpeg, tiff.", show_default="png")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="1 to 100: jpeg (95), webp (lossless).", show_default=False)
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="8 or 16 (png, tiff).", show_default="8")] = None,
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with user_errors():
@@ -108,6 +115,7 @@ def restore(
             seed=seed,
             actors=actors,
             images=images,
+            picture={"format": format, "quality": quality, "bits": bits},
         )
         summary = run_job(spec, ProgressLine())
     finish(summary, spec.output)

@@ -20,7 +20,7 @@ from manifests.build import build, write_manifest
 from pipeline.errors import PipelineError
 from pipeline.pictures.decode import decode_image
 from pipeline.prepare import check
-from pipeline.problem import Inputs, baseline_of, build_problem, operator_of
+from pipeline.problem import Inputs, baseline_of, build_problem
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 
@@ -99,7 +99,7 @@ def shown(spec: JobSpec, title: str) -> list[Row]:
     for row in job.table.to_pylist():
         image = decode_image(Path(row["image"]).read_bytes())
         problem = build_problem(row, Inputs(image), spec, job.assets)
-        baseline = baseline_of(problem, operator_of([problem]), problem.y)
+        baseline = baseline_of(problem)
         result = _result_of(results, row["id"])
         filled = "; filled by local means" if problem.mask is not None else ""
         rows.append(

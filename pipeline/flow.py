@@ -30,7 +30,9 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     job, spec, layout = run.job, run.job.spec, run.job.layout
     images = storage.absolute(spec.images) if spec.images else None
     files = tuple(name for name in files_of(spec) if name in job.table.column_names)
-    load = Load(job.base, files, spec.schemes, spec.max_pixels)
+    # A benchmark's images stand for others: what they have beside their colours is not kept.
+    restoring = spec.mode == "restore"
+    load = Load(job.base, files, spec.schemes, spec.max_pixels, beside=restoring)
     model = (job.model, job.identity["model_digest"])
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
     step = resources.step
@@ -68,7 +70,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
             **resources.actor_options,
         )
         .map_batches(
-            Isolated(Encode(images), "encode", ledger),
+            Isolated(Encode(images, spec.picture), "encode", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **step,

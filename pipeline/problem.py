@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,13 +11,15 @@ from torch import Tensor
 
 from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
-from diffpir.operators import Denoise, Downsample, Inpaint, Operator
+from diffpir.operators import Operator
+from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
-from diffpir.resize import bicubic_downsample
-from diffpir.synthesis import add_noise, synthesise
-from pipeline.assets import Assets, choose_kernel
+from manifests.schema import is_parametric
+from pipeline.assets import Assets, choose_kernel, written_kernel
 from pipeline.errors import RowError
+from pipeline.measurement import degraded, estimated_noise, make_operator, measured, size_text
 from pipeline.spec import JobSpec
+from pipeline.spec.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,22 @@ class Problem:
     """One image's inverse problem; tensors on [0, 1].
 
     Attributes:
-        y: (1, 3, h, w), the measurement.
+        task: what was done to the image.
+        boundary: of a blur.
+        y: (1, 1 or 3, h, w), the measurement.
         kernel: (kh, kw) of a blur or reduction, else None.
-        mask: (1, 1, H, W), 1 where known, of an inpainting, else None.
-        factor: of super-resolution, else 1.
+        mask: (1, 1, h, w), 1 where y is known; None where all is.
         noise_level: sigma_n.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known.
-        grey: the image had one channel; y has three equal ones.
+        grey: the result has one channel; y has three equal ones.
     """
 
+    task: Task
+    boundary: str
     y: Tensor
     kernel: np.ndarray | None
     mask: Tensor | None
-    factor: int
     noise_level: float
     seed: int
     reference: Tensor | None
@@ -57,7 +61,14 @@ class Problem:
     @property
     def shape_key(self) -> tuple:
         """Problems with the same key can be restored in one batch."""
-        return (tuple(self.y.shape), None if self.kernel is None else self.kernel.shape)
+        kernel = None if self.kernel is None else self.kernel.shape
+        return tuple(self.y.shape), kernel, self.mask is None
+
+    @property
+    def pixels(self) -> int:
+        """Of the restored image, as far as the measurement's size tells."""
+        factor = self.task.factor if self.task.kind == "sr" else 1
+        return self.y.shape[2] * self.y.shape[3] * factor**2
 
 
 def files_of(spec: JobSpec) -> list[str]:
@@ -67,7 +78,7 @@ def files_of(spec: JobSpec) -> list[str]:
         files.append("reference")
     if spec.task.kind in ("deblur", "sr"):
         files.append("kernel")
-    if spec.task.kind == "inpaint":
+    if spec.task.kind in ("deblur", "inpaint"):
         files.append("mask")
     return files
 
@@ -83,7 +94,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     Raises:
         RowError: sizes that do not agree, or something needed that nobody gave.
     """
-    task, benchmark = spec.task, spec.mode == "benchmark"
+    task = spec.task
     noise_level = own(row, "noise_level", task.noise_level)
     if noise_level is None:
         raise RowError("no noise_level: neither the row nor the task gives one", "missing_input")
@@ -95,88 +106,113 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     def rng(purpose: str) -> np.random.Generator:
         return generator(seed_of(purpose))
 
-    factor = task.factor if task.kind == "sr" else 1
-    image = to_tensor(inputs.image)
-    reference = None if inputs.reference is None else to_tensor(inputs.reference)
-    if benchmark:
-        height, width = (side // factor * factor for side in image.shape[2:])
-        reference = image[..., :height, :width]
-        if not reference.numel():
-            raise RowError(
-                f"{_size(image)} pixels are too few to reduce by {factor}", "size_mismatch"
-            )
-    else:
-        height, width = (side * factor for side in image.shape[2:])
-    if reference is not None and reference.shape[2:] != (height, width):
-        raise RowError(
-            f"the reference is {_size(reference)} pixels, expected {width} x {height}",
-            "size_mismatch",
-        )
-    if height * width > spec.max_pixels:
-        raise RowError(
-            f"{width} x {height} pixels to restore, more than the job's max_pixels, "
-            f"{spec.max_pixels}",
-            "too_large",
-        )
-
-    kernel = mask = None
+    kernel = None
     if task.kind in ("deblur", "sr"):
-        kernel = (
-            inputs.kernel
-            if inputs.kernel is not None
-            else choose_kernel(task, assets, rng("kernel"))
+        if is_parametric(row.get("kernel") or ""):
+            inputs = replace(inputs, kernel=written_kernel(row["kernel"], assets))
+        kernel = inputs.kernel
+        if kernel is None:
+            kernel = choose_kernel(task, assets, rng("kernel"))
+        if spec.boundary != "circular":
+            kernel = trimmed(kernel)
+    image, grey = to_tensor(inputs.image), inputs.image.ndim == 2
+    size = _measured_size(image, kernel, spec)
+    mask = None
+    if task.kind == "inpaint" or (
+        task.kind == "deblur" and (task.mask is not None or inputs.mask is not None)
+    ):
+        mask = _mask(inputs, spec, assets, *size, rng("mask"))
+    operator = make_operator(task, spec.boundary, size, [kernel], [mask])
+    if spec.mode == "benchmark":
+        grey = grey and task.kind not in ("colorize", "demosaic")
+        plain = task.kind == "sr" and task.kernel is None and inputs.kernel is None
+        y, reference = degraded(
+            image, size, operator, spec, noise_level, seed_of("noise"), bicubic=plain
         )
-        if kernel.shape[0] > height or kernel.shape[1] > width:
-            raise RowError(
-                f"the kernel, {kernel.shape[1]} x {kernel.shape[0]}, is larger than the image, "
-                f"{width} x {height}",
-                "bad_kernel",
-            )
-    elif task.kind == "inpaint":
-        mask = _mask(inputs, spec, assets, height, width, rng("mask"))
-
-    y = image
-    if benchmark:
-        operator = _operator([kernel], [mask], factor)
-        if task.kind == "sr" and task.kernel is None and inputs.kernel is None:
-            # The field's reduction, which does not wrap around at the border as a blur's FFT does.
-            reduced = bicubic_downsample(reference, factor)
-            y = add_noise(reduced, noise_level, seed_of("noise"), operator)
-        else:
-            y = synthesise(reference, operator, noise_level, seed_of("noise"))
+    else:
+        y, grey = measured(image, grey, mask, operator, task)
+        reference = _checked_reference(inputs, operator.frame(operator.initial(y)).shape[2:])
+        if noise_level == "auto":
+            noise_level = estimated_noise(y, mask, task)
     return Problem(
+        task=task,
+        boundary=spec.boundary,
         y=y,
         kernel=kernel,
         mask=mask,
-        factor=factor,
         noise_level=float(noise_level),
         seed=seed_of("sampler"),
         reference=reference,
-        grey=inputs.image.ndim == 2,
+        grey=grey,
     )
+
+
+def _measured_size(image: Tensor, kernel: np.ndarray | None, spec: JobSpec) -> tuple[int, int]:
+    """(h, w) of the measurement: the picture itself, or in a benchmark what can be made of it.
+
+    Raises:
+        RowError: too few or too many pixels, or a kernel larger than the image.
+    """
+    height, width = image.shape[2:]
+    factor = spec.task.factor if spec.task.kind == "sr" else 1
+    if spec.mode == "benchmark":
+        beyond = [0, 0]
+        if kernel is not None and spec.boundary == "unknown":
+            beyond = [sum(reach(side, factor)) for side in kernel.shape]
+        height, width = ((s - b) // factor for s, b in zip((height, width), beyond, strict=True))
+        if min(height, width) < 1:
+            raise RowError(
+                f"{size_text(image)} pixels are too few to be blurred or reduced so far",
+                "size_mismatch",
+            )
+    whole = height * factor, width * factor
+    if whole[0] * whole[1] > spec.max_pixels:
+        raise RowError(
+            f"{whole[1]} x {whole[0]} pixels to restore, more than the job's max_pixels, "
+            f"{spec.max_pixels}",
+            "too_large",
+        )
+    if kernel is not None and (kernel.shape[0] > whole[0] or kernel.shape[1] > whole[1]):
+        raise RowError(
+            f"the kernel, {kernel.shape[1]} x {kernel.shape[0]}, is larger than the image, "
+            f"{whole[1]} x {whole[0]}",
+            "bad_kernel",
+        )
+    return height, width
+
+
+def _checked_reference(inputs: Inputs, size: Sequence[int]) -> Tensor | None:
+    if inputs.reference is None:
+        return None
+    reference = to_tensor(inputs.reference)
+    if reference.shape[2:] != tuple(size):
+        raise RowError(
+            f"the reference is {size_text(reference)} pixels, expected {size[1]} x {size[0]}",
+            "size_mismatch",
+        )
+    return reference
 
 
 def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu") -> Operator:
     """The operator of a batch of problems that share a ``shape_key``."""
-    return _operator(
-        [p.kernel for p in problems], [p.mask for p in problems], problems[0].factor, device
+    first = problems[0]
+    return make_operator(
+        first.task,
+        first.boundary,
+        tuple(first.y.shape[2:]),
+        [p.kernel for p in problems],
+        [p.mask for p in problems],
+        device,
     )
 
 
-def _operator(kernels: list, masks: list, factor: int, device="cpu") -> Operator:
-    if kernels[0] is not None:
-        stacked = np.stack(kernels).astype(np.float32)
-        return Downsample(torch.from_numpy(stacked).to(device), factor)
-    if masks[0] is not None:
-        return Inpaint(torch.cat(masks).to(device))
-    return Denoise()
-
-
-def baseline_of(problem: Problem, operator: Operator, y: Tensor) -> Tensor:
-    """What one would show without a prior: y itself, enlarged, or filled from its neighbours."""
-    if problem.mask is not None:
-        return fill_hidden(y, operator.mask)
-    return operator.initial(y)
+def baseline_of(problem: Problem) -> Tensor:
+    """(1, 3, H, W), what one would show without a prior: y enlarged, or filled from neighbours."""
+    operator = operator_of([problem])
+    y = problem.y if problem.mask is None else fill_hidden(problem.y, problem.mask)
+    if problem.task.kind == "inpaint":
+        return y
+    return operator.frame(operator.initial(y))
 
 
 def to_tensor(picture: np.ndarray) -> Tensor:
@@ -221,7 +257,3 @@ def own(row: dict, column: str, otherwise):
     """The row's value where it gives one: a missing column, null and NaN do not."""
     value = row.get(column)
     return otherwise if value is None or value != value else value
-
-
-def _size(x: Tensor) -> str:
-    return f"{x.shape[3]} x {x.shape[2]}"

@@ -22,6 +22,7 @@ from diffpir.networks.precision import has_bf16
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
+from diffpir.tiling import Tiled
 from pipeline.arrays import pack, unpack
 from pipeline.assets import Assets
 from pipeline.checkpoint import local_file
@@ -78,8 +79,11 @@ class Restorer:
         net = net.to(self.device, memory_format=layout)
         self.schedule = Schedule.linear()
         self.config = spec.sampler_config
+        self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
         self.fitting: dict[tuple, int] = {}  # shape -> images that the memory has room for
-        self.denoise = Timed(EpsDenoiser(net, self.schedule, spec.model.label, bf16))
+        self.network = Timed(EpsDenoiser(net, self.schedule, spec.model.label, bf16))
+        stride = net.config.stride
+        self.denoise = Tiled(self.network, spec.tile, batch=batch, stride=stride)
         self.on_batch = on_batch
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -123,8 +127,8 @@ class Restorer:
 
     def _batches(self, members: list):
         problem = members[0][1]
-        area = problem.y.shape[2] * problem.y.shape[3] * problem.factor**2
-        largest = min(self.fitting.get(problem.shape_key, self.batch), MAX_BATCH_PIXELS // area)
+        fitting = self.fitting.get(problem.shape_key, self.batch)
+        largest = min(fitting, MAX_BATCH_PIXELS // problem.pixels)
         size = max(1, largest)
         for start in range(0, len(members), size):
             yield members[start : start + size]
@@ -139,10 +143,13 @@ class Restorer:
                 # made anew. What the rows of this batch did is noted as the death of a process.
                 print(f"restorer: {e}", file=sys.stderr, flush=True)
                 os._exit(1)
-            if len(problems) == 1:
-                return [({}, None, failure("cannot be restored", e))]
             short = is_out_of_memory(e)
+            if len(problems) == 1 and not (short and self.denoise.batch > 1):
+                return [({}, None, failure("cannot be restored", e))]
         # The exception is gone here, and with it the frames that held the batch's memory.
+        if len(problems) == 1:
+            self.denoise.batch //= 2  # tiles of this image, in one call
+            return self._restore_or_halve(problems)
         half = len(problems) // 2
         if short:
             self.fitting[problems[0].shape_key] = half
@@ -173,12 +180,14 @@ class Restorer:
             for i, problem in enumerate(problems):
                 if problem.grey:  # the prior saw three equal channels and answered with three
                     x[i] = x[i].mean(dim=0)
-            # What is stored has 8 bits, so that is what is scored.
-            rounded = (x.clamp(0, 1) * 255).round()
-            x = rounded / 255
+            # What is stored has 8 or 16 bits, so that is what is scored.
+            most = np.iinfo(self.pixel_type).max
+            rounded = (x.clamp(0, 1) * most).round()
+            x = rounded / most
             residual = metrics.residual(x, operator, y, sigma).tolist()
+            x, shown = operator.frame(x), operator.frame(rounded)
         seconds = (time.perf_counter() - began) / len(problems)
-        self.on_batch(len(problems), self.denoise.taken())
+        self.on_batch(len(problems), self.network.taken())
 
         results = []
         for i, problem in enumerate(problems):
@@ -186,7 +195,7 @@ class Restorer:
                 error = ("the model's output is not finite", "not_finite")
                 results.append(({}, None, error))
                 continue
-            picture = rounded[i].permute(1, 2, 0).to("cpu", torch.uint8).numpy()
+            picture = shown[i].permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
             if problem.grey:
                 picture = picture[:, :, 0]
             outcome = {
@@ -204,7 +213,7 @@ class Restorer:
     def _scores(problem: Problem, x: Tensor) -> dict:
         if problem.reference is None:
             return {}
-        baseline = baseline_of(problem, operator_of([problem]), problem.y).clamp(0, 1)
+        baseline = baseline_of(problem).clamp(0, 1)
         ssim = metrics.ssim(x, problem.reference).item()
         return {
             "psnr": metrics.psnr(x, problem.reference).item(),

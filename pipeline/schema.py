@@ -12,6 +12,11 @@ SHARD, GENERATION, INDEX = "__shard", "__generation", "__index"
 PEAK, DEVICE_PEAK = "__peak_memory", "__peak_device_memory"
 HIDDEN = (SHARD, GENERATION, INDEX, PEAK, DEVICE_PEAK)
 
+# Of a row's image, from loading it to encoding the result (pipeline.pictures.metadata.Metadata).
+IMAGE_METADATA = pa.struct(
+    [("exif", pa.binary()), ("inches", pa.list_(pa.float64())), ("srgb", pa.bool_())]
+)
+
 SAMPLER = pa.struct(
     [
         ("nfe", pa.int32()),

@@ -5,29 +5,28 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-import io
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from PIL import Image
 
 from manifests import storage
 from manifests.errors import StorageError
-from manifests.schema import TYPES, row_fault
+from manifests.schema import TYPES, is_parametric, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask
-from pipeline.pictures.naming import image_path
-from pipeline.schema import CONSTANT, HIDDEN, OUTCOME, RESTORED
+from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
+from pipeline.pictures.encode import encode_picture
+from pipeline.pictures.metadata import Metadata
+from pipeline.pictures.naming import SUFFIXES, image_path
+from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, RESTORED
+from pipeline.spec.picture import PictureFile
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
 DECODERS = {
-    "image": decode_image,
     "reference": decode_image,
     "mask": decode_mask,
     "kernel": decode_kernel,
@@ -61,18 +60,31 @@ class Load:
         files: the columns whose files the job reads.
         allowed: schemes (:func:`manifests.uris.scheme_of`) that a row's files may have.
         max_pixels: of an image.
+        beside: what an image has beside its colours is for the result too; otherwise the columns
+            ``alpha`` and ``metadata`` are empty.
     """
 
-    def __init__(self, base: str, files: tuple[str, ...], allowed: frozenset[str], max_pixels: int):
+    def __init__(
+        self,
+        base: str,
+        files: tuple[str, ...],
+        allowed: frozenset[str],
+        max_pixels: int,
+        beside: bool = False,
+    ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
+        self.beside = beside
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = list(pool.map(self._fetch, rows, errors))
         loaded = [self._decode(files, error) for files, error in fetched]
-        for name in FILES:
+        for name in (*FILES, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
+        metadata = [arrays.get("metadata") for arrays, _ in loaded]
+        metadata = [None if m is None else vars(m) for m in metadata]
+        table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded])
 
     def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
@@ -82,7 +94,7 @@ class Load:
         files: dict[str, bytes] = {}
         limit = self.max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
         for name in self.files:
-            if not row.get(name):
+            if not row.get(name) or (name == "kernel" and is_parametric(row[name])):
                 continue
             try:
                 uri = storage.resolve(self.base, row[name])
@@ -102,42 +114,59 @@ class Load:
 
     def _decode(
         self, files: dict[str, bytes], error: tuple[str, str]
-    ) -> tuple[dict[str, np.ndarray], tuple[str, str]]:
-        arrays: dict[str, np.ndarray] = {}
+    ) -> tuple[dict, tuple[str, str]]:
+        arrays: dict = {}
         for name, data in files.items():
             try:
-                arrays[name] = DECODERS[name](data, max_pixels=self.max_pixels)
+                if name == "image":
+                    picture = decode_picture(data, max_pixels=self.max_pixels)
+                    arrays[name] = picture.pixels
+                    if self.beside:
+                        arrays |= {"alpha": picture.alpha, "metadata": picture.metadata}
+                else:
+                    arrays[name] = DECODERS[name](data, max_pixels=self.max_pixels)
             except RowError as e:
                 return {}, (f"{name}: {e}", e.kind)
         return arrays, error
 
 
 class Encode:
-    """Restored pixels -> the result's row: ``restored`` holds a PNG file and its name.
+    """Restored pixels -> the result's row: ``restored`` holds a picture's file and its name.
 
     Args:
-        images: folder or URI that receives the PNG files too, or None.
+        images: folder or URI that receives the files too, or None.
+        how: they are written.
     """
 
-    def __init__(self, images: str | None):
-        self.images = images
+    def __init__(self, images: str | None, how: PictureFile):
+        self.images, self.how = images, how
 
     def __call__(self, table: pa.Table) -> pa.Table:
         outcome = pa.Table.from_struct_array(table["outcome"])
         rows = pa.Table.from_struct_array(table["row"])
-        failed = pc.not_equal(table["error"], "")
-        pixels = unpack(table["pixels"])
+        errors = errors_of(table)
+        parts = (
+            rows["id"].to_pylist(),
+            unpack(table["pixels"]),
+            unpack(table["alpha"]),
+            table["metadata"].to_pylist(),
+        )
         cells = []
-        for image_id, picture, bad in zip(
-            rows["id"].to_pylist(), pixels, failed.to_pylist(), strict=True
-        ):
-            if bad:
-                cells.append(None)
+        for i, (image_id, pixels, alpha, metadata) in enumerate(zip(*parts, strict=True)):
+            cells.append(None)
+            if errors[i][0]:
                 continue
-            name, data = image_path(image_id), encode_png(picture)
+            name = image_path(image_id, SUFFIXES[self.how.format])
+            try:
+                data = encode_picture(pixels, self.how, alpha, metadata and Metadata(**metadata))
+            except RowError as e:
+                errors[i] = str(e), e.kind
+                continue
             if self.images:
                 storage.write_bytes(storage.join(self.images, name), data)
-            cells.append({"bytes": data, "path": name})
+            cells[i] = {"bytes": data, "path": name}
+        table = with_errors(table, errors)
+        failed = pc.not_equal(table["error"], "")
         result = rows.select([n for n in rows.column_names if n not in OUTCOME.names])
         for name in FILES:  # the query of a signed URL is a credential
             if name in result.column_names:
@@ -158,10 +187,3 @@ class Encode:
         for name in HIDDEN:
             result = result.append_column(name, table[name])
         return result
-
-
-def encode_png(picture: np.ndarray) -> bytes:
-    """(H, W) or (H, W, 3) uint8 -> a PNG file."""
-    buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="PNG")
-    return buffer.getvalue()

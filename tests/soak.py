@@ -116,7 +116,7 @@ class Worker:
 
 def serve(memory: int, seconds: int, max_pixels: int) -> None:
     """What a worker's process does."""
-    from pipeline import decode
+    from pipeline.pictures import decode
 
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -236,12 +236,39 @@ def _images() -> Iterator[Case]:
                 with contextlib.suppress(Exception):
                     picture.save(buffer, name, **choice)
                     yield Case(f"{name}-{i}-{mode}".replace(";", ""), "image", buffer.getvalue())
+    yield from _deep_images()
     yield Case("plain.ppm", "image", b"P3 4 3 255\n" + b"1 22 133 " * 12)
     yield Case(
         "x.xpm", "image", b'/* XPM */\n"2 2 2 1",\n"a c #ff0000",\n"b c None",\n"ab",\n"ba"\n'
     )
     cards = [b"SIMPLE  = T", b"BITPIX  = 8", b"NAXIS   = 2", b"NAXIS1  = 9", b"NAXIS2  = 5", b"END"]
     yield Case("x.fits", "image", b"".join(c.ljust(80) for c in cards).ljust(2880) + bytes(2880))
+
+
+def _deep_images() -> Iterator[Case]:
+    """Colours of 16 bits, with profiles and metadata: the files that jobs write."""
+    import imagecodecs
+    from PIL import Image
+
+    from pipeline.pictures.encode import encode_picture
+    from pipeline.pictures.metadata import Metadata
+    from pipeline.spec.picture import PictureFile
+    from tests.pictures import photograph
+
+    colours = np.asarray(photograph()).astype(np.uint16) * 257
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    metadata = Metadata(exif.tobytes()[6:], (1.0, 2.0), True)
+    for kind in ("png", "tiff"):
+        for pixels in (colours, colours[..., 0]):
+            for alpha in (None, colours[..., 1]):
+                data = encode_picture(pixels, PictureFile(format=kind, bits=16), alpha, metadata)
+                yield Case(f"deep-{pixels.ndim}-{alpha is not None}.{kind}", "image", data)
+    profile = imagecodecs.cms_profile("adobergb")
+    for kind in ("PNG", "JPEG", "TIFF", "WEBP"):
+        buffer = io.BytesIO()
+        photograph().save(buffer, kind, icc_profile=profile, exif=exif)
+        yield Case(f"profile.{kind.lower()}", "image", buffer.getvalue())
 
 
 def _arrays() -> Iterator[Case]:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
+from pipeline.pictures.colour import to_srgb
+from pipeline.pictures.deep import decode_deep, deep_colour
 from pipeline.pictures.mat_files import is_mat, matrices, read_matrix
+from pipeline.pictures.metadata import Metadata, read_metadata
 from pipeline.pictures.numpy_files import array_names, is_numpy, read_array, shown
 from pipeline.pictures.pillow_limits import (
     check_bytes,
@@ -25,36 +30,63 @@ from pipeline.pictures.pillow_limits import (
     strict_pillow,
 )
 
+T = TypeVar("T")
 MAX_PIXELS = 2**27
 MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 UPRIGHT = {  # EXIF orientation -> what turns the picture upright
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: np.fliplr,
+    3: lambda array: np.rot90(array, 2),
+    4: np.flipud,
+    5: lambda array: array.swapaxes(0, 1),
+    6: lambda array: np.rot90(array, -1),
+    7: lambda array: np.rot90(array, 2).swapaxes(0, 1),
+    8: np.rot90,
 }
+QUARTER_TURNS = (5, 6, 7, 8)
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A picture as (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits.
+@dataclass(frozen=True)
+class Picture:
+    """A decoded picture, upright and in sRGB.
 
-    Palettes, CMYK and the like become RGB, alpha is dropped, EXIF orientation is applied.
+    Attributes:
+        pixels: (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits.
+        alpha: (H, W) of the same type, 0 where it is transparent; None if the file has none.
+        metadata: what its file says beside.
+    """
+
+    pixels: np.ndarray
+    alpha: np.ndarray | None
+    metadata: Metadata
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> np.ndarray:
+    """The pixels alone of :func:`decode_picture`."""
+    return decode_picture(data, max_pixels=max_pixels, colours=colours).pixels
+
+
+def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> Picture:
+    """A picture from a file of any format that Pillow reads.
+
+    Palettes, CMYK and the like become RGB; EXIF orientation and the colour profile are applied.
+    A profile that is broken or of another kind of pixels is left out of account.
+
+    Args:
+        data: the file.
+        max_pixels: that it may have.
+        colours: are what its pixels are; those of masks and kernels are numbers, which no profile
+            is to change.
 
     Raises:
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
-    return _decode(data, max_pixels, _to_array)
+    return _decode(data, max_pixels, lambda picture: _read(picture, data, max_pixels, colours))
 
 
-def _decode(
-    data: bytes, max_pixels: int, convert: Callable[[Image.Image], np.ndarray]
-) -> np.ndarray:
-    """What ``convert`` makes of the upright picture; raises as :func:`decode_image`."""
+def _decode(data: bytes, max_pixels: int, read: Callable[[ImageFile.ImageFile], T]) -> T:
+    """What ``read`` makes of the opened picture; raises as :func:`decode_picture`."""
     if not data:
         raise RowError("the image file is empty (0 bytes)", "empty_file")
     try:
@@ -63,9 +95,7 @@ def _decode(
             picture = Image.open(io.BytesIO(data), formats=decodable_formats())
             check_size(picture, max_pixels)
             check_opened(picture, data, max_pixels)
-            picture.load()
-            check_size(picture, max_pixels)  # an icon can be larger than its header says
-            return convert(_upright(picture))
+            return read(picture)
     except RowError:
         raise
     except Image.UnidentifiedImageError:
@@ -83,28 +113,63 @@ def _decode(
         raise RowError(f"the image cannot be decoded ({shown(e)})", "damaged") from None
 
 
-def _upright(picture: Image.Image) -> Image.Image:
+def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: bool) -> Picture:
+    # What reading forgets: Pillow turns a TIFF as it reads it.
+    deep, turned = deep_colour(picture), picture.format == "TIFF"
+    orientation = _orientation(picture) if turned else None
+    picture.load()
+    check_size(picture, max_pixels)  # an icon can be larger than its header says
+    if not turned:
+        orientation = _orientation(picture)
+    if deep:
+        picture.close()  # frees its pixels, which are cut to 8 bits
+    samples, alpha = decode_deep(data, deep) if deep else _samples(picture)
+    converted = to_srgb(samples, picture.info.get("icc_profile")) if colours else None
+    if converted is not None:
+        samples = converted
+    elif samples.ndim == 3 and samples.shape[2] == 4:  # CMYK without a profile
+        samples = np.asarray(picture.convert("RGB"))
+    if orientation in UPRIGHT and (deep or not turned):
+        samples = UPRIGHT[orientation](samples)
+        alpha = None if alpha is None else UPRIGHT[orientation](alpha)
+    quarter, srgb = orientation in QUARTER_TURNS, converted is not None
+    return Picture(
+        np.ascontiguousarray(samples),
+        None if alpha is None else np.ascontiguousarray(alpha),
+        read_metadata(picture, data, samples.shape[:2], quarter, srgb),
+    )
+
+
+def _orientation(picture: Image.Image) -> int | None:
     try:
-        turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation))
+        orientation = picture.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken EXIF data do no harm to the picture
-        return picture
-    return picture if turn is None else picture.transpose(turn)
+        return None
+    return orientation if isinstance(orientation, int) else None
 
 
-def _to_array(picture: Image.Image) -> np.ndarray:
+def _samples(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey (H, W), RGB (H, W, 3) or CMYK (H, W, 4); and transparency (H, W), if there is any."""
     mode = picture.mode
     if mode.startswith("I;16") or mode == "I":
         values = np.asarray(picture)
         if values.min() < 0 or values.max() > 65535:
             raise RowError("the image has integers outside 0 ... 65535", "bad_pixels")
-        return values.astype(np.uint16)
+        clear = picture.info.get("transparency")
+        alpha = np.where(values == clear, 0, 65535) if isinstance(clear, int) else None
+        return values.astype(np.uint16), None if alpha is None else alpha.astype(np.uint16)
     if mode == "F":
         values = np.asarray(picture, np.float64)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise RowError("the image has floating-point values outside 0 ... 1", "bad_pixels")
-        return np.round(values * 65535).astype(np.uint16)
-    wanted = "L" if mode in GREY_MODES else "RGB"
-    return np.asarray(picture if mode == wanted else picture.convert(wanted))
+        return np.round(values * 65535).astype(np.uint16), None
+    grey = mode in GREY_MODES
+    if picture.has_transparency_data:
+        wanted = "LA" if grey else "RGBA"
+        values = np.asarray(picture if mode == wanted else picture.convert(wanted))
+        return values[..., 0] if grey else values[..., :3], values[..., -1]
+    wanted = "L" if grey else "CMYK" if mode == "CMYK" else "RGB"
+    return np.asarray(picture if mode == wanted else picture.convert(wanted)), None
 
 
 def _grey(picture: np.ndarray) -> np.ndarray:
@@ -123,7 +188,7 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             text = f"the mask holds {mask.dtype} values that are no finite numbers"
             raise RowError(text if mask.size else "the mask is an empty array", "bad_mask")
         return mask != 0
-    picture = decode_image(data, max_pixels=max_pixels)
+    picture = decode_image(data, max_pixels=max_pixels, colours=False)
     return _grey(picture) >= np.iinfo(picture.dtype).max / 2
 
 
@@ -146,14 +211,18 @@ def decode_kernel(
         return check_kernel(read_array(data, "kernel", name, max_pixels))
     if is_mat(data):
         return check_kernel(read_matrix(data, "kernel", name, max_pixels))
-    return check_kernel(_decode(data, max_pixels, _weights))
+    return check_kernel(
+        _decode(data, max_pixels, lambda picture: _weights(picture, data, max_pixels))
+    )
 
 
-def _weights(picture: Image.Image) -> np.ndarray:
-    """(H, W): a kernel's values may be any numbers, a picture's may not."""
-    if picture.mode in ("F", "I") or picture.mode.startswith("I;16"):
+def _weights(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> np.ndarray:
+    """(H, W): a kernel's values may be any numbers, where a picture's may not."""
+    if picture.mode in ("F", "I"):
+        picture.load()
+        check_size(picture, max_pixels)
         return np.asarray(picture)
-    return _grey(_to_array(picture))
+    return _grey(_read(picture, data, max_pixels, colours=False).pixels)
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:

@@ -23,18 +23,8 @@ HDF5 = (b"MATLAB 7.3 MAT-file", b"\x89HDF\r\n\x1a\n")
 HEADER_BYTES = 128
 SPARE_BYTES = 2**20  # that the file may hold beside the values allowed: texts, small variables
 INT8, INT32, UINT32, MATRIX, COMPRESSED = 1, 5, 6, 14, 15  # types of elements
-NUMBERS = {
-    1: "i1",
-    2: "u1",
-    3: "i2",
-    4: "u2",
-    5: "i4",
-    6: "u4",
-    7: "f4",
-    9: "f8",
-    12: "i8",
-    13: "u8",
-}
+NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
+NUMBERS |= {12: "i8", 13: "u8"}  # of the elements that hold values
 CELL, NUMERIC = 1, range(6, 16)  # classes of arrays; numeric: double, single, int8 ... uint64
 COMPLEX = 0x08  # among the flags
 

@@ -10,15 +10,18 @@ UNSAFE = re.compile(r'[\x00-\x1f\x7f%:*?"<>|\\\ud800-\udfff]')
 MAX_BYTES = 200  # of one path segment; most file systems take 255
 
 
-def image_path(image_id: str) -> str:
-    """The relative path of an image's PNG file; different ids have different paths.
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "tiff": ".tif"}
+
+
+def image_path(image_id: str, suffix: str = ".png") -> str:
+    """The relative path of an image's file; different ids have different paths.
 
     Slashes make folders; anything unsafe in a segment is percent-encoded, and a segment that is
     too long ends in a digest of itself.
     """
     *folders, name = image_id.split("/")
     # A folder must not have the name of a file: "a.png/b" beside "a".
-    return "/".join([*(_segment(f, ".png") for f in folders), _segment(name) + ".png"])
+    return "/".join([*(_segment(f, suffix) for f in folders), _segment(name) + suffix])
 
 
 def _segment(text: str, not_ending: str = "") -> str:

@@ -16,6 +16,7 @@ FIRST_IS_WHOLE = ("MPO", "PSD")  # formats whose further frames are previews or 
 COUNTED_BYTES = 2**17  # of a file that is walked through to count its frames
 MAX_SCANS = 1000  # of a JPEG: some bytes of each cost a pass over all pixels; cameras make 10
 MAX_TIFF_VALUES = 2**18  # of one tag: strips, tiles, colours; each becomes Python objects
+TIFF_SIZES = {256, 257, 322, 323, 32997}  # tags of widths, heights and depths
 MIN_TILE_PIXELS = 2**22  # that a tile may have, however few are allowed for the image
 # Tiles of a JPEG 2000 (some 10 KB each) and precincts (some 2 KB each): beside a number of them
 # that is always allowed, one for so many pixels.
@@ -93,8 +94,12 @@ def _check_tiff(data: bytes, order: str) -> None:
         (start,) = struct.unpack_from(order + "I", data, 4)
         (entries,) = struct.unpack_from(order + "H", data, start)
         start, entry = start + 2, struct.Struct(order + "HHI4x")
+    sizes = set()
     for i in range(entries):
         tag, kind, count = entry.unpack_from(data, start + i * entry.size)
+        if tag in sizes:  # Pillow heeds the last of them, libtiff the first
+            raise RowError(f"the TIFF says twice what its tag {tag} is", "damaged")
+        sizes |= {tag} & TIFF_SIZES
         if count > MAX_TIFF_VALUES and kind not in (1, 2, 6, 7):  # bytes stay bytes
             text = f"the TIFF has {count} values of tag {tag}, {MAX_TIFF_VALUES} are allowed"
             raise RowError(text, "too_large")

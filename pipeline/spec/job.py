@@ -8,11 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
+from diffpir.tiling import TILE
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
+from pipeline.spec.picture import PictureFile
 from pipeline.spec.tasks import Task
 
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
+
+
+# Whose usual settings a task takes that the paper does not have.
+NEAREST = {"colorize": "inpaint", "demosaic": "inpaint-random", "linear": "deblur"}
 
 
 class Model(Spec):
@@ -99,7 +105,10 @@ class JobSpec(Spec):
         step_cpus: of each task that fetches and decodes, encodes or writes; None for a half.
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
-        images: folder or URI that also receives each result as a PNG file.
+        picture: the files that restored pictures are written to.
+        images: folder or URI that also receives each of these files.
+        tile: side in pixels of what the network sees at once; images of more than tile x tile
+            pixels are denoised in overlapping tiles.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
@@ -122,8 +131,10 @@ class JobSpec(Spec):
     step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     shard_rows: Annotated[int, Field(ge=1)] | None = None
+    picture: PictureFile = PictureFile()
     images: Location | None = None
-    max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**22
+    tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
+    max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
     allowed_schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
@@ -156,6 +167,12 @@ class JobSpec(Spec):
         return self
 
     @property
+    def boundary(self) -> str:
+        """Of a blur: the task's, or the mode's usual one."""
+        usual = "circular" if self.mode == "benchmark" else "unknown"
+        return getattr(self.task, "boundary", None) or usual
+
+    @property
     def schemes(self) -> frozenset[str]:
         """The schemes that the manifest's rows may name files by."""
         if self.allowed_schemes is None:
@@ -165,18 +182,25 @@ class JobSpec(Spec):
     @property
     def sampler_config(self) -> SamplerConfig:
         usual = BUILTIN_DEFAULTS if self.model.path == "builtin" else PAPER_DEFAULTS
-        kind = self.task.kind
-        if kind == "inpaint" and self.task.mask and self.task.mask.random is not None:
+        kind = NEAREST.get(self.task.kind, self.task.kind)
+        if (
+            kind == "inpaint"
+            and getattr(self.task, "mask", None)
+            and self.task.mask.random is not None
+        ):
             kind = "inpaint-random"
         return self.sampler.resolve(usual[kind])
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
-        spec = self.model_dump(mode="json", include={"mode", "task", "model", "seed", "precision"})
+        parts = {"mode", "task", "model", "seed", "precision", "tile", "picture"}
+        spec = self.model_dump(mode="json", include=parts)
         # A run knows files by their content, wherever they lie.
         del spec["model"]["path"]
         if (spec["task"].get("kernel") or {}).get("file"):
             del spec["task"]["kernel"]["file"]["file"]
         if (spec["task"].get("mask") or {}).get("file"):
             spec["task"]["mask"]["file"] = True
+        if "boundary" in spec["task"]:
+            spec["task"]["boundary"] = self.boundary
         return spec | {"sampler": dataclasses.asdict(self.sampler_config)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -56,7 +56,7 @@ class Shake(Spec):
 
 
 class Stroke(Spec):
-    """A straight motion: ``length`` in pixels, ``angle`` in degrees counter-clockwise from right."""
+    """A straight motion: ``length`` in pixels, ``angle`` in degrees counter-clockwise."""
 
     length: Annotated[float, Field(gt=0, le=1000)]
     angle: Annotated[float, Field(ge=-360, le=360)]

@@ -42,19 +42,31 @@ class Mask(Spec):
         return self
 
 
-class Deblur(Spec):
-    kind: Literal["deblur"]
+class Blurred(Spec):
+    """What tasks with a kernel have.
+
+    ``boundary`` says what the blur took for the scene beyond the frame: ``circular`` its other
+    side, ``reflect`` its mirror image, ``unknown`` what was really there, as a camera does. None:
+    unknown to restore images, circular (the paper's) for benchmarks.
+    """
+
     kernel: Kernel | None = None
+    boundary: Literal["circular", "reflect", "unknown"] | None = None
     noise_level: NoiseLevel | None = None
 
 
-class SuperResolve(Spec):
+class Deblur(Blurred):
+    """With a mask, what it hides of the blurred image was not measured."""
+
+    kind: Literal["deblur"]
+    mask: Mask | None = None
+
+
+class SuperResolve(Blurred):
     """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one."""
 
     kind: Literal["sr"]
     factor: Annotated[int, Field(ge=2, le=16)]
-    kernel: Kernel | None = None
-    noise_level: NoiseLevel | None = None
 
 
 class DenoiseTask(Spec):
@@ -68,4 +80,35 @@ class InpaintTask(Spec):
     noise_level: NoiseLevel | None = 0.0
 
 
-Task = Annotated[Deblur | SuperResolve | DenoiseTask | InpaintTask, Field(discriminator="kind")]
+class Colorize(Spec):
+    """Give colour to grey pictures; of a colour picture, only its luma is looked at."""
+
+    kind: Literal["colorize"]
+    noise_level: NoiseLevel | None = 0.0
+
+
+class Demosaic(Spec):
+    """Grey pictures are what a sensor with a Bayer filter saw, ``pattern`` its first 2 x 2."""
+
+    kind: Literal["demosaic"]
+    pattern: Literal["rggb", "bggr", "grbg", "gbrg"] = "rggb"
+    noise_level: NoiseLevel | None = None
+
+
+class LinearTask(Spec):
+    """A linear operator of the user's own, ``module:factory``; ``options`` go to the factory.
+
+    It returns an object with ``forward`` and ``adjoint``
+    (:class:`diffpir.operators.linear.Linear`), for images of any size.
+    """
+
+    kind: Literal["linear"]
+    operator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+    options: dict[str, Any] = Field(default_factory=dict)
+    noise_level: NoiseLevel | None = None
+
+
+Task = Annotated[
+    Deblur | SuperResolve | DenoiseTask | InpaintTask | Colorize | Demosaic | LinearTask,
+    Field(discriminator="kind"),
+]

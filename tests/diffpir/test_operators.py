@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from diffpir import Denoise, Downsample, Inpaint
+from diffpir import Denoise, Downsample, Inpaint, Linear, PartialBlur, bayer, luminance
 from diffpir.kernels import bicubic_kernel, centroid, gaussian_kernel, motion_kernel
-from diffpir.operators import pad_psf
+from diffpir.operators.circular import pad_psf
 from tests.support import golden
 
 RNG = np.random.default_rng(0)
@@ -17,6 +17,28 @@ def kernels(*shapes) -> torch.Tensor:
     """One kernel per image, all of one shape."""
     made = [RNG.random(shape) for shape in shapes]
     return torch.tensor(np.stack([k / k.sum() for k in made]))
+
+
+def partial(kernel, size=(H, W), factor=1, *, hidden=0.0, **settings) -> PartialBlur:
+    """Solved to the end, so that it can be compared with the exact solution."""
+    mask = torch.tensor(RNG.random((2, 1, *size)) >= hidden).double() if hidden else None
+    return PartialBlur(
+        kernels(kernel, kernel),
+        size,
+        factor,
+        mask=mask,
+        rtol=1e-14,
+        max_iterations=10_000,
+        **settings,
+    )
+
+
+def scene(operator, seed: int) -> torch.Tensor:
+    """A scene of the operator's size: its frame's, but where it reaches beyond."""
+    if not isinstance(operator, PartialBlur):
+        factor = getattr(operator, "factor", 1)
+        return images(seed, (2, 3, H + -H % factor, W + -W % factor))
+    return images(seed, operator.initial(torch.zeros(2, 3, *operator.size)).shape)
 
 
 OPERATORS = {
@@ -32,7 +54,25 @@ OPERATORS = {
     "reduction by 2": Downsample(kernels((5, 5), (5, 5)), 2),
     "reduction by 3, bicubic": Downsample(torch.tensor(bicubic_kernel(3)), 3),
     "reduction by 4, even kernel": Downsample(kernels((4, 4)), 4),
+    "reduction by 5, bicubic": Downsample(torch.tensor(bicubic_kernel(2)), 5),
     "reduction by 6": Downsample(kernels((9, 9)), 6),
+    "reduction by 8, one each": Downsample(kernels((11, 6), (11, 6)), 8),
+    "luminance": luminance(torch.float64),
+    "bayer": bayer(H, W, "gbrg", torch.float64),
+    "blur, hidden pixels": partial((7, 6), boundary="circular", hidden=0.3),
+    "blur, mirrored": partial((7, 6), boundary="reflect"),
+    "blur, mirrored, larger than the frame": partial((31, 9), (24, 36), boundary="reflect"),
+    "reduction by 3, mirrored": partial((7, 6), (8, 12), 3, boundary="reflect", hidden=0.2),
+    "blur, unknown border": partial((7, 6), (18, 31)),
+    "blur, unknown border, hidden pixels": partial((7, 6), (18, 31), hidden=0.3),
+    "reduction by 4, unknown border": partial((7, 6), (4, 7), 4),
+    "reduction by 5, unknown border": partial((9, 9), (3, 5), 5),
+    "anybody's": Linear(
+        lambda x: x.cumsum(dim=-1).mean(dim=1, keepdim=True),
+        lambda y: y.flip(-1).cumsum(dim=-1).flip(-1).expand(-1, 3, -1, -1) / 3,
+        rtol=1e-14,
+        max_iterations=10_000,
+    ),
 }
 
 
@@ -46,7 +86,7 @@ def images(seed: int, shape=(2, 3, H, W)) -> torch.Tensor:
 
 
 def test_adjoint(operator):
-    x = images(1)
+    x = scene(operator, 1)
     y = images(2, operator.forward(x).shape)
     left = (operator.forward(x) * y).sum()
     right = (x * operator.adjoint(y)).sum()
@@ -55,14 +95,24 @@ def test_adjoint(operator):
 
 @pytest.mark.parametrize("rho", [1e-7, 1e-2, 3.0, torch.tensor([1e-3, 10.0])])
 def test_prox_solves_the_normal_equations(operator, rho):
-    x = images(3)
-    y = operator.forward(images(4)) + 0.1 * images(5, operator.forward(x).shape)
-    if isinstance(operator, Inpaint):
+    x = scene(operator, 3)
+    y = operator.forward(scene(operator, 4))
+    y = y + 0.1 * images(5, y.shape)
+    if getattr(operator, "mask", None) is not None:
         y = y * operator.mask
     z = operator.prox(x, y, rho)
     rho = rho.reshape(-1, 1, 1, 1).double() if isinstance(rho, torch.Tensor) else rho
     gradient = operator.adjoint(operator.forward(z) - y) + rho * (z - x)
     assert gradient.abs().max() < 1e-9
+
+
+def test_shapes_of_scene_start_and_frame(operator):
+    x = scene(operator, 13)
+    y = operator.forward(x)
+    assert operator.initial(y).shape == x.shape == operator.prox(x, y, 0.1).shape
+    assert operator.impose(x, y).shape == x.shape
+    factor = getattr(getattr(operator, "blur", operator), "factor", 1)
+    assert operator.frame(x).shape[-2:] == (y.shape[-2] * factor, y.shape[-1] * factor)
 
 
 def test_prox_is_accurate_in_float32_at_tiny_rho():

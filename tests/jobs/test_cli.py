@@ -84,6 +84,8 @@ def test_restore_needs_no_job_file(photos, tiny_model, tmp_path):
         (["--task", "denoise", "--noise", 3], "task.noise_level: "),
         (["--task", "denoise", "--noise", 0.1, "--factor", 2], "task.factor: unknown key"),
         (["--task", "denoise", "--noise", 0.1, "--preset", "x"], "no preset 'x'"),
+        (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "picture.format: "),
+        (["--task", "denoise", "--noise", 0.1, "--bits", 16, "--format", "jpeg"], "has 8 bits"),
         (["--task", "denoise", "--noise", 0.1, "--model", "/no.pt"], "no such file: /no.pt"),
     ],
 )
@@ -92,6 +94,15 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options
     assert result.exit_code == 2
     assert result.stderr.startswith("error: ") and words in result.stderr
     assert "Traceback" not in result.output
+
+
+def test_restore_writes_pictures_of_the_format_asked_for(photos, tiny_model, tmp_path):
+    result = diffpir(
+        "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
+        "--model", tiny_model, "--nfe", 2, "--format", "jpeg", "--quality", 90,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert decoded((tmp_path / "out" / "images" / "coffee.jpg").read_bytes()).shape == (32, 40, 3)
 
 
 def test_an_empty_folder_is_said_in_words(tmp_path):

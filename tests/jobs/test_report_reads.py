@@ -19,13 +19,15 @@ PARTS = 12
 def test_a_report_does_not_fetch_the_images(s3_prefix):
     size = write_parts(Layout(s3_prefix), PARTS, 100_000)
     server = os.environ["AWS_ENDPOINT_URL"]
-    with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:
-        patch.setenv("AWS_ENDPOINT_URL", proxy.url)
-        forget_clients()
-        records = report(s3_prefix, "site")
-        fetched = proxy.bytes_sent
-        records_of_pairs, counts = compare(s3_prefix, s3_prefix)
-    forget_clients()
+    try:
+        with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            forget_clients()
+            records = report(s3_prefix, "site")
+            fetched = proxy.bytes_sent
+            records_of_pairs, counts = compare(s3_prefix, s3_prefix)
+    finally:
+        forget_clients()  # or every later test would ask a proxy that is gone
     assert sum(r["count"] for r in records if r["metric"] == "psnr") == PARTS * ROWS
     assert {r["site"] for r in records} == {"0", "1", "2"}
     assert counts["both"] == PARTS * ROWS

@@ -48,6 +48,23 @@ def test_every_kind_of_task_can_be_written(tmp_path, task):
     assert JobSpec.model_validate(spec.model_dump()) == spec
 
 
+@pytest.mark.parametrize(
+    "given, full",
+    [
+        ({}, ("png", None, 8)),
+        ("webp", ("webp", None, 8)),
+        ("jpeg", ("jpeg", 95, 8)),
+        ({"format": "jpeg", "quality": 50}, ("jpeg", 50, 8)),
+        ({"format": "tiff", "bits": 16}, ("tiff", None, 16)),
+    ],
+)
+def test_pictures_are_files_of_a_format(given, full):
+    task = {"kind": "denoise", "noise_level": 0.1}
+    spec = make_job({"manifest": "m.csv", "output": "o", "task": task, "picture": given}, "x")
+    assert spec.resolved()["picture"] == dict(zip(("format", "quality", "bits"), full, strict=True))
+    assert JobSpec.model_validate(spec.model_dump()) == spec
+
+
 def test_presets_and_their_replacement():
     spec = make_job(
         {
@@ -73,6 +90,11 @@ def test_presets_and_their_replacement():
         ("noise_level: 0.05", "noise_level: .nan", ["task.noise_level: ", "finite"]),
         ("kind: deblur", "kind: debur", ["task.kind: 'debur' is none of", "'deblur'"]),
         ("kind: deblur, ", "", ["task.kind: required"]),
+        ("seed: 0", "picture: gif", ["picture.format: ", "'png'", "'gif'"]),
+        ("seed: 0", "picture: {quality: 0, format: webp}", ["picture.quality: ", "got 0"]),
+        ("seed: 0", "picture: {quality: 9}", ["picture: quality: png is lossless"]),
+        ("seed: 0", "picture: {bits: 16, format: webp}", ["picture: bits: webp has 8 bits"]),
+        ("seed: 0", "picture: {bits: 12}", ["picture.bits: ", "8 or 16"]),
         ("nfe: 100", "nfe: 1", ["sampler: nfe must be a whole number, 2 to 1000, got 1"]),
         ("nfe: 100", "nfe: 990", ["sampler: quad spacing would repeat timesteps at nfe=990"]),
         ("nfe: 100", "preset: ffqh", ["sampler: no preset 'ffqh'; there are ffhq-sr4"]),

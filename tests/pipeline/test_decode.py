@@ -21,7 +21,7 @@ from pipeline.pictures.decode import (
     decode_mask,
     kernel_names,
 )
-from pipeline.pictures.naming import image_path
+from pipeline.pictures.naming import SUFFIXES, image_path
 from tests.pictures import photograph, save_broken, save_kinds
 
 
@@ -379,24 +379,26 @@ def test_a_member_that_is_damaged_is_noticed():
     assert e.value.kind == "damaged"
 
 
-IDS = st.text(min_size=1, max_size=300) | st.lists(
-    st.sampled_from(["a", "a.png", ".", "..", "", "%", "é" * 150, "con:", "x\n"]), min_size=1
-).map("/".join)
+PARTS = ["a", "a.png", "a.jpg", "a.tif", ".", "..", "", "%", "é" * 150, "con:", "x\n"]
+IDS = st.text(min_size=1, max_size=300) | st.lists(st.sampled_from(PARTS), min_size=1).map("/".join)
 
 
-@given(IDS)
-def test_an_id_never_leads_outside_the_output(image_id):
-    path = image_path(image_id)
+SUFFIX = st.sampled_from(list(SUFFIXES.values()))
+
+
+@given(IDS, SUFFIX)
+def test_an_id_never_leads_outside_the_output(image_id, suffix):
+    path = image_path(image_id, suffix)
     parts = path.split("/")
-    assert path.endswith(".png") and not path.startswith("/")
+    assert path.endswith(suffix) and not path.startswith("/")
     for part in parts:
         assert part not in ("", ".", "..") and "\0" not in part and "\\" not in part
         assert len(part.encode()) <= 255
 
 
-@given(st.lists(IDS, min_size=2, max_size=8, unique=True))
-def test_different_ids_have_different_paths_and_no_file_is_a_folder(ids):
-    paths = [image_path(i) for i in ids]
+@given(st.lists(IDS, min_size=2, max_size=8, unique=True), SUFFIX)
+def test_different_ids_have_different_paths_and_no_file_is_a_folder(ids, suffix):
+    paths = [image_path(i, suffix) for i in ids]
     assert len(set(paths)) == len(ids)
     folders = {p.rsplit("/", n)[0] for p in paths for n in range(1, p.count("/") + 1)}
     assert not folders & set(paths)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from diffpir import metrics
 from manifests.build import build, write_manifest
+from pipeline.arrays import pack
 from pipeline.errors import PipelineError
+from pipeline.pictures.colour import srgb_profile
 from pipeline.problem import to_tensor
 from pipeline.run import run_job
-from pipeline.schema import OUTCOME
+from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME
 from pipeline.spec import JobSpec
+from pipeline.spec.picture import PictureFile
+from pipeline.steps import Encode
 from tests.pictures import decoded, photograph, save_broken, save_kinds
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -204,6 +211,86 @@ def test_rows_have_their_own_kernel_noise_mask_seed_and_columns(tiny_model, tmp_
     assert np.array_equal(a[mask], original[mask])  # no noise: what was known is kept
     assert not np.array_equal(b[mask], original[mask])
     assert np.abs(a[~mask].astype(int) - original[~mask]).mean() > 5
+
+
+def save_pictures_as_made(folder: Path) -> dict[str, np.ndarray]:
+    """A file of each kind whose pixels are not all that counts; the transparency of some."""
+    rgb = np.asarray(photograph(24, 20))
+    alpha = np.arange(480, dtype=np.uint16).reshape(20, 24) % 256
+    eight = alpha.astype(np.uint8)
+    Image.fromarray(np.dstack([rgb, eight])).save(folder / "rgba.png")
+    Image.fromarray(np.dstack([rgb[..., 0], eight])).save(folder / "la.png")
+    deep = np.dstack([rgb.astype(np.uint16) * 257, alpha * 257 + 1])
+    (folder / "deep.png").write_bytes(imagecodecs.png_encode(deep))
+    exif = Image.Exif()
+    exif[0x0110], exif[0x0112] = "Model 5", 6
+    profile = imagecodecs.cms_profile("adobergb")
+    Image.fromarray(rgb).save(
+        folder / "camera.jpg", exif=exif, icc_profile=profile, dpi=(300, 300), quality=95
+    )
+    return {"rgba": alpha * 257, "la": alpha * 257, "deep": alpha * 257 + 1}
+
+
+@pytest.mark.parametrize("format", ["png", "tiff"])
+def test_what_a_picture_has_beside_its_pixels_is_in_the_result(format, tiny_model, tmp_path):
+    alpha = save_pictures_as_made(tmp_path)
+    write_manifest(build(str(tmp_path)), str(tmp_path / "m.parquet"))
+    spec = job(
+        tmp_path / "m.parquet", tmp_path / "out", tiny_model, mode="restore",
+        task={"kind": "denoise", "noise_level": 0.1}, images=str(tmp_path / "i"),
+        picture={"format": format, "bits": 16},
+    )  # fmt: skip
+    assert run_job(spec).ok == 4
+    table = {row["id"]: row["restored"] for row in results(tmp_path / "out").to_pylist()}
+    decode = imagecodecs.png_decode if format == "png" else imagecodecs.tiff_decode
+    for name, shape in {
+        "rgba": (20, 24, 4), "la": (20, 24, 2), "deep": (20, 24, 4), "camera": (24, 20, 3),
+    }.items():  # fmt: skip
+        assert table[name]["path"] == name + {"png": ".png", "tiff": ".tif"}[format]
+        assert (tmp_path / "i" / table[name]["path"]).read_bytes() == table[name]["bytes"]
+        samples = decode(table[name]["bytes"])
+        assert samples.shape == shape and samples.dtype == np.uint16
+        assert np.unique(samples[..., 0] % 257).size > 100  # not 8 bits, spread
+        if name in alpha:
+            assert np.array_equal(samples[..., -1], alpha[name])
+    camera = Image.open(io.BytesIO(table["camera"]["bytes"]))
+    assert camera.getexif()[0x0110] == "Model 5" and 0x0112 not in camera.getexif()
+    assert camera.info["icc_profile"] == srgb_profile()
+    assert camera.info["dpi"] == pytest.approx((300, 300), rel=1e-3)
+
+
+def test_transparency_grows_with_its_picture_and_a_benchmark_knows_none(tiny_model, tmp_path):
+    save_pictures_as_made(tmp_path)
+    (tmp_path / "deep.png").unlink()
+    (tmp_path / "camera.jpg").unlink()
+    write_manifest(build(str(tmp_path)), str(tmp_path / "m.parquet"))
+    settings = {"task": {"kind": "sr", "factor": 2, "noise_level": 0.1}, "picture": "webp"}
+    for mode, shape in (("restore", (40, 48, 4)), ("benchmark", (20, 24, 3))):
+        output = tmp_path / mode
+        assert run_job(job(tmp_path / "m.parquet", output, tiny_model, mode=mode, **settings)).ok
+        for row in results(output).to_pylist():
+            assert decoded(row["restored"]["bytes"]).shape == shape
+            assert row["restored"]["path"] == row["id"] + ".webp"
+
+
+def test_a_picture_too_large_for_its_format_is_a_failed_row():
+    pixels = np.zeros((1, 16384), np.uint8)
+    table = pa.table(
+        {
+            "row": pa.array([{"id": "a"}, {"id": "b"}]),
+            "error": pa.repeat("", 2),
+            "error_kind": pa.repeat("", 2),
+            "outcome": pa.array([{"psnr": 9.0}] * 2, pa.struct(OUTCOME)),
+            "pixels": pack([pixels, pixels[:, :9]]),
+            "alpha": pack([None, None]),
+            "metadata": pa.nulls(2, IMAGE_METADATA),
+            **{name: pa.repeat(0, 2) for name in HIDDEN},
+        }
+    )
+    wide, other = Encode(None, PictureFile(format="webp"))(table).to_pylist()
+    assert (wide["status"], wide["error_kind"]) == ("error", "too_large")
+    assert wide["restored"] is None and wide["psnr"] is None
+    assert other["status"] == "ok" and other["restored"]["path"] == "b.webp"
 
 
 def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(

@@ -26,12 +26,12 @@ def die():
 
 def arm(module):
     if module.__name__ == "pipeline.pictures.decode":
-        decode = module.decode_image
+        decode = module.decode_picture
         def deadly(data, **options):
             if b"kills the decoder" in data:
                 die()
             return decode(data, **options)
-        module.decode_image = deadly
+        module.decode_picture = deadly
     elif module.__name__ == "pipeline.restorer":
         restore = module.Restorer._restore
         def deadly(self, problems):
@@ -40,12 +40,12 @@ def arm(module):
             return restore(self, problems)
         module.Restorer._restore = deadly
     elif module.__name__ == "pipeline.steps":
-        encode = module.encode_png
-        def deadly(picture):
-            if picture.shape[0] == 21:
+        encode = module.encode_picture
+        def deadly(pixels, *how):
+            if pixels.shape[0] == 21:
                 die()
-            return encode(picture)
-        module.encode_png = deadly
+            return encode(pixels, *how)
+        module.encode_picture = deadly
 
 
 class Finder(importlib.abc.MetaPathFinder):

@@ -10,8 +10,9 @@ import pytest
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.prepare import check
-from pipeline.schema import HIDDEN, INDEX, OUTCOME, SHARD
+from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec import JobSpec
+from pipeline.spec.picture import PictureFile
 from pipeline.steps import Encode, Load
 from tests.pictures import photograph
 
@@ -66,10 +67,12 @@ def test_results_do_not_repeat_the_secrets_of_uris():
             "error_kind": pa.repeat("failed", 2),
             "outcome": pa.array([{}, {}], pa.struct(OUTCOME)),
             "pixels": pack([None, None]),
+            "alpha": pack([None, None]),
+            "metadata": pa.nulls(2, IMAGE_METADATA),
             **{name: pa.repeat(0, 2) for name in HIDDEN},
         }
     )
-    result = Encode(None)(table)
+    result = Encode(None, PictureFile())(table)
     assert result["image"].to_pylist() == ["https://host/a.png", "in/a b#1?.png"]
     assert result["kernel"].to_pylist() == [None, "k.npy"]
 

@@ -1,0 +1,25 @@
+"""Linear measurement operators ``y = A x + n``, batched over images.
+
+What each is, and what an operator is: :class:`diffpir.operators.protocol.Operator`.
+"""
+
+from diffpir.operators.channels import MixChannels, bayer, luminance
+from diffpir.operators.circular import Downsample
+from diffpir.operators.linear import Linear
+from diffpir.operators.partial import PartialBlur
+from diffpir.operators.pointwise import Denoise, Inpaint
+from diffpir.operators.protocol import Operator, Rho, per_image
+
+__all__ = [
+    "Denoise",
+    "Downsample",
+    "Inpaint",
+    "Linear",
+    "MixChannels",
+    "Operator",
+    "PartialBlur",
+    "Rho",
+    "bayer",
+    "luminance",
+    "per_image",
+]

@@ -1,0 +1,86 @@
+"""Operators that mix the channels of each pixel: grey pictures, sensors with a colour filter."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffpir.operators.protocol import Rho, per_image
+
+LUMA = (0.299, 0.587, 0.114)  # BT.601, of R'G'B'
+PATTERNS = ("rggb", "bggr", "grbg", "gbrg")
+
+
+class MixChannels:
+    """``y = sum_c w_c x_c`` at each pixel: (B, C, H, W) -> (B, 1, H, W). ``A A^T`` is diagonal.
+
+    Args:
+        weights: (1, C, H, W) or (1, C, 1, 1), not all zero at any pixel.
+        mosaic: each pixel shows one channel; the start image then takes each channel's missing
+            values from its neighbours, rather than y for all channels.
+    """
+
+    def __init__(self, weights: Tensor, mosaic: bool = False):
+        self.weights, self.mosaic = weights, mosaic
+        self.power = (weights**2).sum(dim=1, keepdim=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.weights * x).sum(dim=1, keepdim=True)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        return self.weights * y
+
+    def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        return x + self.adjoint((y - self.forward(x)) / (self.power + per_image(rho, x)))
+
+    def initial(self, y: Tensor) -> Tensor:
+        if not self.mosaic:
+            return y.expand(-1, self.weights.shape[1], -1, -1).clone()
+        return _bilinear(self.weights * y, self.weights)
+
+    def impose(self, x: Tensor, y: Tensor) -> Tensor:
+        # The nearest x that agrees with y.
+        return x + self.adjoint((y - self.forward(x)) / self.power)
+
+    def frame(self, x: Tensor) -> Tensor:
+        return x
+
+
+def luminance(
+    dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
+) -> MixChannels:
+    """Colourisation: only BT.601's luma was kept of a colour picture."""
+    return MixChannels(torch.tensor(LUMA, dtype=dtype, device=device).reshape(1, 3, 1, 1))
+
+
+def bayer(
+    height: int,
+    width: int,
+    pattern: str = "rggb",
+    dtype: torch.dtype = torch.float32,
+    device: str | torch.device = "cpu",
+) -> MixChannels:
+    """Demosaicing: a sensor with a Bayer filter, which shows one channel at each pixel.
+
+    Args:
+        height, width: of the sensor in pixels.
+        pattern: the filter's upper-left 2 x 2 pixels, row by row: rggb, bggr, grbg or gbrg.
+        dtype, device: of the images.
+    """
+    if pattern not in PATTERNS:
+        raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")
+    mask = torch.zeros(1, 3, height, width, dtype=dtype, device=device)
+    for place, colour in enumerate(pattern):
+        mask[0, "rgb".index(colour), place // 2 :: 2, place % 2 :: 2] = 1
+    return MixChannels(mask, mosaic=True)
+
+
+def _bilinear(known: Tensor, mask: Tensor) -> Tensor:
+    """Each channel's known values as they are, the others as the mean of the known around them."""
+    channels = mask.shape[1]
+    tent = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]]).to(known)
+    tent = tent.expand(channels, 1, 3, 3)
+    total = F.conv2d(known, tent, padding=1, groups=channels)
+    count = F.conv2d(mask, tent, padding=1, groups=channels)
+    return torch.where(mask == 1, known, total / count.clamp(min=1))

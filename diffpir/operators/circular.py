@@ -1,0 +1,122 @@
+"""Blur and reduction that wrap around the border: diagonal in the frequencies of the FFT."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from diffpir.kernels import centroid
+from diffpir.operators.protocol import Rho, per_image
+
+
+class Downsample:
+    """Circular convolution, then the upper-left pixel of each s x s block; s = 1 is deblurring.
+
+    The kernel is a point-spread function (true convolution, origin at index ``size // 2`` of
+    each axis). The prox is that of Zhang et al. 2020 (USRNet), eq. 7, in the residual form:
+    ``A A^T`` is diagonal on the frequency grid of y.
+
+    Args:
+        kernel: (kh, kw) or (B, kh, kw), real; one for all images or one per image.
+        factor: s, at least 1; the height and width of x must be multiples of it.
+    """
+
+    def __init__(self, kernel: Tensor, factor: int = 1):
+        if kernel.ndim not in (2, 3):
+            raise ValueError(f"a kernel is (kh, kw) or (B, kh, kw), got {tuple(kernel.shape)}")
+        if factor < 1:
+            raise ValueError(f"factor must be at least 1, got {factor}")
+        self.kernel = kernel if kernel.ndim == 3 else kernel[None]
+        self.factor = factor
+        # Spectra by image size: they are needed at every step, and depend on nothing else.
+        self._spectra: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+
+    def forward(self, x: Tensor) -> Tensor:
+        otf, _ = self._spectrum(*x.shape[-2:])
+        return filtered(x, otf)[..., :: self.factor, :: self.factor]
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        s = self.factor
+        x = y.new_zeros(*y.shape[:-2], y.shape[-2] * s, y.shape[-1] * s)
+        x[..., ::s, ::s] = y
+        otf, _ = self._spectrum(*x.shape[-2:])
+        return filtered(x, otf.conj())
+
+    def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        return x + self.adjoint(self.solve(y - self.forward(x), rho))
+
+    def solve(self, r: Tensor, rho: Rho) -> Tensor:
+        """``(A A^T + rho)^-1 r``, for r of the shape of y."""
+        height, width = r.shape[-2:]
+        _, gain = self._spectrum(height * self.factor, width * self.factor)
+        return filtered(r, 1 / (gain + per_image(rho, r)))
+
+    def initial(self, y: Tensor) -> Tensor:
+        return enlarge(y, self.kernel, self.factor)
+
+    def impose(self, x: Tensor, y: Tensor) -> Tensor:
+        return x  # no single pixel is determined
+
+    def frame(self, x: Tensor) -> Tensor:
+        return x
+
+    def _spectrum(self, height: int, width: int) -> tuple[Tensor, Tensor]:
+        """Transfer function (B, 1, H, W // 2 + 1) and eigenvalues of ``A A^T``, for y's rfft2."""
+        if (height, width) not in self._spectra:
+            s = self.factor
+            if height % s or width % s:
+                raise ValueError(f"{width} x {height} is no multiple of the factor {s}")
+            otf = torch.fft.fft2(pad_psf(self.kernel, height, width))
+            power = otf.real**2 + otf.imag**2
+            gain = power.unflatten(-1, (s, width // s)).unflatten(-3, (s, height // s))
+            gain = gain.mean(dim=(-4, -2))  # the s x s frequencies that fold onto one
+            self._spectra[height, width] = (
+                otf[:, None, :, : width // 2 + 1],
+                gain[:, None, :, : width // s // 2 + 1],
+            )
+        return self._spectra[height, width]
+
+
+def pad_psf(kernel: Tensor, height: int, width: int) -> Tensor:
+    """(B, kh, kw) -> (B, H, W), with the kernel's origin (``size // 2``) moved to pixel (0, 0).
+
+    Raises:
+        ValueError: the kernel is larger than the image.
+    """
+    kh, kw = kernel.shape[-2:]
+    if kh > height or kw > width:
+        raise ValueError(f"a kernel of {kw} x {kh} is larger than the image, {width} x {height}")
+    psf = F.pad(kernel, (0, width - kw, 0, height - kh))
+    return psf.roll((-(kh // 2), -(kw // 2)), dims=(-2, -1))
+
+
+def filtered(x: Tensor, spectrum: Tensor) -> Tensor:
+    return torch.fft.irfft2(torch.fft.rfft2(x) * spectrum, s=x.shape[-2:])
+
+
+def enlarge(y: Tensor, kernel: Tensor, factor: int) -> Tensor:
+    """y itself (factor 1), or its bicubic enlargement, aligned with what each pixel saw.
+
+    Pixel i of y gathers light around ``i s + c`` of x, where c is how far the kernel's centroid
+    lies from its origin; an enlargement that ignores c is shifted.
+    """
+    if factor == 1:
+        return y
+    b, _, h, w = y.shape
+    s = factor
+    shift = -centroid(kernel).to(y).expand(b, 2)
+
+    def coordinates(size: int, c: Tensor) -> Tensor:  # of x's pixels on y's [-1, 1] axis
+        u = torch.arange(size * s, dtype=y.dtype, device=y.device)
+        return ((u - c[:, None]) / s * 2 + 1) / size - 1
+
+    rows, columns = coordinates(h, shift[:, 0]), coordinates(w, shift[:, 1])
+    grid = torch.stack(
+        [
+            columns[:, None, :].expand(b, h * s, w * s),
+            rows[:, :, None].expand(b, h * s, w * s),
+        ],
+        dim=-1,
+    )
+    return F.grid_sample(y, grid, "bicubic", padding_mode="border", align_corners=False)

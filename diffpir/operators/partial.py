@@ -1,0 +1,186 @@
+"""Blur as cameras make it: what lies beyond the frame, or under a mask, was not measured."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from diffpir.operators.circular import Downsample, enlarge
+from diffpir.operators.protocol import Rho
+from diffpir.operators.solver import prox_by_cg
+
+Boundary = Literal["circular", "reflect", "unknown"]
+AT_ONCE = 2**24  # values of a scene whose channels are solved for together
+
+
+class PartialBlur:
+    """``A = M C B E``: extend the scene, blur and reduce it, cut out the frame, hide pixels.
+
+    ``B`` is :class:`Downsample`, which wraps around the border of what it is given; ``C`` keeps
+    what is not reached by that. ``E`` is the boundary's:
+
+    - ``unknown``: nothing. x is larger than the frame by the kernel's reach, and its margin is
+      restored along with it: :meth:`frame` cuts it off. True of photographs (Reeves 2005, Almeida
+      and Figueiredo 2013).
+    - ``reflect``: x is mirrored at its border, whose pixels are repeated (d c b a | a b c d).
+    - ``circular``: no extension; with a mask, which has no closed form.
+
+    The data step is by conjugate gradients on ``A A^T + rho``, with the circular inverse of ``B``
+    as the preconditioner.
+
+    Args:
+        kernel: (kh, kw) or (B, kh, kw), a point-spread function as for :class:`Downsample`.
+        size: (h, w) of y.
+        factor: of the reduction; 1 is blur alone.
+        boundary: see above.
+        mask: (1, h, w) or (B, 1, h, w): 1 where y is known, 0 where it is hidden; None for all.
+        rtol, max_iterations: of the conjugate gradients.
+    """
+
+    def __init__(
+        self,
+        kernel: Tensor,
+        size: tuple[int, int],
+        factor: int = 1,
+        boundary: Boundary = "unknown",
+        mask: Tensor | None = None,
+        *,
+        rtol: float = 1e-3,
+        max_iterations: int = 40,
+    ):
+        self.blur = Downsample(kernel, factor)
+        self.size, self.boundary = size, boundary
+        self.mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        self.rtol, self.max_iterations = rtol, max_iterations
+        self.margins = [(0, 0), (0, 0)]
+        if boundary != "circular":
+            self.margins = [
+                margins(k, factor, side)
+                for k, side in zip(self.blur.kernel.shape[-2:], size, strict=True)
+            ]
+        self._folded = [
+            _fold(factor * side, before, after, kernel.device)
+            for side, (before, after) in zip(size, self.margins, strict=True)
+        ]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._cut(self.blur.forward(self._extend(x)), self.blur.factor)
+        return y if self.mask is None else self.mask * y
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        y = y if self.mask is None else self.mask * y
+        x = self.blur.adjoint(F.pad(y, self._padding(self.blur.factor)))
+        if self.boundary != "reflect":
+            return x
+        for dim, index in ((-2, self._folded[0]), (-1, self._folded[1])):
+            shape = list(x.shape)
+            shape[dim] = self.blur.factor * self.size[dim]
+            x = x.new_zeros(shape).index_add(dim, index, x)
+        return x
+
+    def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        y = y if self.mask is None else self.mask * y
+
+        def precondition(r: Tensor) -> Tensor:
+            whole = F.pad(r, self._padding(self.blur.factor))
+            return self._cut(self.blur.solve(whole, rho), self.blur.factor)
+
+        def solve(x: Tensor, y: Tensor) -> Tensor:
+            return prox_by_cg(
+                self.forward,
+                self.adjoint,
+                x,
+                y,
+                rho,
+                precondition=precondition,
+                dims=(2, 3),
+                rtol=self.rtol,
+                max_iterations=self.max_iterations,
+            )
+
+        if x.numel() <= AT_ONCE:
+            return solve(x, y)
+        # The channels are systems of their own: one by one they take a third of the memory.
+        channels = zip(x.split(1, dim=1), y.split(1, dim=1), strict=True)
+        return torch.cat([solve(*channel) for channel in channels], dim=1)
+
+    def initial(self, y: Tensor) -> Tensor:
+        if self.boundary != "unknown":
+            return enlarge(y, self.blur.kernel, self.blur.factor)
+        padded = F.pad(y, self._padding(self.blur.factor), mode="replicate")
+        return enlarge(padded, self.blur.kernel, self.blur.factor)
+
+    def impose(self, x: Tensor, y: Tensor) -> Tensor:
+        return x  # no single pixel is determined
+
+    def frame(self, x: Tensor) -> Tensor:
+        return self._cut(x, 1) if self.boundary == "unknown" else x
+
+    def _extend(self, x: Tensor) -> Tensor:
+        if self.boundary != "reflect":
+            return x
+        rows, columns = self._folded
+        return x.index_select(-2, rows).index_select(-1, columns)
+
+    def _cut(self, extended: Tensor, s: int) -> Tensor:
+        """The frame of an extended image, on the scene's grid (s = 1) or on y's (s = factor)."""
+        (top, _), (left, _) = self.margins
+        grow = self.blur.factor // s
+        height, width = self.size
+        return extended[
+            ..., top // s : top // s + grow * height, left // s : left // s + grow * width
+        ]
+
+    def _padding(self, s: int) -> tuple[int, int, int, int]:
+        (top, bottom), (left, right) = self.margins
+        return left // s, right // s, top // s, bottom // s
+
+
+def reach(kernel: int, factor: int) -> tuple[int, int]:
+    """How far a blur looks beyond the frame, before and after it, along one axis, in pixels.
+
+    A measured pixel i looks at ``i s - (k - 1 - o) ... i s + o`` of the scene, where k is the
+    kernel's size and o its origin. Both are multiples of the factor s, so that the grid of y stays
+    where it is.
+    """
+    origin = kernel // 2
+    return _up(kernel - 1 - origin, factor), _up(max(0, origin - factor + 1), factor)
+
+
+def margins(kernel: int, factor: int, size: int) -> tuple[int, int]:
+    """How far the scene extends beyond a frame of ``size`` measured pixels: its reach at least.
+
+    The margin after the frame is rounded up to a length that FFTs are fast at; one with a large
+    prime factor takes several times as long.
+    """
+    before, after = reach(kernel, factor)
+    length = next_fast_len(size + (before + after) // factor, real=True)
+    return before, (length - size) * factor - before
+
+
+def trimmed(kernel: np.ndarray) -> np.ndarray:
+    """(kh, kw) without the border of zeros around it; the origin stays at ``size // 2``.
+
+    A scene then reaches no further beyond the frame than the blur does.
+    """
+    for axis in (0, 1):
+        size = kernel.shape[axis]
+        used = np.flatnonzero(kernel.any(axis=1 - axis))
+        spare = min(used[0], size - 1 - used[-1])
+        kernel = kernel.take(range(spare, size - spare), axis=axis)
+    return kernel
+
+
+def _up(value: int, multiple: int) -> int:
+    return value + -value % multiple
+
+
+def _fold(size: int, before: int, after: int, device: torch.device) -> Tensor:
+    """Which pixel of a mirrored row of ``size`` lies at -before ... size + after - 1."""
+    index = torch.arange(-before, size + after, device=device) % (2 * size)
+    return torch.minimum(index, 2 * size - 1 - index)

@@ -1,0 +1,52 @@
+"""What the sampler needs of a measurement operator."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor
+
+Rho = float | Tensor
+
+
+class Operator(Protocol):
+    """``A`` of ``y = A x + n``: pure methods, linear or affine, so that any value scale will do.
+
+    ``x`` is the scene, (B, C, H, W), and ``y`` what is measured of it, (B, c, h, w); every image of
+    a batch may have its own kernel or mask.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``A x``."""
+        ...
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """``A^T y``."""
+        ...
+
+    def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+        """The minimiser over z of ``||y - A z||^2 + rho ||z - x||^2``.
+
+        In the residual form ``x + A^T (A A^T + rho)^-1 (y - A x)``, which stays accurate in float32
+        at rho = 1e-7. ``rho > 0`` is a float or a tensor with one value per image.
+        """
+        ...
+
+    def initial(self, y: Tensor) -> Tensor:
+        """The image that sampling starts from, of the shape of x."""
+        ...
+
+    def impose(self, x: Tensor, y: Tensor) -> Tensor:
+        """x with every value that a noiseless y determines replaced by its true one."""
+        ...
+
+    def frame(self, x: Tensor) -> Tensor:
+        """The part of the scene that the picture shows: x itself, but for a scene beyond it."""
+        ...
+
+
+def per_image(value: Rho, like: Tensor) -> Rho:
+    """A float as it is; one value per image in the shape that broadcasts against (B, C, H, W)."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    return value.to(like).reshape(-1, 1, 1, 1)

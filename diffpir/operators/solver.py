@@ -1,0 +1,64 @@
+"""Data steps without a closed form: preconditioned conjugate gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from diffpir.operators.protocol import Rho, per_image
+
+Map = Callable[[Tensor], Tensor]
+
+
+def prox_by_cg(
+    forward: Map,
+    adjoint: Map,
+    x: Tensor,
+    y: Tensor,
+    rho: Rho,
+    *,
+    precondition: Map = lambda r: r,
+    dims: tuple[int, ...] = (1, 2, 3),
+    rtol: float,
+    max_iterations: int,
+) -> Tensor:
+    """``x + A^T u`` with ``(A A^T + rho) u = y - A x``, u by conjugate gradients from zero.
+
+    Hestenes and Stiefel 1952, preconditioned; each image (or each of its channels) is a system of
+    its own, and stops on its own, so that a batch gives what its images give alone. Few iterations
+    are not a failure: what they have not reached yet is what y says least about.
+
+    Args:
+        forward, adjoint: A and its transpose.
+        x: (B, C, H, W).
+        y: of the shape of A x.
+        rho: above 0, a float or one per image.
+        precondition: symmetric, near ``(A A^T + rho)^-1``.
+        dims: of y that a system spans: (2, 3) where A treats channels alike and apart.
+        rtol: of ``||r|| / ||y - A x||``, where a system stops.
+        max_iterations: where all do.
+    """
+    rho = per_image(rho, x)
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum(dim=dims, keepdim=True)
+
+    r = y - forward(x)
+    u = torch.zeros_like(r)
+    goal = rtol**2 * dot(r, r)
+    z = precondition(r)
+    d, rz = z, dot(r, z)
+    for _ in range(max_iterations):
+        active = dot(r, r) > goal
+        if not active.any():
+            break
+        q = forward(adjoint(d)) + rho * d
+        step = torch.where(active, rz / dot(d, q), 0)
+        u = u + step * d
+        r = r - step * q
+        z = precondition(r)
+        rz, before = dot(r, z), rz
+        d = z + torch.where(active, rz / before, 0) * d
+    return x + adjoint(u)

@@ -1,0 +1,152 @@
+"""Restored pixels into files: PNG, TIFF, JPEG and WebP.
+
+The same picture is the same file, whenever and wherever it is written.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import imagecodecs
+import numpy as np
+from PIL import Image
+
+from pipeline.errors import RowError
+from pipeline.pictures.colour import grey_profile, srgb_profile
+from pipeline.pictures.directories import LONG, SHORT, Directory, numbers, write_file
+from pipeline.pictures.metadata import PREFIX, Metadata
+from pipeline.spec.picture import PictureFile
+
+MAX_SIDE = {"jpeg": 65500, "webp": 16383}  # what the libraries write
+PNG_HEADER_BYTES = 33  # its signature and first chunk; what is said of colours comes next
+DEFLATE, PREDICTOR, UNASSOCIATED, PROFILE = 8, 2, 2, 0x8773
+
+
+def encode_picture(
+    pixels: np.ndarray,
+    how: PictureFile,
+    alpha: np.ndarray | None = None,
+    metadata: Metadata | None = None,
+) -> bytes:
+    """A file of a restored picture.
+
+    Args:
+        pixels: (H, W) or (H, W, 3), uint8 or uint16 as ``how.bits`` says, sRGB.
+        how: the format and its settings.
+        alpha: transparency (h, w), uint8 or uint16; it is enlarged bicubically to the picture's
+            size, and brought to its bits. A JPEG has none.
+        metadata: what else the file is to say, as far as its format can.
+
+    Raises:
+        RowError: ``too_large`` for the format.
+    """
+    height, width = pixels.shape[:2]
+    limit = MAX_SIDE.get(how.format)
+    if limit and max(height, width) > limit:
+        raise RowError(
+            f"the restored picture is too large for {how.format}: {width} x {height} pixels, "
+            f"{limit} a side are the most",
+            "too_large",
+        )
+    metadata = metadata or Metadata()
+    tags = metadata.tags(width, height)
+    profile = None
+    if metadata.srgb:
+        grey = pixels.ndim == 2 and how.format != "webp"  # which has no greys
+        profile = grey_profile() if grey else srgb_profile()
+    channels = [pixels if pixels.ndim == 3 else pixels[..., None]]
+    if alpha is not None and how.format != "jpeg":
+        channels.append(_fitted(alpha, pixels)[..., None])
+    samples = np.concatenate(channels, axis=2)
+    if how.format == "tiff":
+        return _tiff(samples, alpha is not None, profile, tags)
+    exif = PREFIX + write_file(tags) if tags else b""
+    if how.format == "png":
+        return _png(samples, profile, exif, metadata.resolution(width, height))
+    return _by_pillow(samples, how, profile, exif, metadata.resolution(width, height))
+
+
+def _fitted(alpha: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """Transparency of the size and the type of these pixels."""
+    most, wanted = np.iinfo(alpha.dtype).max, np.iinfo(pixels.dtype).max
+    if alpha.shape != pixels.shape[:2]:
+        size = pixels.shape[1], pixels.shape[0]
+        larger = Image.fromarray(alpha.astype(np.float32)).resize(size, Image.Resampling.BICUBIC)
+        alpha = np.clip(np.asarray(larger), 0, most)
+    elif most == wanted:
+        return alpha
+    return np.round(alpha * (wanted / most)).astype(pixels.dtype)
+
+
+def _png(
+    samples: np.ndarray, profile: bytes | None, exif: bytes, dpi: tuple[float, float] | None
+) -> bytes:
+    data = imagecodecs.png_encode(samples)
+    chunks = b""
+    if profile:
+        chunks += _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(profile))
+    if dpi:
+        per_metre = [round(value / 0.0254) for value in dpi]
+        chunks += _chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
+    if exif:
+        chunks += _chunk(b"eXIf", exif.removeprefix(PREFIX))
+    return data[:PNG_HEADER_BYTES] + chunks + data[PNG_HEADER_BYTES:]
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    body = name + content
+    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+
+
+def _tiff(samples: np.ndarray, alpha: bool, profile: bytes | None, tags: Directory) -> bytes:
+    """One deflated strip of differences along the rows; Pillow writes no colours of 16 bits."""
+    height, width, channels = samples.shape
+    differences = samples.astype(samples.dtype.newbyteorder("<"))
+    differences[:, 1:] -= samples[:, :-1]
+    strip = zlib.compress(differences)
+    tags = tags | {
+        256: numbers(LONG, width),
+        257: numbers(LONG, height),
+        258: numbers(SHORT, *[samples.itemsize * 8] * channels),
+        259: numbers(SHORT, DEFLATE),
+        262: numbers(SHORT, 2 if channels >= 3 else 1),  # RGB; 0 is black
+        273: numbers(LONG, 8),  # where the strip begins
+        277: numbers(SHORT, channels),
+        278: numbers(LONG, height),
+        279: numbers(LONG, len(strip)),
+        284: numbers(SHORT, 1),
+        317: numbers(SHORT, PREDICTOR),
+    }
+    if alpha:
+        tags[338] = numbers(SHORT, UNASSOCIATED)
+    if profile:
+        tags[PROFILE] = (7, profile)
+    return write_file(tags, strip)
+
+
+def _by_pillow(
+    samples: np.ndarray,
+    how: PictureFile,
+    profile: bytes | None,
+    exif: bytes,
+    dpi: tuple[float, float] | None,
+) -> bytes:
+    options: dict = {"icc_profile": profile, "exif": exif}
+    if how.format == "jpeg":
+        # 4:4:4: what was restored of colours is not thinned out again.
+        options |= {"quality": how.quality, "subsampling": 0}
+        if dpi:
+            options["dpi"] = [round(value) for value in dpi]
+    else:
+        if samples.shape[2] <= 2:
+            samples = np.concatenate([samples[..., :1]] * 3 + [samples[..., 1:]], axis=2)
+        # exact: colours are kept where they are transparent too.
+        options |= {"lossless": how.quality is None, "exact": True}
+        if how.quality:
+            options["quality"] = how.quality
+    picture = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+    buffer = io.BytesIO()
+    picture.save(buffer, how.format, **options)
+    return buffer.getvalue()

@@ -1,0 +1,42 @@
+"""The files that restored pictures are written to."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.spec.base import Spec
+
+JPEG_QUALITY = 95
+
+
+class PictureFile(Spec):
+    """How a restored picture is written; ``picture: webp`` is short for its format alone.
+
+    Attributes:
+        format: of the file. JPEG drops transparency; WebP holds grey as colour.
+        quality: of jpeg, and of webp, which is lossless without one.
+        bits: of each sample; the picture is rounded, and scored, so.
+    """
+
+    format: Literal["png", "webp", "jpeg", "tiff"] = "png"
+    quality: Annotated[int, Field(ge=1, le=100)] | None = None
+    bits: Literal[8, 16] = 8
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_format(cls, value: Any) -> Any:
+        value = {"format": value} if isinstance(value, str) else value
+        if isinstance(value, dict) and value.get("format") == "jpeg":
+            given = {k: v for k, v in value.items() if v is not None}
+            return {"quality": JPEG_QUALITY, **given}
+        return value
+
+    @model_validator(mode="after")
+    def _fitting(self):
+        if self.quality is not None and self.format in ("png", "tiff"):
+            raise ValueError(f"quality: {self.format} is lossless, it belongs to jpeg and webp")
+        if self.bits == 16 and self.format in ("jpeg", "webp"):
+            raise ValueError(f"bits: {self.format} has 8 bits, 16 belong to png and tiff")
+        return self
