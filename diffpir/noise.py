@@ -8,7 +8,8 @@ explains are left out, as in Liu, Tanaka, Okutomi (*Single-Image Noise Level Est
 Denoising*, IEEE TIP 2013). A blur only makes the scene smoother, and so the estimate better.
 
 The noise must be white, the same everywhere and independent between colours. That of a JPEG file,
-or of a picture that was enlarged or filtered since, is not, and comes out too low.
+or of a picture that was enlarged or filtered since, is not, and comes out too low. With one colour
+alone, fine texture is taken for noise: weak noise (0.01) of grey pictures comes out too high.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from diffpir.errors import EstimationError
 
-SIZES = {1: (7, 5, 3), 3: (3, 2), 4: (3, 2)}  # of windows by their colours: the first that will do
+SIZES = {1: (7, 5, 3), 3: (3, 2)}  # of windows by their colours: the first that will do
 CANDIDATES, WINDOWS = 2**20, 40_000  # places looked at, and windows used, at most
 MIN_WINDOWS = 300
 MARGIN = 2.0  # standard deviations that a window's mean keeps from black and white
@@ -34,8 +35,7 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     cut off at 0 or 1. Time and memory are bounded, whatever the size of the image.
 
     Args:
-        y: (1, C, h, w) on [0, 1], a measurement of one image; C is 1, 3 or 4. Three equal
-            channels are one.
+        y: (1, C, h, w) on [0, 1], a measurement of one image. Three equal channels are one.
         mask: (h, w) or with leading axes of 1; 1 where a pixel is known. None: all are.
 
     Raises:
@@ -45,7 +45,7 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
         y = y[:, :1]
     picture = y[0].cpu().numpy()
     known = None if mask is None else mask.reshape(mask.shape[-2:]).cpu().numpy() != 0
-    sizes = SIZES[len(picture)]
+    sizes = SIZES.get(len(picture), SIZES[3])
     for size in sizes:
         windows = _windows(picture, known, size)
         free = ((windows > 0) & (windows < 1)).all(axis=(1, 2))
@@ -63,13 +63,17 @@ def _windows(picture: np.ndarray, known: np.ndarray | None, size: int) -> np.nda
     count = rows * columns
     if not count:
         return np.empty((0, len(picture), size * size))
-    places = np.random.default_rng(0).choice(count, min(count, CANDIDATES), replace=False)
+    rng = np.random.default_rng(0)
+    places = np.arange(min(count, CANDIDATES))
+    if count > CANDIDATES:  # one of each stretch of places
+        places = ((places + rng.random(CANDIDATES)) * (count / CANDIDATES)).astype(np.int64)
     row, column = np.divmod(places, columns)
     if known is not None:
         whole = sliding_window_view(known, (size, size))[row, column].all(axis=(1, 2))
         row, column = row[whole], column[whole]
+    chosen = rng.permutation(len(row))[:WINDOWS]
     views = sliding_window_view(picture, (size, size), axis=(1, 2))
-    windows = views[:, row[:WINDOWS], column[:WINDOWS]].astype(np.float64)
+    windows = views[:, row[chosen], column[chosen]].astype(np.float64)
     return windows.reshape(len(picture), -1, size * size).transpose(1, 0, 2)
 
 

@@ -71,7 +71,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
 
 
 def _is_tag(part: str) -> bool:
-    tags = ("deblur", "sr", "denoise", "inpaint", "float", "constrained-float", "shake", "stroke")
+    kinds = ("deblur", "sr", "denoise", "inpaint", "colorize", "demosaic", "linear")
+    tags = (*kinds, "float", "constrained-float", "shake", "stroke")
     return part in tags or "[" in part
 
 

@@ -28,7 +28,7 @@ def wants_levin(spec: JobSpec, table: pa.Table) -> bool:
         return True
     if "kernel" not in table.column_names:
         return False
-    written = pc.match_substring_regex(table["kernel"], r"^\s*\{.*levin")
+    written = pc.match_substring_regex(table["kernel"], r"(?s)^\s*\{.*levin")
     return bool(pc.any(written).as_py())
 
 
