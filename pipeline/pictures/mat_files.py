@@ -84,7 +84,7 @@ def _top_level(data: bytes, order: str, what: str, limit: int) -> Iterator[tuple
         place += 8 + size
         if kind == COMPRESSED:
             inflater = zlib.decompressobj()
-            inner = inflater.decompress(body, limit)
+            inner = inflater.decompress(body, max(limit, 1))  # 0 would be no limit
             if inflater.unconsumed_tail:
                 raise RowError(f"the {what} file is too large when inflated", "too_large")
             if not inflater.eof:

@@ -107,7 +107,7 @@ def pick(known: dict[str, Any], what: str, name: str | None) -> Any:
     raise RowError(
         f"the {what} file holds {names}: name one of them"
         if known
-        else f"the {what} file is an empty archive",
+        else f"the {what} file holds no array of numbers",
         f"bad_{what}",
     )
 
