@@ -1,9 +1,10 @@
 """Matrices from MATLAB's ``.mat`` files (version 5 and 7), whose bytes may be anyone's.
 
 Only what a kernel can be is read: real two-dimensional matrices, alone or in a cell array. The
-format is that of MathWorks, *MAT-File Format*, 2025. Readers made for one's own files take the
-memory that a header claims, and follow nested cells until the stack ends; here nothing is taken
-that the bytes do not hold, compressed ones are inflated up to a limit, and cells are not nested.
+format is that of MathWorks, *MAT-File Format*, 2025. SciPy's ``loadmat`` is made for one's
+own files: a few changed bytes end the process (a segmentation fault, SciPy 1.17), and with it a
+whole batch of rows. Here nothing is taken that the bytes do not hold, compressed ones are inflated
+up to a limit, and cells are not nested.
 """
 
 from __future__ import annotations

@@ -30,6 +30,6 @@ def test_noise_of_one_channel_is_told(task, measure):
 def test_noise_under_a_mask_that_leaves_too_little_is_the_rows_fault():
     mask = torch.zeros(1, 1, 255, 256)
     mask[..., ::2, ::2] = 1  # no two neighbours
-    with pytest.raises(RowError, match="noise_level: auto: .* only 0 windows") as e:
+    with pytest.raises(RowError, match=r"noise_level: auto: .* only 0 windows") as e:
         estimated_noise(SCENE * mask, mask, InpaintTask(kind="inpaint"))
     assert e.value.kind == "missing_input"
