@@ -11,3 +11,7 @@ class ConfigError(DiffPIRError, ValueError):
 
 class CheckpointError(DiffPIRError):
     """A file is not a checkpoint that can be used."""
+
+
+class EstimationError(DiffPIRError):
+    """What is to be told from a measurement cannot be told from this one."""

@@ -75,6 +75,38 @@ def motion_kernel(size: int, intensity: float, rng: np.random.Generator) -> np.n
     return kernel / kernel.sum()
 
 
+def stroke_kernel(length: float, angle: float) -> np.ndarray:
+    """(k, k) float64, unit sum, k odd: a straight motion at constant speed.
+
+    Args:
+        length: of the way in pixels, above 0.
+        angle: of its direction in degrees, counter-clockwise from the horizontal as the picture
+            is seen (rows count downwards).
+    """
+    reach = int(length / 2) + 1
+    count = int(np.ceil(32 * length))
+    way = ((np.arange(count) + 0.5) / count - 0.5) * length
+    turned = np.deg2rad(angle)
+    points = np.stack([-np.sin(turned) * way, np.cos(turned) * way], axis=1)
+    kernel = _splat(points + reach, 2 * reach + 1)
+    return kernel / kernel.sum()
+
+
+def disk_kernel(radius: float) -> np.ndarray:
+    """(k, k) float64, unit sum, k odd: a point out of focus, an evenly lit disk.
+
+    Each pixel has the share of its area that the disk covers. ``radius`` is in pixels.
+    """
+    reach = int(np.ceil(radius - 0.5)) if radius > 0.5 else 0
+    places = np.arange(-reach, reach + 1)
+    fine = (places[:, None] + (np.arange(32) + 0.5) / 32 - 0.5)[None]  # lines through each column
+    half = np.sqrt(np.clip(radius**2 - fine**2, 0, None))  # of the disk's chord along a line
+    rows = places[:, None, None]
+    covered = np.minimum(half, rows + 0.5) - np.maximum(-half, rows - 0.5)
+    kernel = np.clip(covered, 0, None).mean(axis=-1)
+    return kernel / kernel.sum()
+
+
 def _splat(points: np.ndarray, size: int) -> np.ndarray:
     """Add each point (row, column) to its four nearest pixels, bilinearly."""
     kernel = np.zeros((size, size))

@@ -71,10 +71,15 @@ def restore(
     output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
     task: Annotated[Kind, typer.Option(help="What happened to the images.")],
     kernel: Annotated[
-        str | None, typer.Option(help="deblur, sr: file of the blur kernel (.npy, .npz, image).")
+        str | None,
+        typer.Option(
+            help="deblur, sr: file of the blur kernel (.npy, .npz, .mat, image), "
+            "or a kernel such as '{gaussian: {std: 3}}'."
+        ),
     ] = None,
     noise: Annotated[
-        float | None, typer.Option(help="Standard deviation of the noise, pixels on [0, 1].")
+        str | None,
+        typer.Option(help="Standard deviation of the noise, pixels on [0, 1]; or 'auto'."),
     ] = None,
     factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
     mask: Annotated[
@@ -156,9 +161,10 @@ def manifest_check(
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
         from manifests.check import check
+        from pipeline.spec.kernels import text_fault
 
         count = 0
-        for finding in check(manifest, deep=deep):
+        for finding in check(manifest, deep=deep, kernel_fault=text_fault):
             count += 1
             typer.echo(str(finding))
     typer.echo(f"{count} faults" if count else "no faults", err=True)

@@ -71,7 +71,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
 
 
 def _is_tag(part: str) -> bool:
-    tags = ("deblur", "sr", "denoise", "inpaint", "float", "constrained-float")
+    kinds = ("deblur", "sr", "denoise", "inpaint", "colorize", "demosaic", "linear")
+    tags = (*kinds, "float", "constrained-float", "shake", "stroke")
     return part in tags or "[" in part
 
 
@@ -86,8 +87,14 @@ def _known_keys(path: list[str]) -> list[str]:
             else:
                 union = candidates
         else:
-            model = next(m for m in union if part in get_args(m.model_fields["kind"].annotation))
+            model = next(m for m in union if part in _tags(m))
     return list(model.model_fields)
+
+
+def _tags(model: type[BaseModel]) -> tuple[str, ...]:
+    """What a member of a union is known by: its kinds, or its name."""
+    kind = model.model_fields.get("kind")
+    return get_args(kind.annotation) if kind else (model.__name__.lower(),)
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -14,7 +14,14 @@ from manifests import storage
 from manifests.errors import ManifestError, StorageError
 from manifests.formats import decodable_formats
 from manifests.read import read_table
-from manifests.schema import TYPES, check_columns, duplicate_ids, normalise, row_fault
+from manifests.schema import (
+    TYPES,
+    check_columns,
+    duplicate_ids,
+    is_parametric,
+    normalise,
+    row_fault,
+)
 
 THREADS = 16
 HINTED = tuple(TYPES.keys() - {"width", "height"})  # a near miss of these is a mistake
@@ -35,12 +42,18 @@ class Finding:
         return where + self.message
 
 
-def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
+def check(
+    uri: str,
+    *,
+    deep: bool = False,
+    kernel_fault: Callable[[str], str | None] = lambda text: None,
+) -> Iterator[Finding]:
     """The faults of a manifest that can be told without knowing the job.
 
     Args:
         uri: of the manifest.
         deep: decode every picture wholly; otherwise only its header is looked at.
+        kernel_fault: tells what is wrong with a kernel that a row writes out.
 
     Raises:
         ManifestError: the manifest itself cannot be read.
@@ -70,7 +83,10 @@ def check(uri: str, *, deep: bool = False) -> Iterator[Finding]:
         wrong = row_fault(row)
         found += [wrong] if wrong else []
         for column in FILES:
-            if row.get(column):
+            if column == "kernel" and is_parametric(row.get(column) or ""):
+                wrong = kernel_fault(row[column])
+                found += [f"kernel: {wrong}"] if wrong else []
+            elif row.get(column):
                 wrong = _file_fault(storage.resolve(base, row[column]), column, deep)
                 found += [wrong] if wrong else []
         return [Finding(number, row["id"], message) for message in found]

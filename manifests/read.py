@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from manifests.errors import ManifestError
 from manifests.schema import STRINGS, normalise
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
+WRITTEN_KERNEL = re.compile(rb'"kernel"\s*:\s*\{')
 DIGEST_ROWS = 65536
 BLOCK_BYTES = 16 << 20  # the parsers take no row longer than a block
 
@@ -85,6 +87,7 @@ def _read_csv(data: pa.Buffer) -> pa.Table:
 def _read_json(data: pa.Buffer) -> pa.Table:
     options = pa.json.ReadOptions(block_size=BLOCK_BYTES)
     try:
+        data = _kernels_as_text(data)
         table = pa.json.read_json(pa.BufferReader(data), options)
         # Text that looks like a time was parsed as one, and would not come back as it was.
         texts = [f.name for f in table.schema if f.name in STRINGS and pa.types.is_temporal(f.type)]
@@ -96,6 +99,22 @@ def _read_json(data: pa.Buffer) -> pa.Table:
     except pa.ArrowInvalid as e:
         line = _first_bad_line(data)
         raise pa.ArrowInvalid(f"line {line} is not a JSON object" if line else str(e)) from None
+
+
+def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
+    """Lines whose kernel is an object, with it as text: Arrow takes no mixture of both."""
+    if not WRITTEN_KERNEL.search(data):
+        return data
+    lines = data.to_pybytes().split(b"\n")
+    for i, line in enumerate(lines):
+        if WRITTEN_KERNEL.search(line):
+            try:
+                row = json.loads(line)
+            except ValueError:  # Arrow will say so
+                continue
+            if isinstance(row, dict) and isinstance(row.get("kernel"), dict):
+                lines[i] = json.dumps({**row, "kernel": json.dumps(row["kernel"])}).encode()
+    return pa.py_buffer(b"\n".join(lines))
 
 
 def _first_bad_line(data: pa.Buffer) -> int | None:

@@ -4,7 +4,8 @@
     image        string, required: path or URI of the picture
     reference    string: path or URI of the true picture, where it is known
     mask         string: path or URI of the inpainting mask
-    kernel       string: path or URI of the blur kernel
+    kernel       string: path or URI of the blur kernel; or, beginning with ``{``, the kernel
+                 itself, such as {gaussian: {std: 3}} (an object in JSON Lines, or a struct)
     noise_level  float: standard deviation of the noise, pixels on [0, 1]
     seed         integer, 0 or more: replaces the job's seed for this row
     width, height   integers: of the picture as it is seen; bounds the memory of a job
@@ -16,6 +17,7 @@ Null, an empty string and NaN mean "not given".
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Collection
 
 import pyarrow as pa
@@ -64,7 +66,10 @@ def normalise(
     for name, kind in TYPES.items():
         if name in table.column_names:
             i = table.column_names.index(name)
-            column = _cast(table[name], kind, name, source)
+            column = table[name]
+            if name == "kernel" and pa.types.is_struct(column.type):
+                column = _written_out(column)
+            column = _cast(column, kind, name, source)
             table = table.set_column(i, name, column)
     if unique:
         check_ids(table["id"], source)
@@ -81,6 +86,11 @@ def row_fault(row: dict) -> str | None:
             wanted = f"{low:g} or more" if high is None else f"from {low:g} to {high:g}"
             return f"{name}: expected {wanted}, got {value}"
     return None
+
+
+def is_parametric(kernel: str) -> bool:
+    """Whether a cell of the column ``kernel`` writes the kernel out, and names no file."""
+    return kernel.lstrip().startswith("{")
 
 
 def check_columns(names: list[str], source: str, reserved: Collection[str] = ()) -> None:
@@ -120,6 +130,18 @@ def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
     return [
         (row["id"], row["row_min"], row["row_max"]) for row in twice.sort_by("row_max").to_pylist()
     ]
+
+
+def _written_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Structs as JSON text; the fields that only other rows have are null, and left out."""
+    texts = [None if v is None else json.dumps(_given(v), default=str) for v in column.to_pylist()]
+    return pa.chunked_array([pa.array(texts, pa.string())])
+
+
+def _given(value):
+    if isinstance(value, dict):
+        return {key: _given(inner) for key, inner in value.items() if inner is not None}
+    return value
 
 
 def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) -> pa.ChunkedArray:

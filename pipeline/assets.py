@@ -6,17 +6,31 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from diffpir.kernels import bicubic_kernel, gaussian_kernel, motion_kernel
+from diffpir.kernels import (
+    bicubic_kernel,
+    disk_kernel,
+    gaussian_kernel,
+    motion_kernel,
+    stroke_kernel,
+)
 from pipeline.errors import RowError
+from pipeline.spec.kernels import Kernel, Stroke, row_kernel
 from pipeline.spec.tasks import Deblur, SuperResolve
 
 
 @dataclass(frozen=True)
 class Assets:
-    """The files that the specification itself names, read once and checked before the job."""
+    """The files that a job needs whatever its rows are, read once and checked before it.
+
+    Attributes:
+        kernels: of the file that the task names, (kh, kw) each.
+        mask: of the file that the task names, (H, W).
+        levin: the eight kernels of Levin et al. (2009), where the task or a row wants one.
+    """
 
     kernels: tuple[np.ndarray, ...] = ()
     mask: np.ndarray | None = None
+    levin: tuple[np.ndarray, ...] = ()
 
 
 def choose_kernel(
@@ -27,11 +41,30 @@ def choose_kernel(
         if task.kind == "sr":
             return bicubic_kernel(task.factor)
         raise RowError("no kernel: neither the row nor the task gives one", "missing_input")
+    return make_kernel(choice, assets, rng)
+
+
+def written_kernel(text: str, assets: Assets) -> np.ndarray:
+    """The kernel that a manifest's row writes out; a RowError (``bad_kernel``) if it is none."""
+    try:
+        return make_kernel(row_kernel(text), assets, None)
+    except RowError as e:
+        raise RowError(f"kernel: {e}", e.kind) from None
+
+
+def make_kernel(choice: Kernel, assets: Assets, rng: np.random.Generator | None) -> np.ndarray:
+    """(kh, kw) of unit sum; ``rng`` draws what is random, and may be None where nothing is."""
     if choice.gaussian:
         std = choice.gaussian.std
         return gaussian_kernel(
             choice.gaussian.size, rng.uniform(*std) if isinstance(std, tuple) else std
         )
+    if choice.disk:
+        return disk_kernel(choice.disk.radius)
+    if choice.levin:
+        return assets.levin[choice.levin - 1]
+    if isinstance(choice.motion, Stroke):
+        return stroke_kernel(choice.motion.length, choice.motion.angle)
     if choice.motion:
         return motion_kernel(choice.motion.size, choice.motion.intensity, rng)
     return assets.kernels[rng.integers(len(assets.kernels))]

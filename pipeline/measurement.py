@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffpir.errors import EstimationError
+from diffpir.noise import estimate_noise
 from diffpir.operators import (
     Denoise,
     Downsample,
@@ -155,6 +157,21 @@ def _of_users_operator(image: Tensor, grey: bool, operator: Operator) -> tuple[T
             f"task.operator: its scenes have {channels} channels, the prior's 3", "failed"
         )
     return y, grey and not mixes
+
+
+def estimated_noise(y: Tensor, mask: Tensor | None, task: Task) -> float:
+    """The noise level that a measurement shows.
+
+    Raises:
+        RowError: too little of it is known and exposed well.
+    """
+    if task.kind == "demosaic":  # the filter's four pixels are as four colours
+        height, width = (side // 2 * 2 for side in y.shape[2:])
+        y = F.pixel_unshuffle(y[..., :height, :width], 2)
+    try:
+        return estimate_noise(y, mask)
+    except EstimationError as e:
+        raise RowError(f"noise_level: auto: {e}", "missing_input") from None
 
 
 def size_text(x: Tensor) -> str:

@@ -28,6 +28,7 @@ from pipeline.assets import Assets
 from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
+from pipeline.levin import read_levin, wants_levin
 from pipeline.measurement import users_operator
 from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.plan import Shard, cut, shards_of, write_plan
@@ -96,7 +97,7 @@ def check(spec: JobSpec) -> Checked:
     if spec.task.kind == "linear":
         users_operator(spec.task)
     check_schemes(spec, table)
-    assets, asset_digest = read_assets(spec)
+    assets, asset_digest = read_assets(spec, wants_levin(spec, table))
     model = located(spec.model.path)
     identity = {
         **spec.resolved(),
@@ -186,8 +187,8 @@ def check_schemes(spec: JobSpec, table: pa.Table) -> None:
         )
 
 
-def read_assets(spec: JobSpec) -> tuple[Assets, str]:
-    """The kernel and mask files that the task names, and a digest of them."""
+def read_assets(spec: JobSpec, levin: bool) -> tuple[Assets, str]:
+    """The kernel and mask files that the task names, Levin's if asked for, and a digest of them."""
     kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
     kernels: tuple[np.ndarray, ...] = ()
     mask_array, digest = None, hashlib.sha256()
@@ -209,7 +210,11 @@ def read_assets(spec: JobSpec) -> tuple[Assets, str]:
             mask_array = decode_mask(data)
     except RowError as e:
         raise PipelineError(f"{field}: {file}: {e}") from None
-    return Assets(kernels, mask_array), digest.hexdigest()
+    measured: tuple[np.ndarray, ...] = ()
+    if levin:
+        measured, data = read_levin()
+        digest.update(data)
+    return Assets(kernels, mask_array, measured), digest.hexdigest()
 
 
 def check_model(spec: JobSpec, model: str) -> str:

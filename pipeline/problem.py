@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,9 +14,10 @@ from diffpir.metrics import fill_hidden
 from diffpir.operators import Operator
 from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
-from pipeline.assets import Assets, choose_kernel
+from manifests.schema import is_parametric
+from pipeline.assets import Assets, choose_kernel, written_kernel
 from pipeline.errors import RowError
-from pipeline.measurement import degraded, make_operator, measured, size_text
+from pipeline.measurement import degraded, estimated_noise, make_operator, measured, size_text
 from pipeline.spec import JobSpec
 from pipeline.spec.tasks import Task
 
@@ -107,6 +108,8 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
 
     kernel = None
     if task.kind in ("deblur", "sr"):
+        if is_parametric(row.get("kernel") or ""):
+            inputs = replace(inputs, kernel=written_kernel(row["kernel"], assets))
         kernel = inputs.kernel
         if kernel is None:
             kernel = choose_kernel(task, assets, rng("kernel"))
@@ -129,6 +132,8 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     else:
         y, grey = measured(image, grey, mask, operator, task)
         reference = _checked_reference(inputs, operator.frame(operator.initial(y)).shape[2:])
+        if noise_level == "auto":
+            noise_level = estimated_noise(y, mask, task)
     return Problem(
         task=task,
         boundary=spec.boundary,

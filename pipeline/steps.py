@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from manifests import storage
 from manifests.errors import StorageError
-from manifests.schema import TYPES, row_fault
+from manifests.schema import TYPES, is_parametric, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
@@ -94,7 +94,7 @@ class Load:
         files: dict[str, bytes] = {}
         limit = self.max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
         for name in self.files:
-            if not row.get(name):
+            if not row.get(name) or (name == "kernel" and is_parametric(row[name])):
                 continue
             try:
                 uri = storage.resolve(self.base, row[name])

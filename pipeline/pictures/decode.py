@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -17,6 +19,7 @@ from manifests.formats import decodable_formats
 from pipeline.errors import RowError
 from pipeline.pictures.colour import to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
+from pipeline.pictures.mat_files import is_mat, matrices, read_matrix
 from pipeline.pictures.metadata import Metadata, read_metadata
 from pipeline.pictures.numpy_files import array_names, is_numpy, read_array, shown
 from pipeline.pictures.pillow_limits import (
@@ -27,6 +30,7 @@ from pipeline.pictures.pillow_limits import (
     strict_pillow,
 )
 
+T = TypeVar("T")
 MAX_PIXELS = 2**27
 MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
@@ -78,6 +82,11 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool =
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
+    return _decode(data, max_pixels, lambda picture: _read(picture, data, max_pixels, colours))
+
+
+def _decode(data: bytes, max_pixels: int, read: Callable[[ImageFile.ImageFile], T]) -> T:
+    """What ``read`` makes of the opened picture; raises as :func:`decode_picture`."""
     if not data:
         raise RowError("the image file is empty (0 bytes)", "empty_file")
     try:
@@ -86,7 +95,7 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool =
             picture = Image.open(io.BytesIO(data), formats=decodable_formats())
             check_size(picture, max_pixels)
             check_opened(picture, data, max_pixels)
-            return _read(picture, data, max_pixels, colours)
+            return read(picture)
     except RowError:
         raise
     except Image.UnidentifiedImageError:
@@ -186,7 +195,12 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def decode_kernel(
     data: bytes, name: str | None = None, *, max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
-    """(kh, kw) float64 of unit sum from ``.npy``, ``.npz`` (its only array, or ``name``) or image.
+    """(kh, kw) float64 of unit sum from ``.npy``, ``.npz``, ``.mat`` or image.
+
+    Args:
+        data: the file.
+        name: of the array, where the file holds several; as :func:`kernel_names` tells them.
+        max_pixels: that are allowed.
 
     Raises:
         RowError: as :func:`decode_image` (a kernel has at most 2**20 values, however many pixels
@@ -195,7 +209,20 @@ def decode_kernel(
     max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
     if is_numpy(data):
         return check_kernel(read_array(data, "kernel", name, max_pixels))
-    return check_kernel(_grey(decode_image(data, max_pixels=max_pixels, colours=False)))
+    if is_mat(data):
+        return check_kernel(read_matrix(data, "kernel", name, max_pixels))
+    return check_kernel(
+        _decode(data, max_pixels, lambda picture: _weights(picture, data, max_pixels))
+    )
+
+
+def _weights(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> np.ndarray:
+    """(H, W): a kernel's values may be any numbers, where a picture's may not."""
+    if picture.mode in ("F", "I"):
+        picture.load()
+        check_size(picture, max_pixels)
+        return np.asarray(picture)
+    return _grey(_read(picture, data, max_pixels, colours=False).pixels)
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:
@@ -221,9 +248,11 @@ def check_kernel(kernel: np.ndarray) -> np.ndarray:
 
 
 def kernel_names(data: bytes) -> list[str]:
-    """Names of the arrays in an ``.npz``; none for any other file.
+    """Names of the arrays in an ``.npz`` or ``.mat``; none for any other file.
 
     Raises:
         RowError: a broken archive.
     """
+    if is_mat(data):
+        return list(matrices(data, "kernel", MAX_KERNEL_PIXELS))
     return array_names(data, "kernel") if data.startswith(b"PK") else []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -73,7 +73,8 @@ def read_array(data: bytes, what: str, name: str | None, max_values: int) -> np.
         if data.startswith(NPY):
             return _read_npy(io.BytesIO(data), what, max_values)
         with _open_archive(data, what) as archive:
-            member = _find(archive.infolist(), what, name)
+            members = {_array_name(m.filename): m for m in archive.infolist()}
+            member = pick(members, what, name)
             if member.compress_type not in METHODS:
                 raise RowError(
                     f"the {what} file is compressed by a method that numpy does not use", "damaged"
@@ -94,8 +95,8 @@ def _open_archive(data: bytes, what: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(io.BytesIO(data))
 
 
-def _find(members: list[zipfile.ZipInfo], what: str, name: str | None) -> zipfile.ZipInfo:
-    known = {_array_name(member.filename): member for member in members}
+def pick(known: dict[str, Any], what: str, name: str | None) -> Any:
+    """The array of this name, or the only one, if None; else a RowError that tells the names."""
     if name is None and len(known) == 1:
         return next(iter(known.values()))
     if name in known:
@@ -106,7 +107,7 @@ def _find(members: list[zipfile.ZipInfo], what: str, name: str | None) -> zipfil
     raise RowError(
         f"the {what} file holds {names}: name one of them"
         if known
-        else f"the {what} file is an empty archive",
+        else f"the {what} file holds no array of numbers",
         f"bad_{what}",
     )
 

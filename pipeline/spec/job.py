@@ -146,10 +146,15 @@ class JobSpec(Spec):
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
             )
+        if self.mode == "benchmark" and self.task.noise_level == "auto":
+            raise ValueError(
+                "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
+                "give its standard deviation"
+            )
         if self.mode == "restore":
             kernel = getattr(self.task, "kernel", None)
             mask = getattr(self.task, "mask", None)
-            if kernel and (kernel.motion or isinstance(getattr(kernel.gaussian, "std", 0), tuple)):
+            if kernel and kernel.is_random:
                 raise ValueError(
                     "task.kernel: a random kernel belongs to mode benchmark; to restore images "
                     "give the kernel that blurred them"

@@ -4,12 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.spec.base import Location, Spec, exactly_one
 from pipeline.spec.kernels import Kernel
 
-NoiseLevel = Annotated[float, Field(ge=0, le=1)]
+
+def _noise_level(value: Any) -> Any:
+    try:
+        good = value is None or value == "auto" or 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        good = False
+    if not good or isinstance(value, bool):
+        raise ValueError("must be a finite number from 0 to 1, or auto")
+    return value
+
+
+# ``auto`` is what can be told from each measurement itself (:mod:`diffpir.noise`).
+NoiseLevel = Annotated[float | Literal["auto"], BeforeValidator(_noise_level)]
 
 
 class Mask(Spec):

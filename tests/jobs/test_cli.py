@@ -76,9 +76,32 @@ def test_restore_needs_no_job_file(photos, tiny_model, tmp_path):
     assert result.exit_code == 2 and "other images" in result.stderr
 
 
+def test_restore_takes_a_kernel_as_text_and_tells_the_noise(photos, tiny_model, tmp_path):
+    result = diffpir(
+        "restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--noise", "auto",
+        "--kernel", "{motion: {length: 5, angle: 30}}", "--model", tiny_model, "--nfe", 2,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+
+
+def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, tmp_path):
+    (tmp_path / "m.csv").write_text(
+        f"id,image,kernel\na,{photos}/coffee.png,{{disk: {{radius: 2}}}}\n"
+        f"b,{photos}/coffee.png,{{disk: {{raduis: 2}}}}\n"
+    )
+    result = diffpir("manifest", "check", tmp_path / "m.csv")
+    assert result.exit_code == 3 and "1 faults" in result.stderr
+    assert "row 2 (id 'b'): kernel: disk.radius: Field required" in result.stdout
+
+
 @pytest.mark.parametrize(
     "options, words",
     [
+        (["--task", "denoise", "--noise", "much"], "task.noise_level: must be a finite number"),
+        (
+            ["--task", "deblur", "--noise", 0, "--kernel", "{disk: {radius: 0}}"],
+            "task.kernel.disk.radius: ",
+        ),
         (["--task", "sr", "--noise", 0], "task.factor: required"),
         (["--task", "deblur"], "task.noise_level, task.kernel: neither given"),
         (["--task", "denoise", "--noise", 3], "task.noise_level: "),

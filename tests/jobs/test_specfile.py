@@ -4,6 +4,7 @@ import yaml
 from jobs.specfile import JobFileError, load_job, make_job
 from manifests.errors import StorageError
 from pipeline.spec import JobSpec
+from pipeline.spec.kernels import Gaussian
 
 JOB = """
 manifest: m.parquet
@@ -40,6 +41,9 @@ def test_a_job_file_is_read_and_survives_being_written(tmp_path):
         "{kind: deblur, kernel: {motion: {size: 61, intensity: 0.5}}, noise_level: 0}",
         "{kind: deblur, kernel: {gaussian: {size: 61, std: [3, 9]}}, noise_level: 0}",
         "{kind: deblur, kernel: k.npy, noise_level: 0}",
+        "{kind: deblur, kernel: {motion: {length: 25, angle: 30}}, noise_level: 1e-2}",
+        "{kind: deblur, kernel: {disk: {radius: 4}}, noise_level: 0}",
+        "{kind: sr, factor: 2, kernel: {levin: 3}, noise_level: 0}",
         "{kind: sr, factor: 2, kernel: {file: k.npz, name: k3}, noise_level: 0}",
     ],
 )
@@ -63,6 +67,17 @@ def test_pictures_are_files_of_a_format(given, full):
     spec = make_job({"manifest": "m.csv", "output": "o", "task": task, "picture": given}, "x")
     assert spec.resolved()["picture"] == dict(zip(("format", "quality", "bits"), full, strict=True))
     assert JobSpec.model_validate(spec.model_dump()) == spec
+
+
+def test_a_gaussian_is_as_large_as_it_needs_to_be():
+    sizes = {std: Gaussian.model_validate({"std": std}).size for std in (1, 7.5, 9.0, (3, 20), 500)}
+    assert sizes == {1: 61, 7.5: 61, 9.0: 73, (3, 20): 161, 500: 1023}
+    assert Gaussian.model_validate({"std": 9, "size": 20}).size == 20
+
+
+def test_auto_is_a_noise_level_to_restore_by(tmp_path):
+    job = JOB.replace("mode: benchmark", "mode: restore").replace("0.05", "auto")
+    assert load(tmp_path, job).task.noise_level == "auto"
 
 
 def test_presets_and_their_replacement():
@@ -98,12 +113,23 @@ def test_presets_and_their_replacement():
         ("nfe: 100", "nfe: 1", ["sampler: nfe must be a whole number, 2 to 1000, got 1"]),
         ("nfe: 100", "nfe: 990", ["sampler: quad spacing would repeat timesteps at nfe=990"]),
         ("nfe: 100", "preset: ffqh", ["sampler: no preset 'ffqh'; there are ffhq-sr4"]),
-        ("gaussian: {size: 61, std: 3.0}", "levin: 3", ["task.kernel.levin: unknown key"]),
+        ("gaussian: {size: 61, std: 3.0}", "levine: 3", ["task.kernel.levine: unknown key"]),
         (
             "gaussian: {size: 61, std: 3.0}",
             "gaussian: {}, motion: {}",
             ["task.kernel: a kernel is exactly one of", "given: gaussian, motion"],
         ),
+        (
+            "gaussian: {size: 61, std: 3.0}",
+            "motion: {length: 25, size: 9}",
+            [
+                "task.kernel.motion.angle: required",
+                "task.kernel.motion.size: unknown key; known: length, angle",
+            ],
+        ),
+        ("gaussian: {size: 61, std: 3.0}", "levin: 9", ["task.kernel.levin: ", "8, got 9"]),
+        ("noise_level: 0.05", "noise_level: atuo", ["task.noise_level: ", "or auto, got 'atuo'"]),
+        ("noise_level: 0.05", "noise_level: auto", ["auto belongs to mode restore"]),
         ("mode: benchmark", "mode: bench", ["mode: ", "'benchmark'"]),
         ("actors: 1", "actors: 0", ["actors: ", "got 0"]),
         ("seed: 0", "seed: -1", ["seed: ", "got -1"]),

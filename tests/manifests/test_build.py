@@ -145,3 +145,16 @@ def test_check_names_every_fault(tmp_path):
     assert deep[:-1] == faults
     assert deep[-1][0] == 6
     assert "cannot be decoded" in deep[-1][1]
+
+
+def test_a_kernel_that_is_written_out_is_no_file(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    (tmp_path / "m.csv").write_text(
+        "id,image,kernel\n"
+        "a,good.png,{gaussian: {std: 3}}\n"
+        'b,good.png,"{""disk"": {""radius"": 0}}"\n'
+        "c,good.png,gone.npy\n"
+        "d,good.png,\n"
+    )
+    found = check(str(tmp_path / "m.csv"), kernel_fault=lambda text: "radius" in text and "bad")
+    assert [(f.row, f.message[:16]) for f in found] == [(2, "kernel: bad"), (3, "kernel: no such ")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pyarrow as pa
@@ -183,3 +184,16 @@ def test_the_digest_is_of_the_rows_not_of_the_chunks(a, b):
 )
 def test_faults_of_a_row(values, fault):
     assert row_fault({"id": "a", "image": "x", **values}) == fault
+
+
+def test_kernels_as_objects_become_text(tmp_path):
+    kernels = [{"gaussian": {"std": 3.5}}, {"motion": {"length": 9, "angle": 0}}, None, "k.npy"]
+    rows = [{"id": str(i), "image": "x", "kernel": k, "n": i} for i, k in enumerate(kernels)]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    expected = [k if k is None or isinstance(k, str) else json.dumps(k) for k in kernels]
+    table = read_manifest(put(tmp_path, "m.jsonl", lines.encode()))
+    assert table["kernel"].to_pylist() == expected and table["n"].to_pylist() == [0, 1, 2, 3]
+    pq.write_table(pa.Table.from_pylist(rows[:3]), tmp_path / "m.parquet")  # structs, with nulls
+    assert read_manifest(str(tmp_path / "m.parquet"))["kernel"].to_pylist() == expected[:3]
+    with pytest.raises(ManifestError, match="line 2 is not a JSON object"):
+        read_manifest(put(tmp_path, "bad.jsonl", lines.split("\n")[0].encode() + b'\n"kernel": {'))

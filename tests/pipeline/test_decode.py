@@ -106,6 +106,19 @@ def test_kernels_are_arrays_archives_or_images():
     assert np.array_equal(decode_kernel(npy(by_column)), decode_kernel(npy(k)))
 
 
+def test_kernels_from_tiff_keep_their_values():
+    """Those of a picture are from 0 to 1, or of 16 bits; a kernel's are not."""
+    k = np.array([[0.0, 1.5, 2], [3, 70000, 5]])
+    for dtype in (np.float32, np.int32):
+        data = saved(Image.fromarray(k.astype(dtype)), "TIFF")
+        assert np.allclose(decode_kernel(data), k.astype(dtype) / k.astype(dtype).sum())
+    sixteen = saved(Image.fromarray(np.array([[1, 2], [3, 60000]], np.uint16)), "TIFF")
+    assert np.allclose(decode_kernel(sixteen), np.array([[1, 2], [3, 60000]]) / 60006)
+    for wrong, words in ((-k, "negative"), (k * np.nan, "NaN")):
+        with pytest.raises(RowError, match=words):
+            decode_kernel(saved(Image.fromarray(wrong.astype(np.float32)), "TIFF"))
+
+
 @pytest.mark.parametrize(
     "kernel, words",
     [
@@ -356,7 +369,7 @@ def test_an_archive_is_not_inflated_beyond_what_its_header_says():
     [
         (archive_of(**{f"k{i}": b"" for i in range(1001)}), "too_large", "more than 1000 arrays"),
         (archive_of(**{f"k{i}": b"" for i in range(900)}), "bad_kernel", "k0, k1, .* ...: name"),
-        (archive_of(), "bad_kernel", "empty archive"),
+        (archive_of(), "bad_kernel", "no array of numbers"),
         (archive_of(zipfile.ZIP_LZMA, k=npy(np.ones((2, 2)))), "damaged", "numpy does not use"),
         (archive_of(k=npy(np.ones((2, 2))))[:-9], "damaged", "not a zip file"),
         (b"PK\3\4" + os.urandom(99), "damaged", "not a zip file"),

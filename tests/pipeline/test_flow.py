@@ -362,6 +362,77 @@ def test_kernels_from_a_file_are_drawn_for_each_image(photographs, tiny_model, t
         run_job(job(manifest, tmp_path / "3", tiny_model, task=several, mode="restore"))
 
 
+def test_kernels_that_rows_write_out_are_checked_like_files(tiny_model, tmp_path, monkeypatch):
+    picture = photograph(80, 72)
+    picture.save(tmp_path / "a.png")
+    rng = np.random.default_rng(0)
+    measured = {f"k{i}": rng.random((5, 4 + i)) for i in range(1, 9)}
+    np.savez(tmp_path / "levin.npz", **measured)
+    np.save(tmp_path / "k.npy", rng.random((4, 6)))
+    kernels = {
+        "gaussian": {"gaussian": {"std": 1.5, "size": 13}},
+        "stroke": {"motion": {"length": 9, "angle": 30}},
+        "disk": "{disk: {radius: 2.5}}",
+        "levin": {"levin": 3},
+        "file": "k.npy",
+        "job's": None,
+        "wrong value": {"disk": {"radius": -1}},
+        "wrong field": {"gaussian": {"sdt": 3}},
+        "random": "{motion: {size: 9}}",
+        "too large": "{gaussian: {size: 99}}",
+        "no text": "{{",
+    }
+    lines = [json.dumps({"id": k, "image": "a.png", "kernel": v}) for k, v in kernels.items()]
+    (tmp_path / "m.jsonl").write_text("\n".join(lines))
+    spec = job(
+        tmp_path / "m.jsonl", tmp_path / "out", tiny_model,
+        task={"kind": "deblur", "kernel": {"levin": 3}, "noise_level": 0.01},
+    )  # fmt: skip
+    monkeypatch.delenv("DIFFPIR_LEVIN", raising=False)
+    with pytest.raises(PipelineError, match=r"set \$DIFFPIR_LEVIN to the path"):
+        run_job(spec)
+    monkeypatch.setenv("DIFFPIR_LEVIN", str(tmp_path / "k.npy"))
+    with pytest.raises(PipelineError, match=r"DIFFPIR_LEVIN: .*k\.npy: expected the cells"):
+        run_job(spec)
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("DIFFPIR_LEVIN", str(tmp_path / "levin.npz"))
+    summary = run_job(spec)
+    table = {row["id"]: row for row in results(tmp_path / "out").to_pylist()}
+    errors = {name: (row["error_kind"], row["error"]) for name, row in table.items()}
+    assert (summary.ok, summary.failed) == (6, 5)
+    for name, words in {
+        "wrong value": "kernel: disk.radius: Input should be greater than 0",
+        "wrong field": "kernel: gaussian.sdt: unknown field",
+        "random": "kernel: a random kernel",
+        "too large": "the kernel, 99 x 99, is larger",
+        "no text": "kernel: expected a kernel such as {gaussian: {std: 3}}",
+    }.items():
+        assert errors[name][0] == "bad_kernel" and words in errors[name][1], errors[name]
+    assert table["levin"]["baseline_psnr"] == pytest.approx(table["job's"]["baseline_psnr"], abs=1)
+    assert json.loads(table["stroke"]["kernel"]) == kernels["stroke"]
+    assert table["file"]["baseline_psnr"] != table["disk"]["baseline_psnr"]
+
+
+def test_the_noise_level_of_an_image_can_be_told_from_it(tiny_model, tmp_path):
+    rng = np.random.default_rng(0)
+    scene = np.asarray(photograph(96, 80)) * 0.8 + 25
+    for level in (0.02, 0.1):
+        noisy = scene + 255 * level * rng.standard_normal(scene.shape)
+        Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8)).save(tmp_path / f"{level}.png")
+    Image.new("RGB", (96, 80), "white").save(tmp_path / "white.png")
+    rows = [{"id": name, "image": f"{name}.png"} for name in ("0.02", "0.1", "white")]
+    rows.append({"id": "told", "image": "0.1.png", "noise_level": 0.07})
+    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    out, task = tmp_path / "out", {"kind": "denoise", "noise_level": "auto"}
+    run_job(job(tmp_path / "m.jsonl", out, tiny_model, mode="restore", task=task))
+    levels = {row["id"]: row for row in results(out).to_pylist()}
+    assert levels["0.02"]["noise_level"] == pytest.approx(0.02, rel=0.15)
+    assert levels["0.1"]["noise_level"] == pytest.approx(0.1, rel=0.15)
+    assert levels["told"]["noise_level"] == 0.07
+    assert levels["white"]["error_kind"] == "missing_input"
+    assert "noise_level: auto: the noise level cannot be told" in levels["white"]["error"]
+
+
 def test_columns_that_nobody_reads_may_hold_anything(photographs, tiny_model, tmp_path):
     table = build(str(photographs)).slice(0, 2)
     odd = {
