@@ -7,9 +7,9 @@ measurement has the variance
 
     S(f) = A |f|^-alpha |K(f)|^2 + sigma^2
 
-with the kernel's transfer function K, and its log likelihood is ``-log S - |y(f)|^2 / S`` (Whittle).
-A and alpha are the scene's own and found along with the kernel. A scene with a rhythm (bricks, cloth)
-is no such scene, and a weak blur of it is told wrong.
+with the kernel's transfer function K, and its log likelihood is ``-log S - |y(f)|^2 / S``
+(Whittle). A and alpha are the scene's own and found along with the kernel. A scene with a rhythm
+(bricks, cloth) is no such scene, and a weak blur of it is told wrong.
 """
 
 from __future__ import annotations

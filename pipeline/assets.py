@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffpir.kernels import (
-    bicubic_kernel,
     disk_kernel,
     gaussian_kernel,
     motion_kernel,
     stroke_kernel,
 )
+from manifests.schema import is_parametric
 from pipeline.errors import RowError
 from pipeline.spec.kernels import Kernel, Stroke, row_kernel
 from pipeline.spec.tasks import Deblur, SuperResolve
@@ -33,27 +33,24 @@ class Assets:
     levin: tuple[np.ndarray, ...] = ()
 
 
-def choose_kernel(
-    task: Deblur | SuperResolve, assets: Assets, rng: np.random.Generator
-) -> np.ndarray:
-    choice = task.kernel
-    if choice is None:
-        if task.kind == "sr":
-            return bicubic_kernel(task.factor)
+def kernel_choice(task: Deblur | SuperResolve, row: dict) -> Kernel | None:
+    """What the row writes out, or else the task; None: a reduction's usual kernel.
+
+    Raises:
+        RowError: ``bad_kernel``: the row's is none; ``missing_input``: there is none.
+    """
+    if is_parametric(row.get("kernel") or ""):
+        try:
+            return row_kernel(row["kernel"])
+        except RowError as e:
+            raise RowError(f"kernel: {e}", e.kind) from None
+    if task.kernel is None and task.kind != "sr":
         raise RowError("no kernel: neither the row nor the task gives one", "missing_input")
-    return make_kernel(choice, assets, rng)
+    return task.kernel
 
 
-def written_kernel(text: str, assets: Assets) -> np.ndarray:
-    """The kernel that a manifest's row writes out; a RowError (``bad_kernel``) if it is none."""
-    try:
-        return make_kernel(row_kernel(text), assets, None)
-    except RowError as e:
-        raise RowError(f"kernel: {e}", e.kind) from None
-
-
-def make_kernel(choice: Kernel, assets: Assets, rng: np.random.Generator | None) -> np.ndarray:
-    """(kh, kw) of unit sum; ``rng`` draws what is random, and may be None where nothing is."""
+def make_kernel(choice: Kernel, assets: Assets, rng: np.random.Generator) -> np.ndarray:
+    """(kh, kw) of unit sum; ``rng`` draws what is random."""
     if choice.gaussian:
         std = choice.gaussian.std
         return gaussian_kernel(

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffpir.blind import estimate_blur
 from diffpir.errors import EstimationError
 from diffpir.noise import estimate_noise
 from diffpir.operators import (
@@ -27,6 +28,7 @@ from diffpir.resize import bicubic_downsample
 from diffpir.synthesis import add_noise, synthesise
 from pipeline.errors import PipelineError, RowError
 from pipeline.spec import JobSpec
+from pipeline.spec.kernels import Kernel
 from pipeline.spec.tasks import LinearTask, Task
 
 Kernels = Sequence[np.ndarray | None]
@@ -172,6 +174,22 @@ def estimated_noise(y: Tensor, mask: Tensor | None, task: Task) -> float:
         return estimate_noise(y, mask)
     except EstimationError as e:
         raise RowError(f"noise_level: auto: {e}", "missing_input") from None
+
+
+def estimated_kernel(y: Tensor, family: str, noise_level: float | str, task: Task) -> Kernel:
+    """The blur that a photograph shows: of its family, with the one parameter that fits best.
+
+    Raises:
+        RowError: ``bad_kernel``: the image is too small; or its noise cannot be told.
+    """
+    if noise_level == "auto":
+        noise_level = estimated_noise(y, None, task)
+    try:
+        width = estimate_blur(y, family, noise_level)
+    except EstimationError as e:
+        raise RowError(f"kernel: estimate: {e}", "bad_kernel") from None
+    parameter = "std" if family == "gaussian" else "radius"
+    return Kernel.model_validate({family: {parameter: width}})
 
 
 def size_text(x: Tensor) -> str:

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffpir.kernels import bicubic_kernel
 from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Operator
 from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
-from manifests.schema import is_parametric
-from pipeline.assets import Assets, choose_kernel, written_kernel
+from pipeline.assets import Assets, kernel_choice, make_kernel
 from pipeline.errors import RowError
-from pipeline.measurement import degraded, estimated_noise, make_operator, measured, size_text
+from pipeline.measurement import (
+    degraded,
+    estimated_kernel,
+    estimated_noise,
+    make_operator,
+    measured,
+    size_text,
+)
 from pipeline.spec import JobSpec
+from pipeline.spec.kernels import Kernel
 from pipeline.spec.tasks import Task
 
 
@@ -43,6 +51,7 @@ class Problem:
         kernel: (kh, kw) of a blur or reduction, else None.
         mask: (1, 1, h, w), 1 where y is known; None where all is.
         noise_level: sigma_n.
+        kernel_estimate: what the blurred image told of its kernel, where the job asked it.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known.
         grey: the result has one channel; y has three equal ones.
@@ -54,6 +63,7 @@ class Problem:
     kernel: np.ndarray | None
     mask: Tensor | None
     noise_level: float
+    kernel_estimate: Kernel | None
     seed: int
     reference: Tensor | None
     grey: bool
@@ -106,16 +116,22 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     def rng(purpose: str) -> np.random.Generator:
         return generator(seed_of(purpose))
 
-    kernel = None
+    image, grey = to_tensor(inputs.image), inputs.image.ndim == 2
+    kernel, estimate, bicubic = inputs.kernel, None, False
     if task.kind in ("deblur", "sr"):
-        if is_parametric(row.get("kernel") or ""):
-            inputs = replace(inputs, kernel=written_kernel(row["kernel"], assets))
-        kernel = inputs.kernel
         if kernel is None:
-            kernel = choose_kernel(task, assets, rng("kernel"))
+            choice = kernel_choice(task, row)
+            if choice and choice.estimate:
+                _check_estimable(inputs, spec)
+                choice = estimate = estimated_kernel(image, choice.estimate, noise_level, task)
+            bicubic = choice is None
+            kernel = (
+                bicubic_kernel(task.factor)
+                if bicubic
+                else make_kernel(choice, assets, rng("kernel"))
+            )
         if spec.boundary != "circular":
             kernel = trimmed(kernel)
-    image, grey = to_tensor(inputs.image), inputs.image.ndim == 2
     size = _measured_size(image, kernel, spec)
     mask = None
     if task.kind == "inpaint" or (
@@ -125,9 +141,8 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     operator = make_operator(task, spec.boundary, size, [kernel], [mask])
     if spec.mode == "benchmark":
         grey = grey and task.kind not in ("colorize", "demosaic")
-        plain = task.kind == "sr" and task.kernel is None and inputs.kernel is None
         y, reference = degraded(
-            image, size, operator, spec, noise_level, seed_of("noise"), bicubic=plain
+            image, size, operator, spec, noise_level, seed_of("noise"), bicubic=bicubic
         )
     else:
         y, grey = measured(image, grey, mask, operator, task)
@@ -141,6 +156,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         kernel=kernel,
         mask=mask,
         noise_level=float(noise_level),
+        kernel_estimate=estimate,
         seed=seed_of("sampler"),
         reference=reference,
         grey=grey,
@@ -179,6 +195,18 @@ def _measured_size(image: Tensor, kernel: np.ndarray | None, spec: JobSpec) -> t
             "bad_kernel",
         )
     return height, width
+
+
+def _check_estimable(inputs: Inputs, spec: JobSpec) -> None:
+    """A row may ask for an estimate where its job could not."""
+    if (
+        spec.mode != "restore"
+        or spec.task.kind != "deblur"
+        or spec.task.mask
+        or (inputs.mask is not None)
+    ):
+        text = "kernel: estimate belongs to mode restore, task deblur without a mask"
+        raise RowError(text, "bad_kernel")
 
 
 def _checked_reference(inputs: Inputs, size: Sequence[int]) -> Tensor | None:

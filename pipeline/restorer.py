@@ -203,6 +203,8 @@ class Restorer:
                 "height": picture.shape[0],
                 "residual": residual[i],
                 "noise_level": problem.noise_level,
+                "kernel_estimate": problem.kernel_estimate
+                and problem.kernel_estimate.model_dump_json(exclude_none=True),
                 "seconds": seconds,
                 **self._scores(problem, x[i : i + 1].cpu()),
             }

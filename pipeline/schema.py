@@ -46,6 +46,7 @@ OUTCOME = pa.schema(
         ("residual", pa.float64()),
         ("baseline_psnr", pa.float64()),
         ("noise_level", pa.float64()),
+        ("kernel_estimate", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),
         ("sampler", SAMPLER),

@@ -151,8 +151,16 @@ class JobSpec(Spec):
                 "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
                 "give its standard deviation"
             )
+        kernel = getattr(self.task, "kernel", None)
+        if (
+            kernel
+            and kernel.estimate
+            and (self.mode == "benchmark" or self.task.kind != "deblur" or self.task.mask)
+        ):
+            raise ValueError(
+                "task.kernel: estimate belongs to mode restore, task deblur without a mask"
+            )
         if self.mode == "restore":
-            kernel = getattr(self.task, "kernel", None)
             mask = getattr(self.task, "mask", None)
             if kernel and kernel.is_random:
                 raise ValueError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
@@ -95,6 +95,8 @@ class Kernel(Spec):
     Attributes:
         levin: 1 to 8, of the kernels that Levin et al. (2009) measured, in the file that
             ``$DIFFPIR_LEVIN`` names.
+        estimate: experimental: a Gaussian or a disk, as wide as the blurred image itself tells
+            (:mod:`diffpir.blind`).
     """
 
     gaussian: Gaussian | None = None
@@ -102,6 +104,7 @@ class Kernel(Spec):
     disk: Disk | None = None
     levin: Annotated[int, Field(ge=1, le=8)] | None = None
     file: KernelFile | None = None
+    estimate: Literal["gaussian", "disk"] | None = None
 
     @model_validator(mode="before")
     @classmethod

@@ -13,9 +13,14 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+from pydantic import ValidationError
 
 from diffpir import metrics
+from diffpir.blind import estimate_blur
+from diffpir.kernels import gaussian_kernel
+from diffpir.operators import Downsample
 from manifests.build import build, write_manifest
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
@@ -431,6 +436,39 @@ def test_the_noise_level_of_an_image_can_be_told_from_it(tiny_model, tmp_path):
     assert levels["told"]["noise_level"] == 0.07
     assert levels["white"]["error_kind"] == "missing_input"
     assert "noise_level: auto: the noise level cannot be told" in levels["white"]["error"]
+
+
+def test_a_blur_can_be_told_from_the_image_and_is_in_its_row(tiny_model, tmp_path):
+    kernel = torch.from_numpy(gaussian_kernel(31, 2.0)).float()
+    scene = to_tensor(np.asarray(photograph(140, 140, "coffee")))
+    y = Downsample(kernel).forward(scene)[..., 15:-15, 15:-15]
+    y = (y + 0.01 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
+    picture = (y[0].permute(1, 2, 0) * 255).round().byte().numpy()
+    Image.fromarray(picture).save(tmp_path / "a.png")
+    Image.fromarray(picture[:40]).save(tmp_path / "small.png")
+    Image.new("L", picture.shape[1::-1], 255).save(tmp_path / "mask.png")
+    rows = [
+        {"id": "job's", "image": "a.png"},
+        {"id": "row's", "image": "a.png", "kernel": "{estimate: disk}", "noise_level": 0.01},
+        {"id": "written", "image": "a.png", "kernel": {"gaussian": {"std": 2}}},
+        {"id": "small", "image": "small.png"},
+        {"id": "masked", "image": "a.png", "mask": "mask.png"},
+    ]
+    (tmp_path / "m.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    task = {"kind": "deblur", "kernel": {"estimate": "gaussian"}, "noise_level": "auto"}
+    spec = job(tmp_path / "m.jsonl", tmp_path / "out", tiny_model, mode="restore", task=task)
+    run_job(spec)
+    table = {row["id"]: row for row in results(tmp_path / "out").to_pylist()}
+    estimates = {name: json.loads(r["kernel_estimate"] or "{}") for name, r in table.items()}
+    assert estimates["job's"]["gaussian"]["std"] == pytest.approx(2, rel=0.2)
+    radius = estimate_blur(to_tensor(picture), "disk", 0.01)
+    assert estimates["row's"] == {"disk": {"radius": pytest.approx(radius)}}
+    assert table["written"]["status"] == "ok" and table["written"]["kernel_estimate"] is None
+    assert table["small"]["error_kind"] == table["masked"]["error_kind"] == "bad_kernel"
+    assert "110 x 40 pixels are too few" in table["small"]["error"]
+    assert "without a mask" in table["masked"]["error"]
+    with pytest.raises(ValidationError, match="estimate belongs to mode restore"):
+        job(tmp_path / "m.jsonl", tmp_path / "2", tiny_model, task=task | {"noise_level": 0.1})
 
 
 def test_columns_that_nobody_reads_may_hold_anything(photographs, tiny_model, tmp_path):
