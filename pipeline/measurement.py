@@ -176,14 +176,12 @@ def estimated_noise(y: Tensor, mask: Tensor | None, task: Task) -> float:
         raise RowError(f"noise_level: auto: {e}", "missing_input") from None
 
 
-def estimated_kernel(y: Tensor, family: str, noise_level: float | str, task: Task) -> Kernel:
+def estimated_kernel(y: Tensor, family: str, noise_level: float) -> Kernel:
     """The blur that a photograph shows: of its family, with the one parameter that fits best.
 
     Raises:
-        RowError: ``bad_kernel``: the image is too small; or its noise cannot be told.
+        RowError: ``bad_kernel``: the image is too small.
     """
-    if noise_level == "auto":
-        noise_level = estimated_noise(y, None, task)
     try:
         width = estimate_blur(y, family, noise_level)
     except EstimationError as e:

@@ -26,7 +26,7 @@ from pipeline.measurement import (
     size_text,
 )
 from pipeline.spec import JobSpec
-from pipeline.spec.kernels import Kernel
+from pipeline.spec.kernels import ESTIMATE_RULE, Kernel
 from pipeline.spec.tasks import Task
 
 
@@ -122,8 +122,11 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         if kernel is None:
             choice = kernel_choice(task, row)
             if choice and choice.estimate:
-                _check_estimable(inputs, spec)
-                choice = estimate = estimated_kernel(image, choice.estimate, noise_level, task)
+                if inputs.mask is not None or not spec.may_estimate_kernel:
+                    raise RowError(f"kernel: {ESTIMATE_RULE}", "bad_kernel")
+                if noise_level == "auto":
+                    noise_level = estimated_noise(image, None, task)
+                choice = estimate = estimated_kernel(image, choice.estimate, noise_level)
             bicubic = choice is None
             kernel = (
                 bicubic_kernel(task.factor)
@@ -195,18 +198,6 @@ def _measured_size(image: Tensor, kernel: np.ndarray | None, spec: JobSpec) -> t
             "bad_kernel",
         )
     return height, width
-
-
-def _check_estimable(inputs: Inputs, spec: JobSpec) -> None:
-    """A row may ask for an estimate where its job could not."""
-    if (
-        spec.mode != "restore"
-        or spec.task.kind != "deblur"
-        or spec.task.mask
-        or (inputs.mask is not None)
-    ):
-        text = "kernel: estimate belongs to mode restore, task deblur without a mask"
-        raise RowError(text, "bad_kernel")
 
 
 def _checked_reference(inputs: Inputs, size: Sequence[int]) -> Tensor | None:

@@ -11,6 +11,7 @@ from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, pres
 from diffpir.tiling import TILE
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
+from pipeline.spec.kernels import ESTIMATE_RULE
 from pipeline.spec.picture import PictureFile
 from pipeline.spec.tasks import Task
 
@@ -152,14 +153,8 @@ class JobSpec(Spec):
                 "give its standard deviation"
             )
         kernel = getattr(self.task, "kernel", None)
-        if (
-            kernel
-            and kernel.estimate
-            and (self.mode == "benchmark" or self.task.kind != "deblur" or self.task.mask)
-        ):
-            raise ValueError(
-                "task.kernel: estimate belongs to mode restore, task deblur without a mask"
-            )
+        if kernel and kernel.estimate and not self.may_estimate_kernel:
+            raise ValueError(f"task.kernel: {ESTIMATE_RULE}")
         if self.mode == "restore":
             mask = getattr(self.task, "mask", None)
             if kernel and kernel.is_random:
@@ -173,6 +168,11 @@ class JobSpec(Spec):
                     "a mask file, or a mask column in the manifest"
                 )
         return self
+
+    @property
+    def may_estimate_kernel(self) -> bool:
+        """Whether a blur may be told from its image; a row's own mask forbids it too."""
+        return self.mode == "restore" and self.task.kind == "deblur" and self.task.mask is None
 
     @property
     def boundary(self) -> str:

@@ -15,6 +15,7 @@ from pipeline.spec.base import Location, Spec, exactly_one
 Std = Annotated[float, Field(gt=0, le=1024)]
 KernelSize = Annotated[int, Field(ge=1, le=1024)]
 MAX_TEXT = 1000  # characters of a kernel that is written out
+ESTIMATE_RULE = "estimate belongs to mode restore, task deblur without a mask"
 PAPER_SIZE, LARGEST = 61, 1023  # of a Gaussian; odd, so that its middle is a pixel
 
 
