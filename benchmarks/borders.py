@@ -10,7 +10,6 @@ many as the kernel is wide), for each boundary, and for the blurred image itself
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from diffpir.config import BUILTIN_DEFAULTS, SamplerConfig
 from diffpir.networks.precision import has_bf16
 from diffpir.operators.partial import trimmed
 from diffpir.synthesis import add_noise
+from manifests.build import build
 
 SIDE, NOISE = 280, 0.02
 BOUNDARIES = ("circular", "reflect", "unknown")
@@ -42,10 +42,10 @@ def kernel_of(kind: str, image: int) -> np.ndarray:
     return trimmed(motion_kernel(31, 0.5, np.random.default_rng(image)))
 
 
-def squares(folder: Path, limit: int) -> list[torch.Tensor]:
+def squares(folder: str, limit: int) -> list[torch.Tensor]:
     found = []
-    for path in sorted(folder.iterdir())[:limit]:
-        picture = np.asarray(Image.open(path).convert("RGB"))
+    for file in build(folder)["image"].to_pylist()[:limit]:
+        picture = np.asarray(Image.open(file).convert("RGB"))
         top, left = ((side - SIDE) // 2 for side in picture.shape[:2])
         square = picture[top : top + SIDE, left : left + SIDE]
         found.append(torch.tensor(square).permute(2, 0, 1)[None] / 255)
@@ -62,7 +62,7 @@ def psnr(x: torch.Tensor, reference: torch.Tensor, border: int) -> tuple[float, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", help="folder or glob of clean pictures")
     parser.add_argument("--limit", type=int, default=8)
     parser.add_argument("--nfe", type=int, default=20)
     parser.add_argument("--kernel", choices=("gaussian", "motion"), default="motion")
@@ -98,7 +98,8 @@ def main() -> None:
                     noise=noise_stream([i], tuple(operator.initial(y).shape[1:])),
                 )
             scores[name].append(psnr(operator.frame(x), reference, border))
-    print(f"{'boundary':10} {'PSNR':>6} {'border':>7}   ({options.limit} images, dB)")
+    count = len(scores["blurred"])
+    print(f"{'boundary':10} {'PSNR':>6} {'border':>7}   ({count} images, dB)")
     for name, values in scores.items():
         whole, ring = np.mean(values, axis=0)
         print(f"{name:10} {whole:6.2f} {ring:7.2f}")

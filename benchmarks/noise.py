@@ -56,9 +56,8 @@ def main() -> None:
     parser.add_argument("--grey", action="store_true", help="of one channel")
     options = parser.parse_args()
     files = build(options.folder)["image"].to_pylist()
-    files = (
-        files[:: max(1, len(files) // options.limit)][: options.limit] if options.limit else files
-    )
+    if options.limit:
+        files = files[:: max(1, len(files) // options.limit)][: options.limit]
     errors: dict[tuple, list[float]] = {}
     seconds, count = 0.0, 0
     for number, file in enumerate(files):
