@@ -1,8 +1,8 @@
-"""Columns of a job's committed rows, without its images."""
+"""Columns of a job's committed rows: of all rows, or of the first ones."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ from manifests import storage
 from manifests.storage.ranges import RangedFile
 from pipeline.errors import PipelineError
 from pipeline.layout import Layout
+from pipeline.parts import Part
 from pipeline.state import live_parts
 
 METRICS = ("psnr", "psnr_y", "ssim", "residual", "baseline_psnr", "gain", "seconds")
@@ -29,18 +30,39 @@ def load_columns(output: str, names: Iterable[str]) -> pa.Table:
         PipelineError: no results there, no such column, or a part is damaged.
         StorageError: a part cannot be read.
     """
-    layout = Layout(storage.absolute(output))
-    parts = live_parts(layout)
-    if not parts:
-        raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
-    first = _opened(layout.part(parts[0].name))
-    paths = {name: _path(name, first.schema_arrow) for name in names}
+    layout, parts, paths = _open_output(output, names)
 
-    def read(part) -> pa.Table:
+    def read(part: Part) -> pa.Table:
         return _read(layout.part(part.name), paths)
 
     with ThreadPoolExecutor(READERS) as pool:
         return pa.concat_tables(pool.map(read, parts))
+
+
+def first_rows(output: str, names: Iterable[str], limit: int) -> Iterator[tuple[Part, pa.Table]]:
+    """Columns of the first ``limit`` rows, part by part: no more parts are read than hold them.
+
+    Raises as :func:`load_columns`.
+    """
+    layout, parts, paths = _open_output(output, names)
+    for part in parts:
+        if limit <= 0:
+            return
+        table = _read(layout.part(part.name), paths).slice(0, limit)
+        limit -= len(table)
+        yield part, table
+
+
+def _open_output(
+    output: str, names: Iterable[str]
+) -> tuple[Layout, list[Part], dict[str, list[str]]]:
+    """Its parts in order, and where in each of their rows the columns are."""
+    layout = Layout(storage.absolute(output))
+    parts = live_parts(layout)
+    if not parts:
+        raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
+    schema = _opened(layout.part(parts[0].name)).schema_arrow
+    return layout, parts, {name: _path(name, schema) for name in names}
 
 
 def _path(name: str, schema: pa.Schema) -> list[str]:

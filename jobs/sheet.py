@@ -1,39 +1,165 @@
-"""Contact sheets: rows of pictures with captions."""
+"""``diffpir sheet``: what was measured, what was restored, and the reference where there is one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import io
+import json
+from collections.abc import Iterator, Sequence
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+import pyarrow as pa
+from PIL import Image
+from pydantic import ValidationError
 
-GAP, TEXT = 8, 18  # pixels between pictures, and of a caption's height
+from jobs.drawing import Cell, Row, contact_sheet
+from jobs.results import first_rows
+from jobs.thumbnails import detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
+from manifests import storage
+from pipeline.arrays import unpack
+from pipeline.assets import Assets
+from pipeline.errors import PipelineError, RowError
+from pipeline.layout import Layout
+from pipeline.levin import wants_levin
+from pipeline.pictures.decode import decode_picture
+from pipeline.plan import read_shard
+from pipeline.prepare import read_assets
+from pipeline.problem import Inputs, build_problem, files_of, own
+from pipeline.record import Record, read_record
+from pipeline.spec import JobSpec
+from pipeline.steps import FILES, Load, errors_of, known_columns
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+COLUMNS = (
+    "id", "status", "error", "task", "psnr", "baseline_psnr", "noise_level", "kernel_estimate",
+    "restored",
+)  # fmt: skip
+MAGNIFIED = 1.5  # a part at 100 % is shown where it is at least so much larger than the whole is
 
 
-@dataclass(frozen=True)
-class Row:
-    """A title, and pictures (H, W) or (H, W, 3) uint8 of one size, each with a caption."""
+def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> list[str]:
+    """Draw the first rows of each output, and write the picture.
 
-    title: str
-    pictures: Sequence[np.ndarray]
-    captions: Sequence[str]
+    Args:
+        outputs: folders or URIs of jobs.
+        file: path or URI, ``.png``, ``.jpg`` or ``.webp``.
+        limit: rows of each output.
+        side: of a cell in pixels.
+
+    Returns:
+        for each output, in words, how many of its rows are on the sheet.
+
+    Raises:
+        PipelineError: no results there, another kind of file, a kernel or mask that a benchmark
+            used is gone.
+        StorageError: an output cannot be read, or the file not be written.
+    """
+    suffix = file[file.rfind(".") :].lower()
+    if suffix not in FORMATS:
+        raise PipelineError(f"{file}: a sheet is one of {', '.join(FORMATS)}")
+    rows: list[Row] = []
+    told = []
+    for output in outputs:
+        fresh = list(sheet_rows(output, limit, side))
+        planned = sum(s.rows for s in read_record(Layout(storage.absolute(output))).shards)
+        told.append(f"{storage.shown(output)}: {len(fresh)} of {planned} rows")
+        rows += fresh
+    buffer = io.BytesIO()
+    contact_sheet(rows, side).save(buffer, FORMATS[suffix])
+    storage.write_bytes(file, buffer.getvalue())
+    return told
 
 
-def contact_sheet(rows: Sequence[Row], across: int = 3) -> Image.Image:
-    """All rows, ``across`` of them side by side."""
-    height, width = rows[0].pictures[0].shape[:2]
-    cell_w = len(rows[0].pictures) * (width + GAP) + 2 * GAP
-    cell_h = height + 2 * TEXT + 2 * GAP
-    down = -(-len(rows) // across)
-    sheet = Image.new("RGB", (min(across, len(rows)) * cell_w, down * cell_h), "white")
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
-    for i, row in enumerate(rows):
-        left, top = i % across * cell_w + GAP, i // across * cell_h + GAP
-        draw.text((left, top), row.title, "black", font)
-        for picture, caption in zip(row.pictures, row.captions, strict=True):
-            sheet.paste(Image.fromarray(picture).convert("RGB"), (left, top + TEXT))
-            draw.text((left, top + TEXT + height), caption, "black", font)
-            left += width + GAP
-    return sheet
+def sheet_rows(output: str, limit: int, side: int) -> Iterator[Row]:
+    """The first rows of an output for a sheet; only the parts that hold them are read.
+
+    Files of the manifest are read again: its relative paths start where they did for the job. One
+    that is gone is said in its row.
+    """
+    layout = Layout(storage.absolute(output))
+    record = read_record(layout)
+    spec = _spec_of(record, layout)
+    benchmark = spec.mode == "benchmark"
+    # The picture that a user gave is what was measured, whatever mask and kernel came with it.
+    files = files_of(spec) if benchmark else ["image", "reference"]
+    base = storage.parent(storage.absolute(spec.manifest))
+    for part, results in first_rows(output, COLUMNS, limit):
+        planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
+        names = tuple(name for name in files if name in planned.column_names)
+        load = Load(base, names, spec.schemes, spec.max_pixels, beside=not benchmark)
+        assets = read_assets(spec, wants_levin(spec, planned))[0] if benchmark else Assets()
+        for i, result in enumerate(results.to_pylist()):
+            row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
+            yield _row(result, row, load, spec, assets, side)
+
+
+def _spec_of(record: Record, layout: Layout) -> JobSpec:
+    try:
+        return JobSpec.model_validate(record.spec)
+    except ValidationError:
+        name = storage.shown(layout.run)
+        raise PipelineError(f"{name} is not the record of a job of this version") from None
+
+
+def _row(
+    result: dict, planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets, side: int
+) -> Row:
+    (row,) = known_columns(planned)
+    title = f"{result['id']}: {', '.join(_facts(result, row, spec))}"
+    if result["status"] != "ok":
+        return Row(title, words=result["error"])
+    try:
+        picture = decode_picture(result["restored"]["bytes"], max_pixels=spec.max_pixels)
+    except RowError as e:
+        return Row(title, words=f"restored: {e}")
+    restored, words = rgb(picture.pixels, picture.alpha), ""
+    try:
+        measured, reference = _given(planned, load, spec, assets)
+    except RowError as e:
+        measured, reference, words = None, None, str(e)
+    captions = {"measured": "measured", "restored": "restored", "reference": "reference"}
+    if result["psnr"] is not None:
+        captions["measured"] += f" (baseline {result['baseline_psnr']:.1f} dB)"
+        captions["restored"] += f", {result['psnr']:.1f} dB"
+    pictures = {"measured": measured, "restored": restored, "reference": reference}
+    pictures = {name: picture for name, picture in pictures.items() if picture}
+    lines = [[Cell(fitted(p, restored, side), captions[name]) for name, p in pictures.items()]]
+    if max(restored.size) > MAGNIFIED * side:
+        box = liveliest(restored, side)
+        lines.append(
+            [
+                Cell(detail(p, restored, box), f"{name} at 100 %")
+                for name, p in pictures.items()
+                if same_shape(p, restored)
+            ]
+        )
+    return Row(title, lines, words)
+
+
+def _facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
+    """The task, and what of it was estimated; ``row`` is the manifest's."""
+    task = spec.task
+    yield f"sr x{task.factor}" if task.kind == "sr" else task.kind
+    if estimate := result.get("kernel_estimate"):
+        ((family, values),) = json.loads(estimate).items()
+        values = (f"{name} {value:.3g}" for name, value in values.items() if name != "size")
+        yield f"{family} of {', '.join(values)} (estimated)"
+    elif (kernel := getattr(task, "kernel", None)) and not row.get("kernel"):
+        yield next(name for name in type(kernel).model_fields if getattr(kernel, name))
+    if result["noise_level"]:
+        estimated = own(row, "noise_level", task.noise_level) == "auto"
+        yield f"noise {result['noise_level']:.3g}" + (" (estimated)" if estimated else "")
+
+
+def _given(
+    planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets
+) -> tuple[Image.Image | None, Image.Image | None]:
+    """A row's measurement, as it was given or as the benchmark made it, and its reference."""
+    loaded = load(pa.table({"row": planned, "error": [""], "error_kind": [""]}))
+    if (error := errors_of(loaded)[0])[0]:
+        raise RowError(*error)
+    inputs = Inputs(**{name: unpack(loaded[name])[0] for name in FILES})
+    if spec.mode == "restore":
+        alpha = unpack(loaded["alpha"])[0]
+        reference = inputs.reference
+        return rgb(inputs.image, alpha), None if reference is None else rgb(reference)
+    problem = build_problem(known_columns(planned)[0], inputs, spec, assets)
+    return rgb_of_tensor(problem.y), rgb_of_tensor(problem.reference)
