@@ -92,13 +92,17 @@ def preset(name: str) -> SamplerConfig:
     return PRESETS[name]
 
 
-# What a job uses that names no preset: for each kind of task, the paper's nearest setting ...
+# What a job uses that names no preset: for each kind of task, the paper's nearest setting (of
+# colours, mosaics and other people's operators it has none) ...
 PAPER_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": PRESETS["ffhq-deblur-gaussian"],
     "sr": PRESETS["ffhq-sr4"],
     "inpaint": PRESETS["ffhq-inpaint-box"],
     "inpaint-random": PRESETS["ffhq-inpaint-random"],
     "denoise": PRESETS["ffhq-deblur-gaussian"],
+    "colorize": PRESETS["ffhq-inpaint-box"],
+    "demosaic": PRESETS["ffhq-inpaint-random"],
+    "linear": PRESETS["ffhq-deblur-gaussian"],
 }
 
 # ... but with the embedded prior, what was best on five of its training photographs. A small
@@ -110,4 +114,10 @@ BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     # Scattered holes are filled at low noise; a large one needs the whole way down.
     "inpaint-random": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=400),
     "denoise": SamplerConfig(lam=15.0, zeta=1.0),
+    # From high noise this prior draws a colour that is wrong all over: too little beats that.
+    "colorize": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+    # Neighbours tell a missing colour well: only what a bilinear filter gets wrong is at stake.
+    "demosaic": SamplerConfig(nfe=50, lam=1.0, zeta=1.0, first_timestep=100),
+    # Anything: as for a blur, which hides detail everywhere and is solved from a poor start too.
+    "linear": SamplerConfig(lam=5.0, zeta=1.0),
 }

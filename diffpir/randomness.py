@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -27,9 +29,32 @@ def noise_stream(
     Drawn on the CPU whatever the device, so that a result does not depend on it.
     """
     generators = [generator(seed) for seed in seeds]
-    while True:
-        draws = np.stack([g.standard_normal(shape, np.float32) for g in generators])
-        yield torch.from_numpy(draws).to(device)
+    if torch.device(device).type == "cpu":
+        while True:
+            yield torch.from_numpy(
+                np.stack([g.standard_normal(shape, np.float32) for g in generators])
+            )
+    for draws in drawn_ahead(generators, shape):
+        yield torch.from_numpy(draws).pin_memory().to(device, non_blocking=True)
+
+
+def drawn_ahead(
+    generators: Sequence[np.random.Generator], shape: tuple[int, int, int]
+) -> Iterator[np.ndarray]:
+    """Endless (B, C, H, W) of N(0, I), drawn by all cores while the last one is being used.
+
+    For GPUs: a batch's noise takes one core longer than a GPU takes for the network.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+
+        def begin() -> list[Future]:
+            return [pool.submit(g.standard_normal, shape, np.float32) for g in generators]
+
+        ahead = begin()
+        while True:
+            draws = np.stack([draw.result() for draw in ahead])
+            ahead = begin()
+            yield draws
 
 
 def generator(seed: int) -> np.random.Generator:

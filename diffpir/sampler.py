@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +14,8 @@ from diffpir.operators import Operator, per_image
 from diffpir.schedule import Schedule
 
 Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> x0, both on [-1, 1]
+# Yields (x_t, t), is sent its x0, and so on; returns the restored images.
+Sampling = Generator[tuple[Tensor, int], Tensor, Tensor]
 
 SIGMA_FLOOR = 0.001  # of sigma_n in rho, the authors' own: the data are never trusted beyond it
 
@@ -61,6 +63,31 @@ def restore(
         (B, C, H, W) on [0, 1]. With ``final="state"`` the noise that it still carries may leave
         that range.
     """
+    sampling = sample(
+        operator,
+        y,
+        schedule=schedule,
+        config=config,
+        noise_level=noise_level,
+        noise=noise,
+        x_start=x_start,
+        callback=callback,
+    )
+    return together(lambda states, t: [denoise(x_t, t) for x_t in states], [sampling])[0]
+
+
+def sample(
+    operator: Operator,
+    y: Tensor,
+    *,
+    schedule: Schedule,
+    config: SamplerConfig,
+    noise_level: float | Tensor,
+    noise: Iterable[Tensor],
+    x_start: Tensor | None = None,
+    callback: Callable[[Step], None] | None = None,
+) -> Sampling:
+    """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`."""
     timesteps = config.timesteps(schedule)
     alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
     sigma_n = torch.as_tensor(noise_level, dtype=y.dtype, device=y.device)
@@ -78,7 +105,7 @@ def restore(
     del x_init  # of large images, each array counts
 
     for t, s in itertools.pairwise(timesteps):
-        x0 = denoise(x_t, t).clamp(-1, 1)
+        x0 = (yield x_t, t).clamp(-1, 1)
         rho_t = lam_sigma2 / sigma_bar[t] ** 2
         x0_hat = x0 + config.guidance * (operator.prox(x0, y_pm, rho_t) - x0)
         eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
@@ -91,9 +118,30 @@ def restore(
 
     if config.final == "state":
         return (x_t + 1) / 2
-    x0 = denoise(x_t, timesteps[-1]).clamp(-1, 1)
+    x0 = (yield x_t, timesteps[-1]).clamp(-1, 1)
     if callback:
         callback(Step(timesteps[-1], x0))
     x = (x0 + 1) / 2
     # Without noise, what was measured is known: no prior may change it.
     return torch.where(per_image(sigma_n, x) == 0, operator.impose(x, y), x)
+
+
+def together(
+    denoise: Callable[[list[Tensor], int], Iterable[Tensor]], samplings: Sequence[Sampling]
+) -> list[Tensor]:
+    """What each sampling returns, all of them taken through the same timesteps in step.
+
+    So images of different sizes, whose data steps have nothing in common, can share calls of the
+    network: ``denoise`` is given the states x_t of all of them, and gives x0 of each.
+    """
+    asked, restored = [next(sampling) for sampling in samplings], []
+    while not restored:
+        (t,) = {t for _, t in asked}
+        answers = denoise([x_t for x_t, _ in asked], t)
+        asked = []
+        for sampling, x0 in zip(samplings, answers, strict=True):
+            try:
+                asked.append(sampling.send(x0))
+            except StopIteration as end:
+                restored.append(end.value)
+    return restored

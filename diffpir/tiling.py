@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -13,20 +16,30 @@ from diffpir.sampler import Denoiser
 TILE, OVERLAP = 512, 96
 
 
+@dataclass(frozen=True)
+class _Tile:
+    """Views (C, h, w) of an image and its x0, and what the tile counts there, down and across."""
+
+    source: Tensor
+    target: Tensor
+    weights: tuple[Tensor, Tensor] | None
+
+
 class Tiled:
-    """A denoiser whose network never sees more than a tile; the data step stays global.
+    """Denoises images of any sizes in calls of a bounded size; the data step stays global.
 
     An image of at most ``tile ** 2`` pixels is denoised whole. A larger one is cut into equal,
     evenly spread tiles; where they overlap, each counts with a raised cosine that is zero in the
     outermost quarter of the overlap, where a network sees too little of the surroundings. So what
-    looks no further than that quarter gives the same with tiles and without.
+    looks no further than that quarter gives the same with tiles and without. Tiles and images of
+    one size share calls, whatever images they are of.
 
     Args:
         denoise: ``(x_t, t) -> x0``.
-        tile: side of a tile in pixels, a multiple of ``stride``; shorter sides are not cut.
+        tile: side of a tile in pixels, a multiple of ``multiple``; shorter sides are not cut.
         overlap: of neighbouring tiles at least, in pixels, less than ``tile``.
-        batch: tiles per call, of all images of a batch together; may be lowered between calls.
-        stride: tiles begin at multiples of it, as a network that pools wants.
+        batch_pixels: of a call at most, but for one tile or image; may be lowered between calls.
+        multiple: of which all sides are that ``denoise`` sees; images are padded by reflection.
     """
 
     def __init__(
@@ -34,50 +47,64 @@ class Tiled:
         denoise: Denoiser,
         tile: int = TILE,
         overlap: int = OVERLAP,
-        batch: int = 1,
-        stride: int = 1,
+        batch_pixels: int = TILE**2,
+        multiple: int = 1,
     ):
-        if tile % stride or not 0 <= overlap < tile or tile < 1:
+        if tile % multiple or not 0 <= overlap < tile or tile < 1:
             raise ValueError(
-                f"tile {tile} must be a multiple of {stride} and above the overlap {overlap}"
+                f"tile {tile} must be a multiple of {multiple} and above the overlap {overlap}"
             )
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
-        self.batch, self.stride = batch, stride
+        self.batch_pixels, self.multiple = batch_pixels, multiple
+        # Weights where they are used: bringing them there would stop a GPU at every step.
+        self._known: dict[tuple, list[tuple[int, Tensor]]] = {}
 
     def cuts(self, height: int, width: int) -> bool:
         """Whether images of that size are denoised in tiles."""
         return height * width > self.tile**2
 
-    def __call__(self, x_t: Tensor, t: int) -> Tensor:
-        height, width = x_t.shape[-2:]
-        if not self.cuts(height, width):
-            return self.denoise(x_t, t)
-        padded = pad_to_multiple(x_t, self.stride)
-        x0 = torch.zeros_like(padded)
-        rows, columns = (
-            [(start, window.to(x_t)) for start, window in self._windows(side)]
-            for side in padded.shape[-2:]
-        )
-        tiles = [
-            (
-                (i, slice(None), slice(top, top + len(down)), slice(left, left + len(across))),
-                (down, across),
-            )
-            for i, (top, down), (left, across) in itertools.product(range(len(x_t)), rows, columns)
-        ]
-        for start in range(0, len(tiles), self.batch):
-            chunk = tiles[start : start + self.batch]
-            found = self.denoise(torch.stack([padded[place] for place, _ in chunk]), t)
-            for tile, (place, (down, across)) in zip(found, chunk, strict=True):
-                x0[place] += tile * down[:, None] * across
-        return x0[..., :height, :width]
+    def __call__(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
+        """x0 of each x_t; the states are (B, C, H, W), of different sizes if need be."""
+        padded = [pad_to_multiple(x_t, self.multiple) for x_t in states]
+        found = [torch.zeros_like(x_t) for x_t in padded]
+        calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)
+        for x_t, source, target in zip(states, padded, found, strict=True):
+            for tile in self._tiles(x_t.shape[-2:], source, target):
+                calls[tuple(tile.source.shape[-2:])].append(tile)
+        for (height, width), tiles in calls.items():
+            at_once = max(1, self.batch_pixels // (height * width))
+            for start in range(0, len(tiles), at_once):
+                chunk = tiles[start : start + at_once]
+                answers = self.denoise(torch.stack([tile.source for tile in chunk]), t)
+                for tile, x0 in zip(chunk, answers, strict=True):
+                    if tile.weights:
+                        down, across = tile.weights
+                        x0 = x0 * down[:, None] * across
+                    tile.target.add_(x0)
+        return [x0[..., : x.shape[-2], : x.shape[-1]] for x, x0 in zip(states, found, strict=True)]
+
+    def _tiles(self, size: Sequence[int], source: Tensor, target: Tensor) -> Iterator[_Tile]:
+        if not self.cuts(*size):
+            yield from (_Tile(x_t, x0, None) for x_t, x0 in zip(source, target, strict=True))
+            return
+        rows, columns = (self._windows_like(side, source) for side in source.shape[-2:])
+        for (top, down), (left, across) in itertools.product(rows, columns):
+            place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
+            for x_t, x0 in zip(source, target, strict=True):
+                yield _Tile(x_t[place], x0[place], (down, across))
+
+    def _windows_like(self, size: int, x: Tensor) -> list[tuple[int, Tensor]]:
+        key = size, x.dtype, x.device
+        if key not in self._known:
+            self._known[key] = [(start, window.to(x)) for start, window in self._windows(size)]
+        return self._known[key]
 
     def _windows(self, size: int) -> list[tuple[int, Tensor]]:
         """Along one axis: where each tile starts, and its weights; at each pixel they sum to 1."""
         tile = min(self.tile, size)
         count = -(-(size - self.overlap) // (tile - self.overlap)) if size > tile else 1
-        room = (size - tile) // self.stride
-        starts = [i * room // max(1, count - 1) * self.stride for i in range(count)]
+        room = (size - tile) // self.multiple
+        starts = [i * room // max(1, count - 1) * self.multiple for i in range(count)]
         weights = torch.ones(count, tile, dtype=torch.float64)
         for i in range(count - 1):
             ramp = _ramp(starts[i] + tile - starts[i + 1])

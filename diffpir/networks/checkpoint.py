@@ -37,11 +37,13 @@ class Checkpoint:
         return sum(tensor.numel() for tensor in self.state.values())
 
 
-def load_model(path: str | Path, **overrides) -> UNet:
-    """The network of a guided-diffusion checkpoint, in float32, in evaluation mode, on the CPU.
+def load_model(path: str | Path, dtype: torch.dtype = torch.float32, **overrides) -> UNet:
+    """The network of a guided-diffusion checkpoint, in evaluation mode, on the CPU.
 
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
+        dtype: of the weights. Those that the file has in this type are mapped, not read: all
+            processes of a machine then have them in memory once.
         overrides: as for :func:`read_checkpoint`.
 
     Raises:
@@ -50,7 +52,7 @@ def load_model(path: str | Path, **overrides) -> UNet:
     checkpoint = read_checkpoint(path, **overrides)
     with torch.device("meta"):
         net = UNet(checkpoint.config)
-    state = {key: tensor.float() for key, tensor in checkpoint.state.items()}
+    state = {key: tensor.to(dtype) for key, tensor in checkpoint.state.items()}
     net.load_state_dict(state, assign=True)
     return net.requires_grad_(False).eval()
 

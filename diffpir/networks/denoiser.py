@@ -24,13 +24,11 @@ class EpsDenoiser:
         net: predicts the noise in its first three channels.
         schedule: the one that ``net`` was trained with.
         label: class index for a class-conditional network, None for an unconditional one.
-        bf16: run the network's convolutions and products in bfloat16.
     """
 
     net: UNet
     schedule: Schedule
     label: int | None = None
-    bf16: bool = False
 
     def __post_init__(self):
         classes = self.net.config.num_classes
@@ -46,17 +44,15 @@ class EpsDenoiser:
 
     @torch.inference_mode()
     def __call__(self, x_t: Tensor, t: int) -> Tensor:
-        batch, _, height, width = x_t.shape
+        height, width = x_t.shape[-2:]
         stride = self.net.config.stride
         # At least two pixels a side at the coarsest level: a norm over one is none.
-        padded = pad_to_multiple(x_t.float(), stride, at_least=2 * stride)
-        if self.bf16:  # the layout that bfloat16 convolutions are fast in
-            padded = padded.contiguous(memory_format=torch.channels_last)
-        steps = torch.full((batch,), t, device=x_t.device)
-        label = None if self.label is None else torch.full_like(steps, self.label)
-        with torch.autocast(x_t.device.type, torch.bfloat16, enabled=self.bf16):
-            out = self.net(padded, steps, label)
-        eps = out[:, :3, :height, :width].to(x_t.dtype)
+        padded = pad_to_multiple(x_t, stride, at_least=2 * stride)
+        dtype = self.net.input_blocks[0][0].weight.dtype
+        step = torch.full((1,), t, device=x_t.device)
+        label = None if self.label is None else torch.full_like(step, self.label)
+        out = self.net(padded.to(dtype, memory_format=torch.channels_last), step, label)
+        eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
         return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
 

@@ -1,13 +1,69 @@
-"""What arithmetic the hardware does well: asked of it, not guessed."""
+"""What the network computes in: asked of the hardware, not guessed."""
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 
+from diffpir.errors import ConfigError
+from diffpir.networks.unet import UNet
 
-def has_bf16(device: str) -> bool:
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def has_bf16(device: str | torch.device) -> bool:
     """Whether bfloat16 convolutions run on hardware instructions on this device."""
     if torch.device(device).type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
+
+
+def dtype_of(precision: Precision, device: str | torch.device) -> torch.dtype:
+    """What a network on that device computes in; ``auto`` is bf16 where the hardware has it.
+
+    Raises:
+        ConfigError: fp16 on a CPU, where it would be slower than fp32.
+    """
+    if precision == "fp16" and torch.device(device).type != "cuda":
+        raise ConfigError("precision fp16 needs a GPU; on a CPU there are bf16 and fp32")
+    if precision == "auto":
+        precision = "bf16" if has_bf16(device) else "fp32"
+    return DTYPES[precision]
+
+
+def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = "auto") -> UNet:
+    """``net`` itself, moved to the device and made fast there.
+
+    The last convolution stays in float32: at high noise its rounding would be multiplied by
+    sigma_bar, and it is a thousandth of the work.
+
+    Raises:
+        ConfigError: as :func:`dtype_of`.
+    """
+    device, dtype = torch.device(device), dtype_of(precision, device)
+    net.to(device, dtype)
+    if device.type == "cuda":  # a CPU's convolutions bring weights into a layout of their own
+        net.to(memory_format=torch.channels_last)
+    net.out[2].float()
+    return net
+
+
+def compiled(net: UNet) -> UNet:
+    """``net`` itself, compiled for each size of image when it first comes.
+
+    Raises:
+        ConfigError: this machine cannot compile; found out here, not on the first image.
+    """
+    device = net.out[2].weight.device
+    # CUDA graphs, replayed: the Python and the launches of a network of small layers cost nothing.
+    mode = "reduce-overhead" if device.type == "cuda" else None
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as e:  # whatever the compiler's tool chain raises
+        why = f"{type(e).__name__}: {e}".splitlines()[0]
+        raise ConfigError(f"compile: this machine cannot ({why})") from None
+    net.compile(mode=mode, dynamic=False)
+    return net

@@ -53,6 +53,8 @@ class UNetConfig:
 class UNet(nn.Module):
     """``forward(x, t, label=None)``: x (B, C, H, W) on the [-1, 1] scale, t (B,) in 0 ... T - 1.
 
+    A ``t`` (and label) of shape (1,) stands for that of every image, and saves work.
+
     Returns (B, out_channels, H, W): the predicted noise, then (learned sigma) variance logits.
     """
 
@@ -125,7 +127,8 @@ class UNet(nn.Module):
         x = self.middle_block(x, emb)
         for block in self.output_blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), emb)
-        return self.out(x)
+        norm, _, conv = self.out
+        return conv(silu(norm(x)).to(conv.weight.dtype))
 
 
 class Block(nn.Sequential):
@@ -159,21 +162,25 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if ch == out_ch else nn.Conv2d(ch, out_ch, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        norm, act, conv = self.in_layers
-        h = act(norm(x))
+        norm, _, conv = self.in_layers
+        h = silu(norm(x))
         if self.resample == "down":
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
         elif self.resample == "up":
             h, x = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
         h = conv(h)
         emb = self.emb_layers(emb)[:, :, None, None]
-        norm, act, _, conv = self.out_layers
-        if self.scale_shift:
+        norm, _, _, conv = self.out_layers
+        if not self.scale_shift:
+            h = norm(h + emb)
+        elif len(emb) == 1:  # the same for all images: the norm's own affine map takes it in
+            scale, shift = emb.flatten().chunk(2)
+            weight = norm.weight * (1 + scale)
+            h = F.group_norm(h, GROUPS, weight, norm.bias * (1 + scale) + shift, norm.eps)
+        else:
             scale, shift = emb.chunk(2, dim=1)
             h = torch.addcmul(shift, norm(h), 1 + scale)
-        else:
-            h = norm(h + emb)
-        return self.skip_connection(x) + conv(act(h))
+        return conv(silu(h)).add_(self.skip_connection(x))
 
 
 class Downsample(nn.Module):
@@ -227,6 +234,11 @@ class Attention(nn.Module):
         q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
         return (tokens + self.proj_out(h)).reshape(b, c, height, width)
+
+
+def silu(h: Tensor) -> Tensor:
+    """Of a tensor that is used nowhere else: without gradients to keep, in its own memory."""
+    return F.silu(h, inplace=not torch.is_grad_enabled())
 
 
 def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:

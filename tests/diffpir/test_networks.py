@@ -1,6 +1,7 @@
 import ast
 import json
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from diffpir import CheckpointError, ConfigError, EpsDenoiser, Schedule, load_model
 from diffpir.networks.architecture import infer_config, shapes_of
 from diffpir.networks.checkpoint import file_digest, read_checkpoint, save_model
+from diffpir.networks.precision import compiled, place
 from diffpir.networks.unet import UNet, UNetConfig
 from tests.support import TINY, golden, make_net, recipe_state
 
@@ -191,9 +193,51 @@ def test_bf16_stays_near_fp32():
     schedule = Schedule.linear()
     x = torch.randn(1, 3, 32, 32)
     exact = EpsDenoiser(make_net(), schedule)(x, 200)
-    rounded = EpsDenoiser(make_net(), schedule, bf16=True)(x, 200)
-    assert rounded.dtype == torch.float32
+    rounded = EpsDenoiser(place(make_net(), precision="bf16"), schedule)(x, 200)
+    assert rounded.dtype == torch.float32 and rounded.is_contiguous()
     assert 0 < (rounded - exact).abs().mean() < 0.05
+
+
+def test_weights_in_the_type_of_their_file_are_mapped_not_copied(tmp_path):
+    path = save_model(make_net(), tmp_path / "m.safetensors", torch.bfloat16)
+    net = place(load_model(path, torch.bfloat16), precision="bf16")
+    weight = net.input_blocks[1][0].in_layers[2].weight
+    address, where = weight.data_ptr(), None
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, *_, file = line.split(maxsplit=5)
+        low, high = (int(end, 16) for end in span.split("-"))
+        where = file if low <= address < high else where
+    assert where == str(path)
+
+
+def test_one_timestep_for_all_images_is_that_of_each():
+    net, x = make_net(), torch.randn(3, 3, 16, 16)
+    for config in (TINY, UNetConfig(**{**vars(TINY), "use_scale_shift_norm": False})):
+        net = make_net(config)
+        each, once = net(x, torch.full((3,), 200)), net(x, torch.tensor([200]))
+        torch.testing.assert_close(once, each, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+def test_a_compiled_network_gives_what_it_gave():
+    net, x = make_net(), torch.randn(2, 3, 16, 16)
+    with torch.inference_mode():
+        plain = net(x, torch.tensor([200]))
+        torch.testing.assert_close(compiled(net)(x, torch.tensor([200])), plain)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
+def test_what_cannot_be_compiled_is_told_at_once(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+    with pytest.raises(ConfigError, match="compile: this machine cannot"):
+        compiled(make_net())
+
+
+def test_fp16_is_for_gpus():
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        place(make_net(), "cpu", "fp16")
 
 
 def test_labels_belong_to_class_conditional_networks():

@@ -19,7 +19,7 @@ from diffpir import (
 )
 from diffpir.kernels import bicubic_kernel
 from diffpir.metrics import fill_hidden, psnr
-from diffpir.networks.precision import has_bf16
+from diffpir.networks.precision import place
 from diffpir.synthesis import synthesise
 from pipeline.problem import to_tensor
 from tests.pictures import photograph
@@ -27,7 +27,7 @@ from tests.pictures import photograph
 
 @pytest.fixture(scope="module")
 def denoise():
-    return EpsDenoiser(load_model(builtin_path()), Schedule.linear(), bf16=has_bf16("cpu"))
+    return EpsDenoiser(place(load_model(builtin_path())), Schedule.linear())
 
 
 @pytest.fixture(scope="module")

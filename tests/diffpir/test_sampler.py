@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from diffpir import Denoise, Downsample, Inpaint, SamplerConfig, Schedule, gaussian_kernel, restore
-from diffpir.randomness import image_seed, noise_stream
+from diffpir.randomness import drawn_ahead, generator, image_seed, noise_stream
 from tests.support import golden
 
 SCHEDULE = Schedule.linear()
@@ -90,7 +90,7 @@ def pictures(batch=2, size=16, seed=0):
 def test_draws_noise_for_the_start_and_then_only_where_it_is_used(zeta, draws):
     source = noise_stream([1, 2], (3, 16, 16))
     run(pictures(), noise=itertools.islice(source, draws), zeta=zeta)
-    with pytest.raises(StopIteration):
+    with pytest.raises(RuntimeError, match="StopIteration"):
         run(pictures(), noise=itertools.islice(source, draws - 1), zeta=zeta)
 
 
@@ -147,3 +147,11 @@ def test_the_noise_of_an_image_does_not_depend_on_its_batch():
         assert torch.equal(next(together)[1:2], next(alone))
     draws = torch.cat([next(alone) for _ in range(400)])
     assert abs(draws.mean()) < 0.02 and abs(draws.std() - 1) < 0.02
+
+
+def test_noise_that_is_drawn_ahead_is_the_same():
+    ahead = drawn_ahead([generator(seed) for seed in (7, 8, 9)], (3, 4, 5))
+    for drawn, usual in zip(
+        itertools.islice(ahead, 4), noise_stream([7, 8, 9], (3, 4, 5)), strict=False
+    ):
+        np.testing.assert_array_equal(drawn, usual.numpy())

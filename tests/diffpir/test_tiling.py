@@ -28,25 +28,45 @@ def local(reach: int):
 
 
 @pytest.mark.parametrize("height, width", [(64, 64), (65, 64), (130, 71), (47, 301), (200, 203)])
-@pytest.mark.parametrize("tile, overlap, batch", [(64, 32, 1), (48, 40, 3), (64, 60, 100)])
+@pytest.mark.parametrize("tile, overlap, pixels", [(64, 32, 1), (48, 40, 7000), (64, 60, 10**6)])
 def test_a_network_that_looks_no_further_than_a_quarter_of_the_overlap_sees_no_tiles(
-    height, width, tile, overlap, batch
+    height, width, tile, overlap, pixels
 ):
     x = images(2, 3, height, width)
     denoise = local(overlap // 4 // 4 * 4 - 4)
-    whole = Tiled(denoise, 1024, overlap)(x, 7)
+    (whole,) = Tiled(denoise, 1024, overlap)([x], 7)
     calls = []
 
     def counted(x, t):
         calls.append(x.shape)
         return denoise(x, t)
 
-    tiled = Tiled(counted, tile, overlap, batch, stride=4)
+    tiled = Tiled(counted, tile, overlap, pixels, multiple=4)
     # The whole image is padded at its end by what the network wants, and cropped again.
-    torch.testing.assert_close(tiled(x, 7), whole, rtol=0, atol=1e-12)
-    assert all(shape[0] <= batch and max(shape[2:]) <= tile for shape in calls) or not tiled.cuts(
-        height, width
-    )
+    torch.testing.assert_close(tiled([x], 7)[0], whole, rtol=0, atol=1e-12)
+    assert all(n[0] == 1 or n[0] * n[2] * n[3] <= pixels for n in calls)
+    assert all(max(shape[2:]) <= tile for shape in calls) or not tiled.cuts(height, width)
+
+
+def test_images_of_all_sizes_share_calls_and_are_what_they_are_alone():
+    sizes = [(64, 64), (63, 62), (130, 71), (64, 64), (200, 203), (61, 301)]
+    states = [images(1 + i % 2, 3, *size) for i, size in enumerate(sizes)]
+    denoise, calls = local(4), []
+
+    def counted(x, t):
+        calls.append(tuple(x.shape))
+        return denoise(x, t)
+
+    together = Tiled(counted, 64, 32, 8 * 64**2, multiple=4)(states, 7)
+    alone = [Tiled(denoise, 64, 32, 1, multiple=4)([x], 7)[0] for x in states]
+    for x, x0, expected in zip(states, together, alone, strict=True):
+        assert x0.shape == x.shape
+        torch.testing.assert_close(x0, expected, rtol=0, atol=1e-12)
+    # Of every size of tile, one call at most is not full.
+    for size in {shape[2:] for shape in calls}:
+        full = 8 * 64**2 // (size[0] * size[1])
+        assert sum(shape[2:] == size and shape[0] < full for shape in calls) <= 1
+    assert len({shape[2:] for shape in calls}) < len(sizes)
 
 
 @pytest.mark.parametrize("size", [64, 65, 100, 1000, 4001])
@@ -60,9 +80,9 @@ def test_weights_sum_to_one_and_tiles_cover_everything(size, tile, overlap):
 
 
 def test_what_cannot_be_is_refused():
-    for tile, overlap, stride in ((60, 10, 8), (64, 64, 8), (0, 0, 1)):
+    for tile, overlap, multiple in ((60, 10, 8), (64, 64, 8), (0, 0, 1)):
         with pytest.raises(ValueError, match="multiple of"):
-            Tiled(local(4), tile, overlap, stride=stride)
+            Tiled(local(4), tile, overlap, multiple=multiple)
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +103,8 @@ def test_tiling_changes_little_and_leaves_no_seams(denoise, t):
     x = noisy(t)
     stride = denoise.net.config.stride
     whole = denoise(x, t).clamp(-1, 1)
-    tiled = Tiled(denoise, 256, 96, 2, stride)
-    x0 = tiled(x, t).clamp(-1, 1)
+    tiled = Tiled(denoise, 256, 96, 2 * 256**2, stride)
+    x0 = tiled([x], t)[0].clamp(-1, 1)
     error = (x0 - whole).square().mean()
     assert -10 * torch.log10(error / 4) > 33  # dB
 
@@ -102,7 +122,7 @@ def test_the_larger_the_tiles_the_nearer_to_the_whole(denoise):
     whole = denoise(x, 200).clamp(-1, 1)
 
     def error(tile: int, overlap: int) -> float:
-        x0 = Tiled(denoise, tile, overlap, 2, stride)(x, 200).clamp(-1, 1)
+        x0 = Tiled(denoise, tile, overlap, 2**17, stride)([x], 200)[0].clamp(-1, 1)
         return float((x0 - whole).square().mean())
 
     seams, small, large = error(64, 0), error(64, 48), error(256, 48)
