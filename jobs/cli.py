@@ -10,7 +10,7 @@ import typer
 
 from jobs import cluster_commands
 from jobs.console import ProgressLine, finish, user_errors
-from jobs.options import Fresh, Overwrite, RetryFailed
+from jobs.options import Fresh, HeadChannels, Heads, Overwrite, RetryFailed
 from jobs.tables import Style
 
 app = typer.Typer(
@@ -32,6 +32,13 @@ class Kind(StrEnum):
     inpaint = "inpaint"
     colorize = "colorize"
     demosaic = "demosaic"
+
+
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 class Boundary(StrEnum):
@@ -99,6 +106,15 @@ def restore(
     nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the network; auto: bf16 where the hardware has it.")
+    ] = Precision.auto,
+    batch_pixels: Annotated[
+        str, typer.Option(help="Pixels per network call at most, a number or 'auto'.")
+    ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network, once per size of image.")
+    ] = False,
     images: Annotated[
         str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")
     ] = None,
@@ -130,6 +146,9 @@ def restore(
             sampler={"preset": preset, "nfe": nfe},
             seed=seed,
             actors=actors,
+            precision=precision.value,
+            batch_pixels=batch_pixels,
+            compile=compile,
             images=images,
             picture={"format": format, "quality": quality, "bits": bits},
         )
@@ -225,19 +244,51 @@ def verify(
         raise typer.Exit(3)
 
 
+@app.command()
+def sheet(
+    outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs.")],
+    file: Annotated[
+        str, typer.Option("--output", "-o", help="The sheet, by path or URI (.png, .jpg, .webp).")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="Rows of each output, the first ones.")] = 12,
+    side: Annotated[int, typer.Option(min=64, max=2048, help="Of a cell in pixels.")] = 256,
+) -> None:
+    """Make a contact sheet: measured, restored, reference; of large pictures a part at 100 %."""
+    with user_errors():
+        from jobs.sheet import write_sheet
+
+        for text in write_sheet(outputs, file, limit=limit, side=side):
+            typer.echo(text, err=True)
+    typer.echo(f"contact sheet: {file}")
+
+
 @models_app.command("inspect")
 def models_inspect(
     file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
-    num_head_channels: Annotated[
-        int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
-    ] = None,
-    num_heads: Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")] = None,
+    num_head_channels: HeadChannels = None,
+    num_heads: Heads = None,
 ) -> None:
     """Say what a checkpoint is: the architecture read off its tensors, its size, its digest."""
     with user_errors():
-        from jobs.inspect import describe_model
+        from jobs.models import describe_model
 
         typer.echo(describe_model(file, num_head_channels=num_head_channels, num_heads=num_heads))
+
+
+@models_app.command("convert")
+def models_convert(
+    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.safetensors).")],
+    precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.bf16,
+    num_head_channels: HeadChannels = None,
+    num_heads: Heads = None,
+) -> None:
+    """Write a checkpoint in the precision that jobs compute in: actors of a node then share it."""
+    with user_errors():
+        from jobs.models import convert_model
+
+        options = {"num_head_channels": num_head_channels, "num_heads": num_heads}
+        typer.echo(convert_model(file, output, precision.value, **options))
 
 
 @app.command()

@@ -28,3 +28,7 @@ Overwrite = Annotated[
         callback=_with_fresh,
     ),
 ]
+HeadChannels = Annotated[
+    int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
+]
+Heads = Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")]

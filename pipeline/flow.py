@@ -34,6 +34,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     restoring = spec.mode == "restore"
     load = Load(job.base, files, spec.schemes, spec.max_pixels, beside=restoring)
     model = (job.model, job.identity["model_digest"])
+    actors = min(resources.max_actors, len(work))  # more would load a model for nothing
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
     step = resources.step
     (
@@ -52,17 +53,17 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
             IsolatedRestorer,
             fn_constructor_args=(
                 ledger,
-                resources.max_actors,
+                actors,
                 spec,
                 job.assets,
                 model,
-                resources.batch,
+                resources.batch_pixels,
                 resources.threads,
                 resources.actor.get("GPU", 0) > 0,
             ),
             compute=ActorPoolStrategy(
-                min_size=resources.min_actors,
-                max_size=resources.max_actors,
+                min_size=min(resources.min_actors, actors),
+                max_size=actors,
                 max_tasks_in_flight_per_actor=2,
             ),
             batch_size=max(item.rows for item in work),
@@ -101,6 +102,8 @@ def configure_ray_data() -> None:
     # A batch on a slow machine may take longer than any limit.
     context.execution_no_progress_timeout_s = -1
     context.enable_progress_bars = False
+    # Counting the pages of a process that allocates by the gigabyte stops it, once a second.
+    context.memory_usage_poll_interval_s = None
     # What a step raised, not what Ray Data makes of it: people are to read it.
     context.raise_original_map_exception = True
     # Its notes on each execution go to its log file; people read this project's own progress.

@@ -15,6 +15,7 @@ from manifests import storage
 from pipeline.layout import Layout
 
 SHARDS_PER_FILE = 512  # bounds the footer that every reader of a shard must parse
+USUAL_PIXELS = 2**16  # of an image, as long as nothing is known of it
 MAX_SHARD_PIXELS = 2**26  # of restored images: bounds a block of pixels to about 200 MB
 
 
@@ -47,8 +48,9 @@ class Work:
         return self.shard.rows if self.places is None else len(self.places)
 
 
-def rows_per_shard(rows: int, actors: int, batch: int) -> int:
+def rows_per_shard(rows: int, actors: int, batch_pixels: int) -> int:
     """At least four shards for each actor, but whole batches, and at most four of them."""
+    batch = max(1, batch_pixels // USUAL_PIXELS)
     share = -(-rows // (4 * actors))
     return batch * min(4, max(1, -(-share // batch)))
 

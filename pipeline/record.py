@@ -19,11 +19,13 @@ class Record:
         id: in the names of its parts.
         identity: what the results hang on; another job has another.
         shards: of the plan.
+        spec: the job's specification, as plain values and without secrets.
     """
 
     id: str
     identity: dict
     shards: tuple[Shard, ...]
+    spec: dict
 
 
 def read_record(layout: Layout) -> Record:
@@ -38,7 +40,8 @@ def read_record(layout: Layout) -> Record:
     data = storage.read_bytes(layout.run)
     try:
         record = json.loads(data)
-        return Record(record["id"], dict(record["identity"]), tuple(shards_of(record["plan"])))
+        shards = tuple(shards_of(record["plan"]))
+        return Record(record["id"], dict(record["identity"]), shards, record.get("spec", {}))
     except (ValueError, KeyError, TypeError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None

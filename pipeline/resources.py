@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +13,22 @@ from pipeline.errors import PipelineError
 from pipeline.spec import JobSpec
 
 # What actors and steps ask Ray for by default; the threads that an actor really uses are set apart
-# from it. One CPU stays free of actors, or reading would starve on a small machine.
-ACTOR_CPUS = 0.45
+# from it. One CPU stays free of actors, or reading would starve on a small machine; and they ask
+# for little, so that several jobs at once leave each other room to read.
+ACTOR_CPUS = 0.2
 STEP_CPUS = 0.5
-CPUS_PER_ACTOR = 4
 GIB = 2**30
+# Actors of one thread each give more than the same threads in one, as long as memory suffices.
+GIB_PER_ACTOR = 4
+# Of the C library, for the processes of Ray: what a network takes and gives back at every layer
+# stays in the process, in place of a system call and fresh pages each time; larger things go back.
+# Clusters have it in their image: as an actor's own environment it would cost a new process each.
+ALLOCATION = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**26),
+    "MALLOC_TRIM_THRESHOLD_": str(2**29),
+}
+BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit
 ACCELERATOR = "ray.io/accelerator-type"  # Ray's own label of nodes that have one
 
 
@@ -26,7 +38,7 @@ class Resources:
 
     Attributes:
         min_actors, max_actors: how many hold a model; Ray Data keeps to that range.
-        batch: images per network call at most.
+        batch_pixels: of the images restored together, and per network call at most.
         threads: of the CPU for each actor; None leaves PyTorch's own choice (with a GPU).
         actor: what Ray is asked for each actor, by Ray's names: CPU, GPU, memory in bytes, others.
         step: options of each task that fetches and decodes, encodes or writes.
@@ -34,7 +46,7 @@ class Resources:
 
     min_actors: int
     max_actors: int
-    batch: int
+    batch_pixels: int
     threads: int | None
     actor: dict[str, float]
     step: dict[str, Any]
@@ -46,12 +58,15 @@ class Resources:
         named = {"num_cpus": others.pop("CPU", 0), "num_gpus": others.pop("GPU", 0)}
         if memory := others.pop("memory", 0):
             named["memory"] = int(memory)
-        return named | {"resources": others}
+        named["resources"] = others
+        return named
 
 
 def start_ray() -> None:
     """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done."""
     if not ray.is_initialized():
+        for name, value in ALLOCATION.items():
+            os.environ.setdefault(name, value)
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
 
 
@@ -76,7 +91,7 @@ def plan_resources(spec: JobSpec) -> Resources:
         step_cpus *= 0.99  # what asks for the same as the actors would be fused into them
     places = room(nodes, actor, step_cpus)
     if spec.actors is None:
-        usual = places if gpus else int(_total(nodes, "CPU")) // CPUS_PER_ACTOR
+        usual = places if gpus else sum(_usual(node) for node in nodes)
         least = most = max(1, min(usual, places))
     else:
         least, most = spec.actors.min, spec.actors.max
@@ -89,11 +104,15 @@ def plan_resources(spec: JobSpec) -> Resources:
                 "asked: autoscaling: true)"
             )
         most = min(most, places)
-    batch = spec.batch or (16 if gpus else 2)
+    if spec.precision == "fp16" and not gpus:
+        raise PipelineError("precision: fp16 needs a GPU; on CPUs there are bf16 and fp32")
+    pixels = spec.batch_pixels
+    if pixels == "auto":
+        pixels = BATCH_PIXELS["gpu" if gpus else "cpu"]
     hosts = [node for node in nodes if _places(node, actor)]
     threads = _threads(spec, hosts, gpus, most)
     step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}
-    return Resources(least, most, batch, threads, actor, step)
+    return Resources(least, most, pixels, threads, actor, step)
 
 
 def _off_gpus(nodes: list[dict]) -> dict[str, Any]:
@@ -146,6 +165,11 @@ def _places(node: dict, actor: dict[str, float]) -> int:
     )
     gpu = actor.get("GPU", 0)
     return min(places, int(node.get("GPU", 0)) * int(1 / gpu)) if 0 < gpu < 1 else places
+
+
+def _usual(node: dict) -> int:
+    """Actors without a GPU that a node has by default."""
+    return int(min(node.get("CPU", 0), node.get("memory", 0) // (GIB_PER_ACTOR * GIB)))
 
 
 def _total(nodes: list[dict], name: str) -> float:

@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +18,9 @@ from torch import Tensor
 from diffpir import metrics
 from diffpir.networks.checkpoint import load_model
 from diffpir.networks.denoiser import EpsDenoiser
-from diffpir.networks.precision import has_bf16
+from diffpir.networks.precision import compiled, dtype_of, place
 from diffpir.randomness import noise_stream
-from diffpir.sampler import restore
+from diffpir.sampler import sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from pipeline.arrays import pack, unpack
@@ -39,7 +39,23 @@ from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
 from pipeline.timed import Timed
 
-MAX_BATCH_PIXELS = 2**22  # of restored images in one network call: 64 of 256 x 256
+# On a GPU, sides are given to the network in so few sizes that images of a dataset share them.
+GPU_MULTIPLE = 64
+
+# A row's outcome, its picture, and its error with the error's kind.
+Restored = tuple[dict, np.ndarray | None, tuple[str, str]]
+
+
+class Batch:
+    """Problems of one shape, as tensors on the device."""
+
+    def __init__(self, problems: list[Problem], device: torch.device):
+        self.problems = problems
+        self.y = torch.cat([p.y for p in problems]).to(device)
+        self.operator = operator_of(problems, device)
+        self.sigma = torch.tensor([p.noise_level for p in problems], device=device)
+        self.seeds = [p.seed for p in problems]
+        self.shape = tuple(self.operator.initial(self.y).shape[1:])  # of a scene
 
 
 class Restorer:
@@ -49,11 +65,11 @@ class Restorer:
         spec: of the job.
         assets: its files.
         model: ``builtin``, or the checkpoint's path or URI, and the digest that results name it by.
-        batch: images per network call at most.
+        batch_pixels: per network call at most, and of the images that are restored together.
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
         gpu: whether this actor has a share of a GPU. Without one it computes on the CPU, on a
             machine with GPUs too: Ray does not hide them from actors that asked for none.
-        on_batch: told the size of each batch, and the seconds that the network took for it.
+        on_batch: told how many images were restored together, and the seconds of the network.
     """
 
     def __init__(
@@ -61,30 +77,33 @@ class Restorer:
         spec: JobSpec,
         assets: Assets,
         model: tuple[str, str],
-        batch: int,
+        batch_pixels: int,
         threads: int | None = None,
         gpu: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ):
-        if threads:
-            torch.set_num_threads(threads)
         path, self.digest = model
-        self.spec, self.assets, self.batch = spec, assets, batch
+        self.spec, self.assets = spec, assets
         self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
         options = spec.model.model_dump(exclude={"path", "label"})
-        net = load_model(local_file(path), **options)
-        wanted = spec.precision
-        bf16 = wanted == "bf16" or (wanted == "auto" and has_bf16(self.device.type))
-        layout = torch.channels_last if bf16 else torch.contiguous_format
-        net = net.to(self.device, memory_format=layout)
+        usual = torch.get_num_threads()
+        # Ray calls from another thread than this. Threads that OpenMP had started for this one
+        # would lie idle, and make it think that there are more than cores, and wait slowly.
+        torch.set_num_threads(1)
+        dtype = dtype_of(spec.precision, self.device)
+        net = place(load_model(local_file(path), dtype, **options), self.device, spec.precision)
+        if spec.compile:
+            compiled(net)
         self.schedule = Schedule.linear()
         self.config = spec.sampler_config
         self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
-        self.fitting: dict[tuple, int] = {}  # shape -> images that the memory has room for
-        self.network = Timed(EpsDenoiser(net, self.schedule, spec.model.label, bf16))
-        stride = net.config.stride
-        self.denoise = Tiled(self.network, spec.tile, batch=batch, stride=stride)
+        self.network = Timed(EpsDenoiser(net, self.schedule, spec.model.label))
+        multiple = net.config.stride
+        if self.device.type == "cuda":
+            multiple = math.lcm(multiple, GPU_MULTIPLE)
+        self.denoise = Tiled(self.network, spec.tile, batch_pixels=batch_pixels, multiple=multiple)
         self.on_batch = on_batch
+        torch.set_num_threads(threads or usual)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
@@ -93,21 +112,20 @@ class Restorer:
         outcomes: list[dict] = [{} for _ in rows]
         pixels: list[np.ndarray | None] = [None] * len(rows)
 
-        groups: dict[tuple, list[tuple[int, Problem]]] = defaultdict(list)
+        problems: list[tuple[int, Problem]] = []
         for i, row in enumerate(rows):
             if not errors[i][0]:
                 try:
                     problem = build_problem(row, Inputs(**inputs[i]), self.spec, self.assets)
-                    groups[problem.shape_key].append((i, problem))
+                    problems.append((i, problem))
                 except RowError as e:
                     errors[i] = str(e), e.kind
                 except Exception as e:
                     errors[i] = failure("cannot be posed as a problem", e)
-        for members in groups.values():
-            for chunk in self._batches(members):
-                restored = self._restore_or_halve([problem for _, problem in chunk])
-                for (i, _), (outcome, picture, error) in zip(chunk, restored, strict=True):
-                    outcomes[i], pixels[i], errors[i] = outcome, picture, error
+        for batch in self._batches(problems):
+            restored = self._restore_or_halve([problem for _, problem in batch])
+            for (i, _), (outcome, picture, error) in zip(batch, restored, strict=True):
+                outcomes[i], pixels[i], errors[i] = outcome, picture, error
 
         constant = {
             "task": self.spec.task.kind,
@@ -125,15 +143,20 @@ class Restorer:
             done = done.append_column(name, pa.repeat(peak, len(rows)))
         return with_errors(done, errors)
 
-    def _batches(self, members: list):
-        problem = members[0][1]
-        fitting = self.fitting.get(problem.shape_key, self.batch)
-        largest = min(fitting, MAX_BATCH_PIXELS // problem.pixels)
-        size = max(1, largest)
-        for start in range(0, len(members), size):
-            yield members[start : start + size]
+    def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:
+        """In parts of at most ``batch_pixels``, or of one problem; those of one shape together."""
+        batch: list[tuple[int, Problem]] = []
+        pixels = 0
+        for i, problem in sorted(problems, key=lambda item: str(item[1].shape_key)):
+            pixels += problem.pixels
+            if batch and pixels > self.denoise.batch_pixels:
+                yield batch
+                batch, pixels = [], problem.pixels
+            batch.append((i, problem))
+        if batch:
+            yield batch
 
-    def _restore_or_halve(self, problems: list[Problem]) -> list:
+    def _restore_or_halve(self, problems: list[Problem]) -> list[Restored]:
         """As ``_restore``; a batch that fails, for want of memory say, is tried in halves."""
         try:
             return self._restore(problems)
@@ -144,56 +167,74 @@ class Restorer:
                 print(f"restorer: {e}", file=sys.stderr, flush=True)
                 os._exit(1)
             short = is_out_of_memory(e)
-            if len(problems) == 1 and not (short and self.denoise.batch > 1):
+            # An image in tiles needs less when they are fewer in a call.
+            smaller = short and self.denoise.batch_pixels > self.spec.tile**2
+            if len(problems) == 1 and not (smaller and problems[0].pixels > self.spec.tile**2):
                 return [({}, None, failure("cannot be restored", e))]
         # The exception is gone here, and with it the frames that held the batch's memory.
-        if len(problems) == 1:
-            self.denoise.batch //= 2  # tiles of this image, in one call
-            return self._restore_or_halve(problems)
-        half = len(problems) // 2
         if short:
-            self.fitting[problems[0].shape_key] = half
+            # Batches to come are no larger than what may fit.
+            pixels = sum(problem.pixels for problem in problems)
+            self.denoise.batch_pixels = min(self.denoise.batch_pixels, pixels) // 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
+        if len(problems) == 1:
+            return self._restore_or_halve(problems)
+        half = len(problems) // 2
         return self._restore_or_halve(problems[:half]) + self._restore_or_halve(problems[half:])
 
-    def _restore(
-        self, problems: list[Problem]
-    ) -> list[tuple[dict, np.ndarray | None, tuple[str, str]]]:
-        """Restore problems of one shape: for each its outcome, its picture and its error."""
+    def _restore(self, problems: list[Problem]) -> list[Restored]:
+        """Restore problems together; those of one shape are one batch of the data step."""
         began = time.perf_counter()
-        y = torch.cat([p.y for p in problems]).to(self.device)
-        operator = operator_of(problems, self.device)
-        sigma = torch.tensor([p.noise_level for p in problems], device=self.device)
-        shape = tuple(operator.initial(y).shape[1:])
-        with torch.inference_mode():
-            x = restore(
-                self.denoise,
-                operator,
-                y,
-                schedule=self.schedule,
-                config=self.config,
-                noise_level=sigma,
-                noise=noise_stream([p.seed for p in problems], shape, self.device),
-            )
-            finite = x.isfinite().flatten(1).all(dim=1).tolist()
-            for i, problem in enumerate(problems):
-                if problem.grey:  # the prior saw three equal channels and answered with three
-                    x[i] = x[i].mean(dim=0)
-            # What is stored has 8 or 16 bits, so that is what is scored.
-            most = np.iinfo(self.pixel_type).max
-            rounded = (x.clamp(0, 1) * most).round()
-            x = rounded / most
-            residual = metrics.residual(x, operator, y, sigma).tolist()
-            x, shown = operator.frame(x), operator.frame(rounded)
-        seconds = (time.perf_counter() - began) / len(problems)
-        self.on_batch(len(problems), self.network.taken())
-
-        results = []
+        groups: dict[tuple, list[int]] = defaultdict(list)
         for i, problem in enumerate(problems):
+            groups[problem.shape_key].append(i)
+        batches = [
+            Batch([problems[i] for i in members], self.device) for members in groups.values()
+        ]
+        with torch.inference_mode():
+            samplings = [
+                sample(
+                    batch.operator,
+                    batch.y,
+                    schedule=self.schedule,
+                    config=self.config,
+                    noise_level=batch.sigma,
+                    noise=noise_stream(batch.seeds, batch.shape, self.device),
+                )
+                for batch in batches
+            ]
+            scenes = together(self.denoise, samplings)
+            finished = [self._finish(batch, x) for batch, x in zip(batches, scenes, strict=True)]
+        seconds = time.perf_counter() - began
+        self.on_batch(len(problems), self.network.taken())
+        share = seconds / sum(problem.pixels for problem in problems)
+
+        results: list[Restored] = [({}, None, ("", ""))] * len(problems)
+        for members, done in zip(groups.values(), finished, strict=True):
+            for i, (outcome, picture, error) in zip(members, done, strict=True):
+                if picture is not None:
+                    outcome["seconds"] = share * problems[i].pixels
+                results[i] = outcome, picture, error
+        return results
+
+    def _finish(self, batch: Batch, x: Tensor) -> list[Restored]:
+        """Pixels and scores of the scenes (B, C, H, W) of a batch."""
+        finite = x.isfinite().flatten(1).all(dim=1).tolist()
+        for i, problem in enumerate(batch.problems):
+            if problem.grey:  # the prior saw three equal channels and answered with three
+                x[i] = x[i].mean(dim=0)
+        # What is stored has 8 or 16 bits, so that is what is scored.
+        most = np.iinfo(self.pixel_type).max
+        rounded = (x.clamp(0, 1) * most).round()
+        x = rounded / most
+        residual = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
+        x, shown = batch.operator.frame(x), batch.operator.frame(rounded)
+
+        results: list[Restored] = []
+        for i, problem in enumerate(batch.problems):
             if not finite[i]:
-                error = ("the model's output is not finite", "not_finite")
-                results.append(({}, None, error))
+                results.append(({}, None, ("the model's output is not finite", "not_finite")))
                 continue
             picture = shown[i].permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
             if problem.grey:
@@ -205,7 +246,6 @@ class Restorer:
                 "noise_level": problem.noise_level,
                 "kernel_estimate": problem.kernel_estimate
                 and problem.kernel_estimate.model_dump_json(exclude_none=True),
-                "seconds": seconds,
                 **self._scores(problem, x[i : i + 1].cpu()),
             }
             results.append((outcome, picture, ("", "")))

@@ -75,7 +75,7 @@ def run_job(
     if run is None:
         start_ray()
         resources = plan_resources(spec)
-        rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch)
+        rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
         run = plan_run(job, spec.shard_rows or rows)
 
     try:

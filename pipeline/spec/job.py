@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
+from diffpir.networks.precision import Precision
 from diffpir.tiling import TILE
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
@@ -18,8 +19,15 @@ from pipeline.spec.tasks import Task
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 
 
-# Whose usual settings a task takes that the paper does not have.
-NEAREST = {"colorize": "inpaint", "demosaic": "inpaint-random", "linear": "deblur"}
+def _batch_pixels(value: Any) -> Any:
+    if value != "auto" and (
+        isinstance(value, bool) or not str(value).isdecimal() or not int(value)
+    ):
+        raise ValueError("must be a whole number of 1 or more, or auto")
+    return value
+
+
+BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
 
 
 class Model(Spec):
@@ -95,8 +103,9 @@ class JobSpec(Spec):
         sampler: DiffPIR's settings.
         seed: of every random choice, together with each image's id.
         actors: how many hold a model, a number or a range that Ray Data keeps to as it has work
-            and room; None for one per GPU, or per 4 CPUs where there is no GPU.
-        batch: images of one size per network call; None for 16 on a GPU and 2 on a CPU.
+            and room; None for one per GPU, or where there is none, per CPU with 4 GiB.
+        batch_pixels: of the images restored together, and per network call at most; ``auto`` is
+            2^22 on a GPU (64 images of 256 x 256), halved until they fit, and 2^17 on a CPU.
         gpus: of each actor; a share lets several have one GPU. None: 1 if the cluster has any.
         cpus: of each actor, and its threads; None leaves both to what the nodes have.
         memory: GiB that Ray sets aside for each actor; None for nothing set aside.
@@ -104,7 +113,9 @@ class JobSpec(Spec):
         autoscaling: the cluster brings nodes as they are asked for: what it does not have yet is
             waited for, not refused.
         step_cpus: of each task that fetches and decodes, encodes or writes; None for a half.
-        precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32.
+        precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32; fp16 is
+            for GPUs.
+        compile: the network, for each size of image that comes.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
         picture: the files that restored pictures are written to.
         images: folder or URI that also receives each of these files.
@@ -123,14 +134,15 @@ class JobSpec(Spec):
     sampler: Sampler = Sampler()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     actors: Actors | None = None
-    batch: Annotated[int, Field(ge=1)] | None = None
+    batch_pixels: BatchPixels = "auto"
     gpus: Annotated[float, Field(ge=0, le=16)] | None = None
     cpus: Annotated[float, Field(gt=0)] | None = None
     memory: Annotated[float, Field(gt=0)] | None = None
     resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     autoscaling: bool = False
     step_cpus: Annotated[float, Field(gt=0)] | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
+    compile: bool = False
     shard_rows: Annotated[int, Field(ge=1)] | None = None
     picture: PictureFile = PictureFile()
     images: Location | None = None
@@ -152,6 +164,8 @@ class JobSpec(Spec):
                 "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
                 "give its standard deviation"
             )
+        # Where a task usually starts late, there are not steps for as many evaluations.
+        self.sampler_config.timesteps()
         kernel = getattr(self.task, "kernel", None)
         if kernel and kernel.estimate and not self.may_estimate_kernel:
             raise ValueError(f"task.kernel: {ESTIMATE_RULE}")
@@ -190,7 +204,7 @@ class JobSpec(Spec):
     @property
     def sampler_config(self) -> SamplerConfig:
         usual = BUILTIN_DEFAULTS if self.model.path == "builtin" else PAPER_DEFAULTS
-        kind = NEAREST.get(self.task.kind, self.task.kind)
+        kind = self.task.kind
         if (
             kind == "inpaint"
             and getattr(self.task, "mask", None)

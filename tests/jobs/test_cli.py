@@ -12,8 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from typer.testing import CliRunner
 
+from diffpir import load_model
 from jobs.cli import app
 from jobs.report import aggregate
 from jobs.results import METRICS
@@ -248,6 +250,15 @@ def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
     result = diffpir("models", "inspect", tmp_path / "x.pt")
     assert result.exit_code == 2 and "refused: it is not a plain file of tensors" in result.stderr
     assert "5,585,315 (float16)" in diffpir("models", "inspect", "builtin").stdout
+
+
+def test_models_convert_writes_another_precision(tiny_model, tmp_path):
+    made = tmp_path / "half.safetensors"
+    assert "(bfloat16)" in diffpir("models", "convert", tiny_model, "-o", made).stdout
+    a, b = (load_model(path).state_dict() for path in (tiny_model, made))
+    assert all(torch.equal(a[key].bfloat16().float(), b[key]) for key in a)
+    result = diffpir("models", "convert", tiny_model, "-o", tmp_path / "x.pt")
+    assert result.exit_code == 2 and "writes .safetensors" in result.stderr
 
 
 def test_the_demo_restores_scores_and_shows(tmp_path):

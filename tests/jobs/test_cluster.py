@@ -113,7 +113,7 @@ def places(cluster) -> dict[str, set[str]]:
 
 
 def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
-    file = job(7, missing=1, shard_rows=2, gpus=1, resources={"scanner": 0.5}, batch=2)
+    file = job(7, missing=1, shard_rows=2, gpus=1, resources={"scanner": 0.5}, batch_pixels=2**13)
     done = diffpir("submit", file, *WITH_KEYS, "--wait", "--json", code=3)
     record = json.loads(done.stdout)
     assert record["output"] == f"{s3_prefix}/out"
@@ -154,7 +154,7 @@ def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
 
 def test_a_stopped_job_goes_on_where_it_is_submitted_again(cluster, diffpir, job, s3_prefix):
     output = f"{s3_prefix}/out"
-    file = job(12, shard_rows=1, sampler={"nfe": 100}, gpus=0, cpus=1, actors={"min": 1, "max": 2})
+    file = job(12, shard_rows=1, sampler={"nfe": 60}, gpus=0, cpus=1, actors={"min": 1, "max": 2})
     id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
     end = time.monotonic() + SECONDS
     while len(storage.list_names(f"{output}/results")) < 2:
@@ -197,7 +197,7 @@ def scraped(cluster, name: str, end: float, label: str = "") -> None:
 def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s3_prefix):
     file = job(2, gpus=1, actors=4)
     done = diffpir("submit", file, *WITH_KEYS, "--wait", code=2)
-    assert "asks for 4, the cluster has room for 1: each takes 0.45 CPUs, 1 GPUs" in done.stderr
+    assert "asks for 4, the cluster has room for 1: each takes 0.2 CPUs, 1 GPUs" in done.stderr
     assert not storage.exists(f"{s3_prefix}/out/run.json")
 
     def refused(*arguments, **environment: str) -> str:

@@ -93,6 +93,14 @@ def test_presets_and_their_replacement():
     assert (spec.sampler_config.lam, spec.sampler_config.nfe) == (9, 20)
 
 
+def test_a_task_that_starts_late_refuses_more_evaluations_than_it_has_steps():
+    job = {"manifest": "m.csv", "output": "o", "task": {"kind": "demosaic", "noise_level": 0}}
+    assert make_job(job, "x").sampler_config.first_timestep == 100
+    with pytest.raises(JobFileError, match="quad spacing would repeat timesteps at nfe=100"):
+        make_job({**job, "sampler": {"nfe": 100}}, "x")
+    make_job({**job, "sampler": {"nfe": 100, "first_timestep": 999}}, "x")
+
+
 @pytest.mark.parametrize(
     "old, new, words",
     [

@@ -63,6 +63,7 @@ def job(manifest, output, model, **settings) -> JobSpec:
             "task": TASKS["deblur"],
             "model": model,
             "sampler": {"nfe": 3},
+            "actors": 1,  # each takes seconds to start
             **settings,
         }
     )
@@ -120,10 +121,12 @@ def test_results_depend_on_seed_and_id_alone(photographs, tiny_model, tmp_path):
     write_manifest(table.take(pa.array([4, 2, 0, 3, 1])), str(tmp_path / "m.csv"))
     settings = {"precision": "fp32", "task": TASKS["motion"]}
     variants = {
-        "one": job(tmp_path / "m.parquet", tmp_path / "one", tiny_model, batch=1, **settings),
+        "one": job(
+            tmp_path / "m.parquet", tmp_path / "one", tiny_model, batch_pixels=1, **settings
+        ),
         "two": job(
             tmp_path / "m.csv", tmp_path / "two", tiny_model,
-            batch=3, actors=2, shard_rows=2, **settings,
+            batch_pixels=12000, actors=2, shard_rows=2, **settings,
         ),
         "seed": job(tmp_path / "m.parquet", tmp_path / "seed", tiny_model, seed=1, **settings),
     }  # fmt: skip
@@ -323,7 +326,7 @@ def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
     changed = job(manifest, tmp_path / "out", tiny_model, sampler={"nfe": 4}, seed=5)
     with pytest.raises(PipelineError, match=r"sampler\.nfe was 3, is 4; seed was 0, is 5"):
         run_job(changed)
-    more_actors = job(manifest, tmp_path / "out", tiny_model, actors=2, batch=1)
+    more_actors = job(manifest, tmp_path / "out", tiny_model, actors=2, batch_pixels=1)
     assert run_job(more_actors).rows == 5  # what does not decide the result may change
 
 

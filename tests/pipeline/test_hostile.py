@@ -103,6 +103,7 @@ def test_hostile_files_through_the_flow_are_rows_and_their_neighbours_are_restor
             "task": {"kind": "denoise", "noise_level": 0.1},
             "model": tiny_model,
             "sampler": {"nfe": 2},
+            "actors": 1,
             "max_pixels": max_pixels,
         }
     )

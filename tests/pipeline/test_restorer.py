@@ -37,27 +37,27 @@ spec = JobSpec.model_validate({
     "manifest": "m.csv", "output": "out", "precision": "fp32", "sampler": {"nfe": 2},
     "task": {"kind": "denoise", "noise_level": 0.1}, "model": sys.argv[1],
 })
-restorer = Restorer(spec, Assets(), (sys.argv[1], "digest"), 8, 1)
+restorer = Restorer(spec, Assets(), (sys.argv[1], "digest"), 8 * 128**2, 1)
 restorer(table(1, 128))  # whatever is allocated once
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = held + (int(sys.argv[2]) << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 done = restorer(table(8, 128))
-print(sorted(set(done["error_kind"].to_pylist())), sorted(restorer.fitting.values()))
+print(sorted(set(done["error_kind"].to_pylist())), restorer.denoise.batch_pixels // 128**2)
 """
 
 
 def restored(model: str, spare: int) -> str:
-    """Error kinds of eight images, and the batches that fitted, with so many MiB to spare."""
+    """Error kinds of eight images, and how many fitted together, with so many MiB to spare."""
     command = [sys.executable, "-c", CODE, model, str(spare)]
     root = Path(__file__).parents[2]
     return subprocess.run(command, capture_output=True, text=True, check=True, cwd=root).stdout
 
 
 def test_a_batch_that_memory_has_no_room_for_is_halved_until_it_fits(tiny_model):
-    assert restored(tiny_model, 16_000) == "[''] []\n"
+    assert restored(tiny_model, 16_000) == "[''] 8\n"
     kinds, fitting = restored(tiny_model, 70).strip().split("] ")
-    assert kinds == "[''" and fitting in ("[1]", "[2]", "[4]")
+    assert kinds == "[''" and fitting in ("1", "2", "4")
 
 
 def test_an_image_that_does_not_fit_alone_is_its_rows_error(tiny_model):
@@ -75,5 +75,7 @@ def test_without_a_share_of_a_gpu_it_computes_on_the_cpu(tiny_model, monkeypatch
     )
     # As on a node with GPUs: Ray leaves them visible to actors that asked for none.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    restorer = Restorer(spec, Assets(), (tiny_model, "digest"), batch=1, threads=1, gpu=False)
+    restorer = Restorer(
+        spec, Assets(), (tiny_model, "digest"), batch_pixels=1, threads=1, gpu=False
+    )
     assert restorer.device.type == "cpu"

@@ -54,6 +54,7 @@ def job(folder: Path, model: str, **settings) -> JobSpec:
             "sampler": {"nfe": 2},
             "shard_rows": 2,
             "precision": "fp32",
+            "actors": 1,  # each takes seconds to start
             **settings,
         }
     )

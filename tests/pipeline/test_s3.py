@@ -44,6 +44,7 @@ def test_a_job_lives_wholly_in_a_bucket(cluster, s3_prefix, tiny_model, tmp_path
             "task": {"kind": "inpaint", "mask": {"random": 0.4}},
             "model": f"{s3_prefix}/models/tiny.safetensors",
             "sampler": {"nfe": 3},
+            "actors": 1,
             "shard_rows": 1,
         }
     )

@@ -55,6 +55,7 @@ def test_a_job_on_a_storage_full_of_faults_loses_nothing(bad_s3, s3_prefix, tiny
             "task": {"kind": "denoise", "noise_level": 0.1},
             "model": tiny_model,
             "sampler": {"nfe": 2},
+            "actors": 1,
             "shard_rows": 1,
         }
     )

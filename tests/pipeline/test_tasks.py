@@ -50,7 +50,7 @@ def restored(spec: JobSpec, model: str, inputs: list[dict]) -> tuple[list[np.nda
             **{name: pack([one.get(name) for one in inputs]) for name in FILES},
         }
     )
-    done = Restorer(spec, Assets(), (model, "digest"), batch=4, threads=1)(table)
+    done = Restorer(spec, Assets(), (model, "digest"), batch_pixels=2**17, threads=1)(table)
     assert done["error"].to_pylist() == [""] * count
     return unpack(done["pixels"]), done
 
