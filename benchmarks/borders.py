@@ -27,7 +27,7 @@ from diffpir import (
     restore,
 )
 from diffpir.config import BUILTIN_DEFAULTS, SamplerConfig
-from diffpir.networks.precision import has_bf16
+from diffpir.networks.precision import place
 from diffpir.operators.partial import trimmed
 from diffpir.synthesis import add_noise
 from manifests.build import build
@@ -69,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
 
     schedule = Schedule.linear()
-    denoise = EpsDenoiser(load_model(builtin_path()), schedule, bf16=has_bf16("cpu"))
+    denoise = EpsDenoiser(place(load_model(builtin_path())), schedule)
     usual = BUILTIN_DEFAULTS["deblur"]
     config = SamplerConfig(nfe=options.nfe, lam=usual.lam, zeta=usual.zeta)
     scores: dict[str, list] = {name: [] for name in ("blurred", *BOUNDARIES)}

@@ -1,17 +1,17 @@
-"""What the flow costs beside the bare sampler: the same images, batch, threads and settings.
+"""What the flow costs beside the bare sampler: the same images, batches, threads and settings.
 
-    python benchmarks/flow.py [--images 16] [--batch 2] [--nfe 20] [--json FILE]
+    python benchmarks/flow.py [--images 16] [--nfe 20] [--actors 1 2] [--json FILE]
 
 First a loop over `diffpir.restore` on arrays that are in memory already, then `run_job` from PNG
-files to Parquet on one actor. The ratios are of images per second: of the whole run, with the start
-of Ray and the loading of the model, and of the restorer's own time.
+files to Parquet with each number of actors, which share the cores. `steady` counts the images that
+were committed after the first part of each actor, and the time from that to the last; `start` is
+what a run takes beside that pace: Ray's start, the loading of the model, the end. With two numbers
+of actors there is also one actor with as many threads as each of the many has.
 """
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
-import json
 import os
 import tempfile
 import time
@@ -19,22 +19,22 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.dataset as ds
+import ray
 import torch
 from PIL import Image
 from skimage import data
+from timing import device, network, parser, synchronize, write
 
 from diffpir import (
     Downsample,
     EpsDenoiser,
     Schedule,
-    builtin_path,
     gaussian_kernel,
-    load_model,
     noise_stream,
     preset,
     restore,
 )
-from diffpir.networks.precision import has_bf16
+from diffpir.networks.precision import place
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
@@ -57,16 +57,11 @@ def photographs(count: int) -> list[np.ndarray]:
 def bare_loop(crops: list[np.ndarray], batch: int, nfe: int, threads: int) -> float:
     """Seconds for all images, the model being loaded."""
     torch.set_num_threads(threads)
-    schedule = Schedule.linear()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    bf16 = has_bf16(device)
-    net = load_model(builtin_path()).to(device)
-    if bf16:
-        net = net.to(memory_format=torch.channels_last)
-    denoise = EpsDenoiser(net, schedule, bf16=bf16)
-    kernel = torch.tensor(gaussian_kernel(61, 3.0)).float().to(device)
+    schedule, on = Schedule.linear(), device()
+    denoise = EpsDenoiser(place(network("builtin"), on), schedule)
+    kernel = torch.tensor(gaussian_kernel(61, 3.0)).float().to(on)
     config = dataclasses.replace(preset("ffhq-deblur-gaussian"), nfe=nfe)
-    y = torch.tensor(np.stack(crops)).permute(0, 3, 1, 2).float().to(device) / 255
+    y = torch.tensor(np.stack(crops)).permute(0, 3, 1, 2).float().to(on) / 255
     denoise(y[:batch], 0)  # what the first call sets up is no part of the loop
     began = time.perf_counter()
     with torch.inference_mode():
@@ -79,68 +74,101 @@ def bare_loop(crops: list[np.ndarray], batch: int, nfe: int, threads: int) -> fl
                 schedule=schedule,
                 config=config,
                 noise_level=0.05,
-                noise=noise_stream(range(len(chunk)), (3, SIDE, SIDE), device),
+                noise=noise_stream(range(len(chunk)), (3, SIDE, SIDE), on),
             )
-    if device == "cuda":
-        torch.cuda.synchronize()
+    synchronize()
     return time.perf_counter() - began
 
 
-def flow(crops: list[np.ndarray], batch: int, nfe: int, folder: Path) -> tuple[float, float]:
-    """Seconds in all, and those of them that the restorer did not spend on restoring."""
-    for i, crop in enumerate(crops):
-        Image.fromarray(crop).save(folder / f"{i:03d}.png")
-    write_manifest(build(str(folder)), str(folder / "manifest.parquet"))
+def flow(manifest: Path, out: Path, settings: dict) -> dict[str, float]:
+    """Images per second in the end, and in the steady part of the run; what its start took."""
     spec = JobSpec.model_validate(
         {
-            "manifest": str(folder / "manifest.parquet"),
-            "output": str(folder / "out"),
+            "manifest": str(manifest),
+            "output": str(out),
+            "mode": "benchmark",
             "task": {
                 "kind": "deblur",
                 "kernel": {"gaussian": {"size": 61, "std": 3.0}},
                 "noise_level": 0.05,
             },
-            "sampler": {"nfe": nfe},
-            "batch": batch,
-            "actors": 1,
+            **settings,
         }
     )
     began = time.perf_counter()
     summary = run_job(spec)
     total = time.perf_counter() - began
+    ray.shutdown()
     if summary.failed:
         raise RuntimeError(f"{summary.failed} images failed")
-    seconds = ds.dataset(str(folder / "out" / "results")).to_table(columns=["seconds"])
-    return total, total - float(np.sum(seconds["seconds"].to_numpy()))
+    parts = sorted(
+        (path.stat().st_mtime, ds.dataset(str(path)).count_rows())
+        for path in (out / "results").iterdir()
+    )
+    rows = sum(count for _, count in parts)
+    first = parts[: settings["actors"]]  # all actors work from the first commits on
+    steady = (rows - sum(count for _, count in first)) / (parts[-1][0] - first[-1][0])
+    return {"images_per_second": rows / total, "steady": steady, "start": total - rows / steady}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=int, default=16)
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--nfe", type=int, default=20)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    options = parser.parse_args()
-    crops = photographs(options.images)
-    threads = os.cpu_count() or 1
-    bare = bare_loop(crops, options.batch, options.nfe, threads)
-    with tempfile.TemporaryDirectory() as folder:
-        total, outside = flow(crops, options.batch, options.nfe, Path(folder))
-    figures = {
-        "images": options.images,
-        "batch": options.batch,
-        "nfe": options.nfe,
-        "threads": threads,
-        "bare_images_per_second": options.images / bare,
-        "flow_images_per_second": options.images / total,
-        "flow_seconds_outside_the_restorer": outside,
-        "flow_over_bare": bare / total,
-        "flow_over_bare_inside_the_restorer": bare / (total - outside),
-    }
-    for name, value in figures.items():
-        print(f"{name:36} {value:.4g}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1))
+    options = parser(__doc__)
+    options.add_argument("--images", type=int, default=16)
+    options.add_argument("--batch", type=int, default=2)
+    options.add_argument("--nfe", type=int, default=20)
+    options.add_argument("--actors", type=int, nargs="+", default=[1, 2])
+    options = options.parse_args()
+    crops, cores = photographs(options.images), os.cpu_count() or 1
+    found = {}
+    print(f"{'':28} images/s  steady  of the bare loop  start in s")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "in").mkdir()
+        for i, crop in enumerate(crops):
+            Image.fromarray(crop).save(folder / "in" / f"{i:03d}.png")
+        manifest = folder / "manifest.parquet"
+        write_manifest(build(str(folder / "in")), str(manifest))
+        most = max(options.actors)
+        runs = [(count, cores // count) for count in options.actors]
+        if most > 1 and (1, cores // most) not in runs:
+            runs.append((1, cores // most))
+        bare = {
+            threads: options.images / bare_loop(crops, options.batch, options.nfe, threads)
+            for threads in sorted({threads for _, threads in runs})
+        }
+        for threads, rate in bare.items():
+            print(f"bare loop, {threads} thread(s)       {rate:10.3f}", flush=True)
+        for actors, threads in runs:
+            settings = {
+                "sampler": {"nfe": options.nfe},
+                "batch_pixels": options.batch * SIDE**2,
+                "shard_rows": options.batch,
+                "actors": actors,
+            }
+            if actors * threads < cores:
+                settings["cpus"] = threads
+            title = f"{actors} actor(s), {threads} thread(s)"
+            row = flow(manifest, folder / title, settings)
+            row["of_the_bare_loop"] = row["steady"] / (bare[threads] * actors)
+            found[title] = row
+            print(
+                f"{title:28} {row['images_per_second']:8.3f} {row['steady']:7.3f} "
+                f"{row['of_the_bare_loop']:17.3f} {row['start']:11.1f}",
+                flush=True,
+            )
+    if most > 1:
+        many, one = (found[f"{n} actor(s), {cores // most} thread(s)"] for n in (most, 1))
+        print(f"{most} actors over one, of the same threads: {many['steady'] / one['steady']:.3f}")
+    write(
+        options.json,
+        {
+            "images": options.images,
+            "batch": options.batch,
+            "nfe": options.nfe,
+            "bare_images_per_second": bare,
+            "flow": found,
+        },
+    )
 
 
 if __name__ == "__main__":

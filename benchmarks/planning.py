@@ -102,7 +102,7 @@ def _report(results, function, arguments) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--shard-rows", type=int, default=64, help="what one GPU gets by default")
+    parser.add_argument("--shard-rows", type=int, default=256, help="what one GPU gets by default")
     parser.add_argument("--output", help="folder or URI; default: a temporary folder")
     options = parser.parse_args()
     scratch = Path(tempfile.mkdtemp())

@@ -1,11 +1,11 @@
-"""What the prior gains on unseen photographs, for each task of the paper.
+"""What the prior gains on unseen photographs, for each task of the paper and two more.
 
-    python benchmarks/quality.py FOLDER -o OUT [--nfe 100] [--limit N] [--tasks sr4 denoise]
+    python benchmarks/quality.py FOLDER -o OUT [--nfe N] [--limit N] [--tasks sr4 denoise]
 
 Takes the central 256 x 256 pixels of each image in FOLDER, runs the jobs through the pipeline
 itself and prints, for each task, mean PSNR and SSIM, the baseline's PSNR (blurred, enlarged
-bicubically, filled by local means) and the gain over it with its standard error. A second call with
-the same output resumes.
+bicubically, filled by local means, grey) and the gain over it with its standard error. A second
+call with the same output resumes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ TASKS = {
     "inpaint-random": {"kind": "inpaint", "mask": {"random": 0.5}},
     "inpaint-box": {"kind": "inpaint", "mask": {"box": 64}},
     "denoise": {"kind": "denoise", "noise_level": 0.1},
+    "demosaic": {"kind": "demosaic", "noise_level": 0.01},
+    "colorize": {"kind": "colorize"},
 }
 
 
@@ -57,7 +59,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--nfe", type=int, default=100)
+    parser.add_argument("--nfe", type=int, help="default: the task's usual")
     parser.add_argument("--limit", type=int)
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", default="builtin")
@@ -69,11 +71,11 @@ def main() -> None:
     print(f"{'task':16} images   PSNR  baseline   gain (+- s.e.)   SSIM  residual")
     for name in options.tasks:
         settings = {"nfe": options.nfe, "lam": options.lam, "zeta": options.zeta}
-        tag = "-".join(f"{k}{v:g}" for k, v in settings.items() if v is not None)
+        tag = "".join(f"-{k}{v:g}" for k, v in settings.items() if v is not None)
         spec = JobSpec.model_validate(
             {
                 "manifest": str(manifest),
-                "output": str(options.output / f"{name}-{tag}"),
+                "output": str(options.output / f"{name}{tag}"),
                 "mode": "benchmark",
                 "task": TASKS[name],
                 "model": options.model,

@@ -1,0 +1,142 @@
+"""One evaluation of the network: per precision and layout, against fp32 and the machine's rates.
+
+    python benchmarks/unet.py [--network ffhq] [--batch 1] [--side 256] [--compile] [--json FILE]
+
+The rates are of a square matrix product and of the 3 x 3 convolutions that the network consists of
+at its finest and its middle level, each alone; so the last column says how near the whole network
+comes to what the hardware gives to convolutions.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from timing import NETWORKS, best, device, network, parser, synchronize, write
+from torch.profiler import profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from diffpir.networks.precision import compiled, has_bf16, place
+
+
+def rates(dtype: torch.dtype, widths: list[tuple[int, int]], repeats: int) -> dict[str, float]:
+    """Operations per second of a matrix product and of each (channels, side)'s convolution."""
+    on = device()
+    side = 8192 if on.type == "cuda" else 2048
+    a = torch.randn(side, side, dtype=dtype, device=on)
+    calls, flops = {"matrix product": lambda: a @ a}, {"matrix product": 2 * side**3}
+    for channels, pixels in widths:
+        conv = torch.nn.Conv2d(channels, channels, 3, padding=1).to(
+            on, dtype, memory_format=torch.channels_last
+        )
+        x = torch.randn(1, channels, pixels, pixels, dtype=dtype, device=on)
+        x = x.contiguous(memory_format=torch.channels_last)
+        name = f"convolution, {channels} channels, {pixels} x {pixels}"
+        calls[name] = lambda conv=conv, x=x: conv(x)
+        flops[name] = 2 * 9 * channels**2 * pixels**2
+    return {name: flops[name] / s for name, s in best(calls, repeats).items()}
+
+
+def shares(function) -> str:
+    """The operations that take the most of a call's time."""
+    with profile() as profiler:
+        function()
+        synchronize()
+    events = profiler.key_averages()
+    taken = {e.key: e.self_device_time_total or e.self_cpu_time_total for e in events}
+    total = sum(taken.values())
+    most = sorted(taken.items(), key=lambda item: -item[1])[:8]
+    return "\n".join(f"{share / total:7.1%}  {name}" for name, share in most)
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--network", choices=NETWORKS, default="ffhq")
+    options.add_argument("--batch", type=int, default=1)
+    options.add_argument("--side", type=int, default=256)
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--compile", action="store_true", help="measure that, too")
+    options.add_argument("--profile", action="store_true", help="the fastest, by share of its time")
+    options = options.parse_args()
+    on = device()
+    plain = network(options.network).to(on)
+    x = torch.randn(options.batch, 3, options.side, options.side, device=on)
+    each = torch.full((options.batch,), 300, device=on)
+
+    def call(net, dtype, layout, t):
+        given = x.to(dtype, memory_format=layout)
+        return lambda: net(given, t)
+
+    fp32, bf16 = torch.float32, torch.bfloat16
+    last, first = torch.channels_last, torch.contiguous_format
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            plain(x, each)
+        work = counter.get_total_flops()
+        calls = {"fp32 module": call(plain, fp32, first, each)}
+        placed = place(deepcopy(plain), on, "fp32")
+        calls["fp32, channels last"] = call(placed, fp32, last, each[:1])
+        if has_bf16(on):
+
+            def autocast():
+                with torch.autocast(on.type, bf16):
+                    return placed(x, each)
+
+            calls["bf16 by autocast, channels last"] = autocast
+            contiguous = deepcopy(plain).to(bf16)
+            calls["bf16, contiguous"] = call(contiguous, bf16, first, each)
+            ours = place(deepcopy(plain), on, "bf16")
+            calls["bf16, channels last"] = call(ours, bf16, last, each[:1])
+            if options.compile:
+                quick = compiled(place(deepcopy(plain), on, "bf16"))
+                calls["bf16, channels last, compiled"] = call(quick, bf16, last, each[:1])
+        if on.type == "cuda":
+            half = place(deepcopy(plain), on, "fp16")
+            calls["fp16, channels last"] = call(half, torch.float16, last, each[:1])
+        seconds = best(calls, options.repeats)
+        if options.profile:
+            print(shares(calls[min(seconds, key=seconds.get)]))
+        levels = plain.config.level_channels
+        widths = [(levels[0], options.side), (levels[len(levels) // 2], options.side // 4)]
+        usual = bf16 if has_bf16(on) else fp32
+        machine = {
+            str(dtype).removeprefix("torch."): rates(dtype, widths, options.repeats)
+            for dtype in {fp32, usual}
+        }
+
+    top = max(v for k, v in machine[str(usual).removeprefix("torch.")].items() if "conv" in k)
+    parameters = sum(p.numel() for p in plain.parameters())
+    print(
+        f"{options.network}: {parameters / 1e6:.1f} M parameters, "
+        f"{work / options.batch / 1e9:.0f} GFLOP per image and evaluation"
+    )
+    print(f"{'':32} s/image  x fp32 module  TFLOP/s")
+    for name, s in seconds.items():
+        print(
+            f"{name:32} {s / options.batch:7.3f}  {seconds['fp32 module'] / s:13.2f}  "
+            f"{work / s / 1e12:7.3f}"
+        )
+    for dtype, found in machine.items():
+        for name, rate in found.items():
+            print(f"{dtype}: {name:45} {rate / 1e12:.3f} TFLOP/s")
+    fastest = min(seconds.values())
+    print(f"fastest, of the rate of {usual} convolutions: {work / fastest / top:.2f}")
+    write(
+        options.json,
+        {
+            "network": options.network,
+            "batch": options.batch,
+            "side": options.side,
+            "gflop_per_image": work / options.batch / 1e9,
+            "seconds_per_image": {k: s / options.batch for k, s in seconds.items()},
+            "over_fp32_module": {k: seconds["fp32 module"] / s for k, s in seconds.items()},
+            "tflops_of_the_machine": {
+                dtype: {k: v / 1e12 for k, v in found.items()} for dtype, found in machine.items()
+            },
+            "share_of_convolution_rate": work / fastest / top,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
