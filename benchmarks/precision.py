@@ -1,8 +1,8 @@
 """What half precision costs in quality: bf16 against fp32, same prior, images, noise and seeds.
 
-    python benchmarks/precision.py FOLDER -o OUT [--limit 8] [--nfe 20] [--json FILE]
+    python benchmarks/precision.py SET [SET ...] -o OUT [--limit 8] [--nfe 20] [--json FILE]
 
-Each task of `quality.py` is restored twice by the pipeline itself; printed are the mean difference
+Each task of `tasks.py` is restored twice by the pipeline itself; printed are the mean difference
 of the PSNR (bf16 - fp32, in dB) and that of the image which loses most. A second call resumes.
 """
 
@@ -12,25 +12,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from quality import TASKS, squares
+from tasks import TASKS, benchmark_job, square_manifest
 from timing import parser, write
 
 from jobs.console import ProgressLine
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
 
 
 def scores(manifest: Path, out: Path, name: str, precision: str, nfe: int) -> pa.Table:
     """PSNR by id of a task's job."""
-    spec = JobSpec.model_validate(
-        {
-            "manifest": str(manifest),
-            "output": str(out / f"{name}-{precision}-{nfe}"),
-            "mode": "benchmark",
-            "task": TASKS[name],
-            "sampler": {"nfe": nfe},
-            "precision": precision,
-        }
+    spec = benchmark_job(
+        manifest,
+        out / f"{name}-{precision}-{nfe}",
+        name,
+        sampler={"nfe": nfe},
+        precision=precision,
     )
     run_job(spec, ProgressLine())
     return ds.dataset(f"{spec.output}/results", format="parquet").to_table(["id", "psnr"])
@@ -38,14 +34,14 @@ def scores(manifest: Path, out: Path, name: str, precision: str, nfe: int) -> pa
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("folder", type=Path)
+    options.add_argument("sets", nargs="+", metavar="SET", help="folders of clean pictures")
     options.add_argument("-o", "--output", type=Path, required=True)
     options.add_argument("--limit", type=int)
     options.add_argument("--side", type=int, default=256)
     options.add_argument("--nfe", type=int, default=20)
     options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     options = options.parse_args()
-    manifest = squares(options.folder, options.output / "squares", options.side, options.limit)
+    manifest = square_manifest(options.sets, options.output, side=options.side, limit=options.limit)
     found = {}
     print(f"{'task':16} images  mean difference  worst image (dB)")
     for name in options.tasks:

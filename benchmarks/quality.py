@@ -1,11 +1,14 @@
-"""What the prior gains on unseen photographs, for each task of the paper and two more.
+"""What is restored how well: sets of pictures x tasks x noise x evaluations, with baselines.
 
-    python benchmarks/quality.py FOLDER -o OUT [--nfe N] [--limit N] [--tasks sr4 denoise]
+    python benchmarks/quality.py SET [SET ...] -o OUT [--limit 8] [--nfe 20] [--tasks sr4 denoise]
+        [--noise 0 0.05] [--zeta 0 1] [--no-baselines] [--model URI]
 
-Takes the central 256 x 256 pixels of each image in FOLDER, runs the jobs through the pipeline
-itself and prints, for each task, mean PSNR and SSIM, the baseline's PSNR (blurred, enlarged
-bicubically, filled by local means, grey) and the gain over it with its standard error. A second
-call with the same output resumes.
+SETs are folders of clean pictures, of which the central 256 x 256 pixels are taken. Each task and
+number of evaluations is a job of the pipeline itself, in OUT/TASK-nfeN (`diffpir metrics
+OUT/sr4-nfe20 --by set`); `--zeta` adds jobs with that zeta at the first `--nfe`. The baselines
+(`baselines.py`) are given the very same measurements. OUT/scores.parquet has a row per picture
+and method, OUT/scores.md the means with standard errors; `plots.py OUT` draws them. A second call
+with the same output resumes. Without `--noise` each task has its own (`tasks.py`).
 """
 
 from __future__ import annotations
@@ -13,85 +16,128 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from PIL import Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+from baselines import scores as baseline_scores
+from tasks import TASKS, benchmark_job, square_manifest
 
 from jobs.console import ProgressLine
-from jobs.report import report
-from manifests.build import build, write_manifest
+from jobs.results import load_columns
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
 
-TASKS = {
-    "deblur-gaussian": {
-        "kind": "deblur",
-        "kernel": {"gaussian": {"size": 61, "std": 3.0}},
-        "noise_level": 0.05,
-    },
-    "deblur-motion": {
-        "kind": "deblur",
-        "kernel": {"motion": {"size": 61, "intensity": 0.5}},
-        "noise_level": 0.05,
-    },
-    "sr4": {"kind": "sr", "factor": 4, "noise_level": 0.05},
-    "inpaint-random": {"kind": "inpaint", "mask": {"random": 0.5}},
-    "inpaint-box": {"kind": "inpaint", "mask": {"box": 64}},
-    "denoise": {"kind": "denoise", "noise_level": 0.1},
-    "demosaic": {"kind": "demosaic", "noise_level": 0.01},
-    "colorize": {"kind": "colorize"},
-}
+COLUMNS = ("id", "set", "noise_level", "psnr", "ssim", "residual", "seconds")
 
 
-def squares(folder: Path, out: Path, side: int, limit: int | None) -> Path:
-    """Central squares of the folder's images (evenly chosen where limited), and their manifest."""
-    out.mkdir(parents=True, exist_ok=True)
-    rows = build(str(folder)).to_pylist()
-    step = max(1, len(rows) // limit) if limit else 1
-    for row in rows[::step][:limit]:
-        picture = Image.open(row["image"]).convert("RGB")
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        picture.crop((left, top, left + side, top + side)).save(out / f"{Path(row['id']).name}.png")
-    manifest = out.parent / "manifest.parquet"
-    write_manifest(build(str(out)), str(manifest))
-    return manifest
+def levels_of(task: str, noise: list[float] | None) -> list[float] | None:
+    """Of the rows of a task. There is nothing to restore in a picture without noise or blur."""
+    if noise is None:
+        return None
+    return [level for level in noise if level or task != "denoise"]
+
+
+def sampled(options: argparse.Namespace, task: str, nfe: int, zeta: float | None) -> list[dict]:
+    """Records of the task's job, which is run, or finished, or read if it had ended."""
+    manifest = square_manifest(
+        options.sets,
+        options.output,
+        side=options.side,
+        limit=options.limit,
+        noise_levels=levels_of(task, options.noise),
+    )
+    method = f"nfe{nfe}" + ("" if zeta is None else f"-zeta{zeta:g}")
+    settings = {"nfe": nfe} | ({} if zeta is None else {"zeta": zeta})
+    output = options.output / f"{task}-{method}"
+    run_job(
+        benchmark_job(manifest, output, task, model=options.model, sampler=settings),
+        ProgressLine(),
+    )
+    rows = load_columns(str(output), COLUMNS).to_pylist()
+    failed = [row["id"] for row in rows if row["psnr"] is None]
+    if failed:
+        raise SystemExit(f"{output}: not restored: {', '.join(failed)} (the results say why)")
+    return [row | {"task": task, "method": f"diffpir-{method}"} for row in rows]
+
+
+def compared(options: argparse.Namespace, task: str) -> list[dict]:
+    """Records of the task's baselines, kept in a file."""
+    file = options.output / f"{task}-baselines.parquet"
+    if not file.exists():
+        manifest = square_manifest(
+            options.sets,
+            options.output,
+            side=options.side,
+            limit=options.limit,
+            noise_levels=levels_of(task, options.noise),
+        )
+        spec = benchmark_job(manifest, options.output / "unused", task)
+        records = baseline_scores(spec, options.model, options.nfe[0])
+        pq.write_table(pa.Table.from_pylist(records), file)
+    return [row | {"task": task} for row in pq.read_table(file).to_pylist()]
+
+
+def table(records: list[dict]) -> str:
+    """Markdown: a line per task, set, noise and method, best PSNR in bold."""
+    groups: dict[tuple, dict[str, list[dict]]] = {}
+    for r in records:
+        key = (r["task"], r["set"], r["noise_level"])
+        groups.setdefault(key, {}).setdefault(r["method"], []).append(r)
+    lines = [
+        "| task | set | noise | method | images | PSNR (s.e.) | SSIM | residual | s per image |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (task, name, noise), methods in groups.items():
+        best = max(methods, key=lambda m: mean(methods[m], "psnr"))
+        for method, rows in methods.items():
+            psnr = f"{mean(rows, 'psnr'):.2f}"
+            psnr = f"**{psnr}**" if method == best else psnr
+            lines.append(
+                f"| {task} | {name} | {noise:g} | {method} | {len(rows)} | "
+                f"{psnr} ({standard_error(rows):.2f}) | {mean(rows, 'ssim'):.3f} | "
+                f"{mean(rows, 'residual'):.2f} | {mean(rows, 'seconds'):.1f} |"
+            )
+    return "\n".join(lines)
+
+
+def mean(rows: list[dict], name: str) -> float:
+    return sum(row[name] for row in rows) / len(rows)
+
+
+def standard_error(rows: list[dict]) -> float:
+    """Of the mean PSNR over pictures; 0 of one picture, which tells none."""
+    if len(rows) < 2:
+        return 0.0
+    centre = mean(rows, "psnr")
+    variance = sum((row["psnr"] - centre) ** 2 for row in rows) / (len(rows) - 1)
+    return (variance / len(rows)) ** 0.5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("sets", nargs="+", metavar="SET")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--nfe", type=int, help="default: the task's usual")
-    parser.add_argument("--limit", type=int)
+    parser.add_argument("--nfe", type=int, nargs="+", default=[20])
+    parser.add_argument("--noise", type=float, nargs="+", help="levels, instead of the task's")
+    parser.add_argument("--zeta", type=float, nargs="+", default=[])
+    parser.add_argument("--limit", type=int, help="pictures of each set")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
-    parser.add_argument("--lam", type=float)
-    parser.add_argument("--zeta", type=float)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:7])
+    parser.add_argument("--no-baselines", action="store_true")
     options = parser.parse_args()
-    manifest = squares(options.folder, options.output / "squares", options.side, options.limit)
-    print(f"{'task':16} images   PSNR  baseline   gain (+- s.e.)   SSIM  residual")
-    for name in options.tasks:
-        settings = {"nfe": options.nfe, "lam": options.lam, "zeta": options.zeta}
-        tag = "".join(f"-{k}{v:g}" for k, v in settings.items() if v is not None)
-        spec = JobSpec.model_validate(
-            {
-                "manifest": str(manifest),
-                "output": str(options.output / f"{name}{tag}"),
-                "mode": "benchmark",
-                "task": TASKS[name],
-                "model": options.model,
-                "sampler": settings,
-            }
-        )
-        run_job(spec, ProgressLine())
-        stats = {r["metric"]: r for r in report(spec.output, None)}
-        gain, count = stats["gain"], stats["gain"]["count"]
-        print(
-            f"{name:16} {count:6}  {stats['psnr']['mean']:5.2f}     "
-            f"{stats['baseline_psnr']['mean']:5.2f}  {gain['mean']:5.2f} "
-            f"(+- {(gain['std'] or 0) / count**0.5:.2f})  {stats['ssim']['mean']:.3f}  "
-            f"{stats['residual']['mean']:8.3f}",
-            flush=True,
-        )
+    options.output.mkdir(parents=True, exist_ok=True)
+    records: list[dict] = []
+    for task in options.tasks:
+        found = []
+        if not options.no_baselines and task not in ("demosaic", "colorize"):
+            found += compared(options, task)
+        for nfe in options.nfe:
+            found += sampled(options, task, nfe, None)
+        for zeta in options.zeta:
+            found += sampled(options, task, options.nfe[0], zeta)
+        print(table(found), end="\n\n", flush=True)
+        records += found
+    (options.output / "scores.md").write_text(table(records) + "\n")
+    pq.write_table(pa.Table.from_pylist(records), options.output / "scores.parquet")
 
 
 if __name__ == "__main__":

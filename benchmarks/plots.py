@@ -1,0 +1,102 @@
+"""Plots of the quality benchmark and of a training run (`pip install '.[benchmarks]'`).
+
+    python benchmarks/plots.py quality OUT            OUT/quality-nfe.png, OUT/quality-seconds.png
+    python benchmarks/plots.py training PRIOR -o PNG  the losses in PRIOR/log.jsonl, by noise level
+
+OUT is what `quality.py` wrote. Each task is a panel; a line is a set at one noise level, its bars
+are standard errors; dashed lines are the baselines of the first set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pyarrow.parquet as pq
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+SMOOTHED = 20  # entries of the log that a point is the mean of
+
+
+def quality(out: Path) -> None:
+    records = pq.read_table(out / "scores.parquet").to_pylist()
+    for r in records:
+        told = re.fullmatch(r"diffpir-nfe(\d+)", r["method"])
+        r["nfe"] = int(told[1]) if told else None
+    for name, label in (("nfe", "network evaluations"), ("seconds", "seconds per picture")):
+        tasks = list(dict.fromkeys(r["task"] for r in records))
+        columns = min(4, len(tasks))
+        lines = -(-len(tasks) // columns)
+        figure, axes = plt.subplots(
+            lines, columns, figsize=(4 * columns, 3.2 * lines), squeeze=False, layout="constrained"
+        )
+        for axis in axes.flat[len(tasks) :]:
+            axis.axis("off")
+        for axis, task in zip(axes.flat, tasks, strict=False):
+            panel(axis, [r for r in records if r["task"] == task], name)
+            axis.set(title=task, xlabel=label, ylabel="PSNR in dB", xscale="log")
+        axes.flat[0].legend(fontsize="x-small")
+        figure.savefig(out / f"quality-{name}.png", dpi=110)
+        print(out / f"quality-{name}.png")
+
+
+def panel(axis: plt.Axes, records: list[dict], across: str) -> None:
+    curves = list(dict.fromkeys((r["set"], r["noise_level"]) for r in records))
+    for which, noise in curves:
+        same = [r for r in records if (r["set"], r["noise_level"]) == (which, noise)]
+        points = []
+        for nfe in sorted({r["nfe"] for r in same if r["nfe"]}):
+            rows = [r for r in same if r["nfe"] == nfe]
+            psnr = np.array([r["psnr"] for r in rows])
+            error = psnr.std(ddof=1) / len(psnr) ** 0.5 if len(psnr) > 1 else 0.0
+            points.append((np.mean([r[across] for r in rows]), psnr.mean(), error))
+        x, y, error = zip(*points, strict=True)
+        axis.errorbar(x, y, error, marker="o", capsize=2, label=f"{which}, noise {noise:g}")
+    which, noise = curves[0]
+    for method in dict.fromkeys(r["method"] for r in records if r["nfe"] is None):
+        rows = [
+            r["psnr"]
+            for r in records
+            if (r["set"], r["noise_level"], r["method"]) == (which, noise, method)
+        ]
+        axis.axhline(np.mean(rows), ls="--", lw=0.8, color="grey")
+        axis.annotate(method, (1, np.mean(rows)), xycoords=("axes fraction", "data"), fontsize=6)
+
+
+def training(folder: Path, target: Path) -> None:
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
+    for name in sorted({key for e in entries for key in e if key.startswith("loss_sigma")}):
+        points = [(e["step"], e[name]) for e in entries if name in e]
+        parts = np.array_split(np.array(points), max(1, len(points) // SMOOTHED))
+        low, high = name.removeprefix("loss_sigma_").split("_")
+        axis.plot(*np.array([part.mean(axis=0) for part in parts]).T, label=f"{low} to {high}")
+    axis.set(xlabel="step", ylabel="error of the noise, mean square", yscale="log")
+    axis.legend(title="sigma_bar")
+    figure.savefig(target, dpi=110)
+    print(target)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="what", required=True)
+    command = commands.add_parser("quality")
+    command.add_argument("out", type=Path)
+    command = commands.add_parser("training")
+    command.add_argument("prior", type=Path)
+    command.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    if options.what == "quality":
+        quality(options.out)
+    else:
+        training(options.prior, options.output)
+
+
+if __name__ == "__main__":
+    main()
