@@ -315,12 +315,19 @@ def train(
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
     channels: Annotated[
-        int, typer.Option(min=32, help="Width of the finest level, a multiple of 32.")
-    ] = 32,
+        int | None,
+        typer.Option(min=32, help="Width of the finest level, a multiple of 32 (usually 32)."),
+    ] = None,
+    initial: Annotated[
+        str | None,
+        typer.Option(
+            "--from", help="Model whose weights a new run begins with: path, URI, builtin."
+        ),
+    ] = None,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
 ) -> None:
-    """Train a small prior on photographs, or go on with one. A column 'weight' sets frequencies."""
+    """Train a small prior on photographs, or adapt one. A column 'weight' sets frequencies."""
     with user_errors():
         from jobs.train import train_prior
 
@@ -331,6 +338,7 @@ def train(
             batch=batch,
             crop=crop,
             channels=channels,
+            initial=initial,
             lr=lr,
             seed=seed,
         )

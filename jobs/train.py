@@ -9,10 +9,12 @@ import numpy as np
 import torch
 import typer
 
+from diffpir.networks.checkpoint import load_model
 from diffpir.training.trainer import TrainConfig, small_net, train
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import read_manifest
+from pipeline.checkpoint import local_file
 from pipeline.errors import PipelineError, RowError
 from pipeline.pictures.decode import decode_image
 
@@ -24,18 +26,28 @@ def train_prior(
     steps: int,
     batch: int,
     crop: int,
-    channels: int,
+    channels: int | None,
+    initial: str | None,
     lr: float,
     seed: int,
 ) -> Path:
-    """Train (or resume) a prior of the embedded one's shape; returns the path of the model.
+    """Train (or resume) a prior; returns the path of the model.
+
+    It has the shape of ``initial``, whose weights a new run begins with, or of the embedded one,
+    ``channels`` wide.
 
     Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
     crop, are named and left out.
 
     Raises:
-        PipelineError: no photograph is left, or the weights are no weights.
+        PipelineError: no photograph is left, the weights are no weights, or both ``channels`` and
+            ``initial`` are given.
+        CheckpointError: ``initial`` is no checkpoint.
+        StorageError: ``initial`` cannot be read.
     """
+    if initial and channels:
+        raise PipelineError("--channels is what --from tells: give one of them")
+    begin = load_model(local_file(initial)) if initial else None
     table = read_manifest(manifest)
     base = storage.parent(storage.absolute(manifest))
     weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(table)
@@ -67,8 +79,9 @@ def train_prior(
     return train(
         photographs,
         output,
-        small_net(channels),
+        begin.config if begin else small_net(channels or 32),
         TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed),
+        initial=begin,
         weights=frequencies,
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=_show,

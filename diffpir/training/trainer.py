@@ -65,11 +65,14 @@ def train(
     net_config: UNetConfig,
     config: TrainConfig,
     *,
+    initial: UNet | None = None,
     weights: Sequence[float] | None = None,
     device: str = "cpu",
     progress: Callable[[dict], None] | None = None,
 ) -> Path:
     """Train, or go on from ``out/state.pt`` if it is there; returns the exported model's path.
+
+    A run begins with the weights of ``initial``, a network of ``net_config``, or with random ones.
 
     ``out`` receives ``state.pt`` (everything that resuming needs), ``log.jsonl`` (a line per 10
     steps: loss, loss by noise level, learning rate, seconds) and at the end
@@ -89,6 +92,8 @@ def train(
     schedule = Schedule.linear()
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
+    if initial is not None:
+        net.load_state_dict(initial.state_dict())
     ema = UNet(net_config).to(device).requires_grad_(False)
     ema.load_state_dict(net.state_dict())
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)

@@ -311,6 +311,21 @@ def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
     assert result.exit_code == 0, result.output
 
 
+def test_train_goes_on_from_a_models_weights(photos, tmp_path, tiny_model):
+    diffpir("manifest", "build", photos, "-o", tmp_path / "m.csv")
+    train = [
+        "train", tmp_path / "m.csv", "-o", tmp_path / "prior", "--from", tiny_model,
+        "--steps", 1, "--batch", 2, "--crop", 16, "--lr", 0,
+    ]  # fmt: skip
+    result = diffpir(*train, "--channels", 32)
+    assert result.exit_code == 2 and "--channels is what --from tells" in result.stderr
+    assert diffpir(*train).exit_code == 0
+    before, after = load_model(tiny_model), load_model(tmp_path / "prior" / "model.safetensors")
+    assert before.config == after.config
+    for a, b in zip(before.parameters(), after.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)  # stored in half precision
+
+
 def test_compare_pairs_two_runs_by_id(finished, tmp_path):
     """One more evaluation per image, and one image that the other run did not have."""
     rows = [json.loads(line) for line in (finished / "m.jsonl").read_text().splitlines()]
