@@ -64,10 +64,15 @@ class Resources:
 
 def start_ray() -> None:
     """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done."""
-    if not ray.is_initialized():
-        for name, value in ALLOCATION.items():
-            os.environ.setdefault(name, value)
+    if ray.is_initialized():
+        return
+    added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+    finally:  # Ray's processes have it now; those that this one starts are not to
+        for name in added:
+            del os.environ[name]
 
 
 def plan_resources(spec: JobSpec) -> Resources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from pathlib import Path
 
 import imagecodecs
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import ray
 import torch
 from PIL import Image
 from pydantic import ValidationError
@@ -26,6 +28,7 @@ from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.pictures.colour import srgb_profile
 from pipeline.problem import to_tensor
+from pipeline.resources import ALLOCATION
 from pipeline.run import run_job
 from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME
 from pipeline.spec import JobSpec
@@ -514,3 +517,10 @@ def test_secrets_in_uris_stay_out_of_the_record():
     spec = {"model": {"path": "https://me:pw@host/m.pt?token=abc"}, "seed": 1, "images": None}
     shown = json.dumps(_without_secrets(spec))
     assert "host/m.pt" in shown and not any(s in shown for s in ("pw", "abc", "me:"))
+
+
+def test_rays_processes_keep_memory_and_this_one_is_as_it_was(ray_cluster):
+    names = list(ALLOCATION)
+    theirs = ray.remote(num_cpus=0.1)(lambda: [os.environ.get(name) for name in names]).remote()
+    assert ray.get(theirs) == list(ALLOCATION.values())
+    assert [os.environ.get(name) for name in names] == [None] * len(names)
