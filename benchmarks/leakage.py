@@ -1,6 +1,6 @@
 """Is any evaluation picture, or a near-duplicate of one, among the training pictures?
 
-    python benchmarks/leakage.py TRAIN --eval FOLDER [FOLDER ...] [--distance 70]
+    python benchmarks/leakage.py TRAIN --eval FOLDER [FOLDER ...] [--distance 64]
 
 TRAIN and the FOLDERs hold pictures, in subfolders too. Two pictures are near-duplicates if their
 perceptual hashes (pHash, 256 bits; imagehash, `pip install '.[benchmarks]'`) differ in at most
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("train")
     parser.add_argument("--eval", nargs="+", required=True, dest="folders")
-    parser.add_argument("--distance", type=int, default=70)
+    parser.add_argument("--distance", type=int, default=64)
     options = parser.parse_args()
     with ProcessPoolExecutor() as pool:
         train, *sets = (

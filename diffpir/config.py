@@ -109,7 +109,7 @@ PAPER_DEFAULTS: dict[str, SamplerConfig] = {
 # network errs more at high noise, and fresh noise (zeta) makes the sampler forget its errors.
 BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": SamplerConfig(lam=5.0, zeta=1.0),
-    "sr": SamplerConfig(lam=3.0, zeta=1.0),
+    "sr": SamplerConfig(lam=5.0, zeta=1.0),
     "inpaint": SamplerConfig(lam=7.0, zeta=1.0),
     # Scattered holes are filled at low noise; a large one needs the whole way down.
     "inpaint-random": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=400),
