@@ -28,27 +28,29 @@ from pipeline.run import run_job
 COLUMNS = ("id", "set", "noise_level", "psnr", "ssim", "residual", "seconds")
 
 
-def levels_of(task: str, noise: list[float] | None) -> list[float] | None:
-    """Of the rows of a task. There is nothing to restore in a picture without noise or blur."""
-    if noise is None:
-        return None
-    return [level for level in noise if level or task != "denoise"]
-
-
-def sampled(options: argparse.Namespace, task: str, nfe: int, zeta: float | None) -> list[dict]:
-    """Records of the task's job, which is run, or finished, or read if it had ended."""
-    manifest = square_manifest(
+def manifest_of(options: argparse.Namespace, task: str) -> Path:
+    """The pictures of a task. There is nothing to restore in one without noise or blur."""
+    levels = options.noise
+    if levels is not None and task == "denoise":
+        levels = [level for level in levels if level]
+    return square_manifest(
         options.sets,
         options.output,
         side=options.side,
         limit=options.limit,
-        noise_levels=levels_of(task, options.noise),
+        noise_levels=levels,
     )
+
+
+def sampled(options: argparse.Namespace, task: str, nfe: int, zeta: float | None) -> list[dict]:
+    """Records of the task's job, which is run, or finished, or read if it had ended."""
     method = f"nfe{nfe}" + ("" if zeta is None else f"-zeta{zeta:g}")
     settings = {"nfe": nfe} | ({} if zeta is None else {"zeta": zeta})
     output = options.output / f"{task}-{method}"
     run_job(
-        benchmark_job(manifest, output, task, model=options.model, sampler=settings),
+        benchmark_job(
+            manifest_of(options, task), output, task, model=options.model, sampler=settings
+        ),
         ProgressLine(),
     )
     rows = load_columns(str(output), COLUMNS).to_pylist()
@@ -59,20 +61,18 @@ def sampled(options: argparse.Namespace, task: str, nfe: int, zeta: float | None
 
 
 def compared(options: argparse.Namespace, task: str) -> list[dict]:
-    """Records of the task's baselines, kept in a file."""
-    file = options.output / f"{task}-baselines.parquet"
+    """Records of the task's baselines, kept in a file, whose name tells the settings."""
+    manifest = manifest_of(options, task)
+    file = options.output / f"{task}-{manifest.stem}-pnp{options.nfe[0]}.parquet"
     if not file.exists():
-        manifest = square_manifest(
-            options.sets,
-            options.output,
-            side=options.side,
-            limit=options.limit,
-            noise_levels=levels_of(task, options.noise),
-        )
         spec = benchmark_job(manifest, options.output / "unused", task)
         records = baseline_scores(spec, options.model, options.nfe[0])
         pq.write_table(pa.Table.from_pylist(records), file)
-    return [row | {"task": task} for row in pq.read_table(file).to_pylist()]
+    known = set(pq.read_table(manifest, columns=["id"])["id"].to_pylist())
+    rows = pq.read_table(file).to_pylist()
+    if {row["id"] for row in rows} != known:
+        raise SystemExit(f"{file} is of other pictures: choose another output")
+    return [row | {"task": task} for row in rows]
 
 
 def table(records: list[dict]) -> str:
