@@ -229,6 +229,29 @@ def compare(
 
 
 @app.command()
+def fid(
+    outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs, as one.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean and covariance of another set (.npz: mu, sigma).",
+            show_default="the references",
+        ),
+    ] = None,
+    format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
+) -> None:
+    """Fréchet and kernel inception distance of restored images, from features in the results."""
+    with user_errors():
+        from jobs.fid import distances
+        from jobs.tables import render
+
+        records, notes = distances(outputs, against)
+    typer.echo(render(records, format))
+    for note in notes:
+        typer.echo(note, err=True)
+
+
+@app.command()
 def verify(
     output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
 ) -> None:

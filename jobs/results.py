@@ -16,7 +16,10 @@ from pipeline.layout import Layout
 from pipeline.parts import Part
 from pipeline.state import live_parts
 
-METRICS = ("psnr", "psnr_y", "ssim", "residual", "baseline_psnr", "gain", "seconds")
+METRICS = (
+    "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "baseline_psnr", "gain",
+    "seconds",
+)  # fmt: skip
 READERS = 32  # parts read at once: reading waits for storage
 
 
@@ -39,6 +42,18 @@ def load_columns(output: str, names: Iterable[str]) -> pa.Table:
         return pa.concat_tables(pool.map(read, parts))
 
 
+def each_part(output: str, names: Iterable[str]) -> Iterator[pa.Table]:
+    """As :func:`load_columns`, part by part; no more than ``READERS`` of them are held at once."""
+    layout, parts, paths = _open_output(output, names)
+
+    def read(part: Part) -> pa.Table:
+        return _read(layout.part(part.name), paths)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        for start in range(0, len(parts), READERS):
+            yield from pool.map(read, parts[start : start + READERS])
+
+
 def first_rows(output: str, names: Iterable[str], limit: int) -> Iterator[tuple[Part, pa.Table]]:
     """Columns of the first ``limit`` rows, part by part: no more parts are read than hold them.
 
@@ -55,7 +70,7 @@ def first_rows(output: str, names: Iterable[str], limit: int) -> Iterator[tuple[
 
 def _open_output(
     output: str, names: Iterable[str]
-) -> tuple[Layout, list[Part], dict[str, list[str]]]:
+) -> tuple[Layout, list[Part], dict[str, list[str] | None]]:
     """Its parts in order, and where in each of their rows the columns are."""
     layout = Layout(storage.absolute(output))
     parts = live_parts(layout)
@@ -65,10 +80,15 @@ def _open_output(
     return layout, parts, {name: _path(name, schema) for name in names}
 
 
-def _path(name: str, schema: pa.Schema) -> list[str]:
-    """The steps from a row to the column; ``gain`` has none, it is computed."""
+def _path(name: str, schema: pa.Schema) -> list[str] | None:
+    """The steps from a row to the column; none for ``gain``, which is computed.
+
+    None: a metric that results of an earlier version do not have.
+    """
     if name == "gain":
         return []
+    if name in METRICS and name not in schema.names:
+        return None
     path = [name] if name in schema.names else name.split(".")
     inner = schema
     for step in path:
@@ -90,7 +110,7 @@ def _opened(uri: str) -> pq.ParquetFile:
         raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
 
 
-def _read(uri: str, paths: dict[str, list[str]]) -> pa.Table:
+def _read(uri: str, paths: dict[str, list[str] | None]) -> pa.Table:
     wanted = {".".join(path) for path in paths.values() if path}
     if "gain" in paths:
         wanted |= {"psnr", "baseline_psnr"}
@@ -101,7 +121,9 @@ def _read(uri: str, paths: dict[str, list[str]]) -> pa.Table:
         raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
     columns = {}
     for name, path in paths.items():
-        if not path:
+        if path is None:
+            columns[name] = pa.nulls(len(table), pa.float64())
+        elif not path:
             columns[name] = pc.subtract(table["psnr"], table["baseline_psnr"])
         else:
             column = table[path[0]]

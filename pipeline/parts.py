@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from pipeline.layout import Layout
-from pipeline.schema import METADATA
+from pipeline.schema import FEATURES, METADATA
 
 NAME = re.compile(r"(?P<shard>\d{9})-(?P<generation>\d{3})-(?P<run>[0-9a-f]+)\.parquet")
 FOOTER = b"diffpir"  # the key of a part's tally in the metadata of its schema
@@ -139,8 +139,10 @@ def _encoded(rows: pa.Table, tally: Tally) -> bytes:
         buffer,
         write_page_checksum=True,
         # The least and the greatest picture would be stored once more, twice each; and a
-        # dictionary of pictures is of no use.
-        write_statistics=[name for name in rows.column_names if name != "restored"],
+        # dictionary of pictures is of no use. Nor is either of features.
+        write_statistics=[
+            name for name in rows.column_names if name not in ("restored", *FEATURES)
+        ],
         use_dictionary=False,
     )
     return buffer.getvalue()

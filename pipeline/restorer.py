@@ -33,6 +33,7 @@ from pipeline.memory import (
     peak_device_memory,
     peak_memory,
 )
+from pipeline.perceptual import Judges
 from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of, own
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
@@ -102,6 +103,7 @@ class Restorer:
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
         self.denoise = Tiled(self.network, spec.tile, batch_pixels=batch_pixels, multiple=multiple)
+        self.judges = Judges(spec.perceptual, self.device)
         self.on_batch = on_batch
         torch.set_num_threads(threads or usual)
 
@@ -251,10 +253,10 @@ class Restorer:
             results.append((outcome, picture, ("", "")))
         return results
 
-    @staticmethod
-    def _scores(problem: Problem, x: Tensor) -> dict:
+    def _scores(self, problem: Problem, x: Tensor) -> dict:
+        seen = self.judges(x, problem.reference)
         if problem.reference is None:
-            return {}
+            return seen
         baseline = baseline_of(problem).clamp(0, 1)
         ssim = metrics.ssim(x, problem.reference).item()
         return {
@@ -262,6 +264,7 @@ class Restorer:
             "psnr_y": metrics.psnr_y(x, problem.reference).item(),
             "ssim": None if math.isnan(ssim) else ssim,
             "baseline_psnr": metrics.psnr(baseline, problem.reference).item(),
+            **seen,
         }
 
 

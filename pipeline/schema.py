@@ -43,8 +43,12 @@ OUTCOME = pa.schema(
         ("psnr", pa.float64()),
         ("psnr_y", pa.float64()),
         ("ssim", pa.float64()),
+        ("lpips_vgg", pa.float64()),
+        ("lpips_alex", pa.float64()),
         ("residual", pa.float64()),
         ("baseline_psnr", pa.float64()),
+        ("fid_features", pa.list_(pa.float32())),
+        ("fid_reference_features", pa.list_(pa.float32())),
         ("noise_level", pa.float64()),
         ("kernel_estimate", pa.string()),
         ("seed", pa.int64()),
@@ -54,6 +58,9 @@ OUTCOME = pa.schema(
         ("seconds", pa.float64()),
     ]
 )
+
+# Of a restored image and of its reference, (D,): null where the job names no network for them.
+FEATURES = ("fid_features", "fid_reference_features")
 
 STATUS = pa.schema([("status", pa.string()), ("error", pa.string()), ("error_kind", pa.string())])
 

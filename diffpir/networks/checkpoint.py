@@ -108,6 +108,15 @@ def file_digest(path: str | Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """The tensors of a state dict's file, whatever network they are of.
+
+    Raises:
+        CheckpointError: it is no such file, with the reason.
+    """
+    return _read_tensors(Path(path))[0]
+
+
 def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     if not path.is_file():
         raise CheckpointError("no such file")

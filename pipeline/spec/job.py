@@ -13,6 +13,7 @@ from diffpir.tiling import TILE
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
 from pipeline.spec.kernels import ESTIMATE_RULE
+from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.spec.tasks import Task
 
@@ -116,6 +117,7 @@ class JobSpec(Spec):
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32; fp16 is
             for GPUs.
         compile: the network, for each size of image that comes.
+        perceptual: networks that score restored images too.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
         picture: the files that restored pictures are written to.
         images: folder or URI that also receives each of these files.
@@ -143,6 +145,7 @@ class JobSpec(Spec):
     step_cpus: Annotated[float, Field(gt=0)] | None = None
     precision: Precision = "auto"
     compile: bool = False
+    perceptual: Perceptual = Perceptual()
     shard_rows: Annotated[int, Field(ge=1)] | None = None
     picture: PictureFile = PictureFile()
     images: Location | None = None

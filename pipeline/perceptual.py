@@ -1,0 +1,85 @@
+"""Perceptual scores of a row: the networks that the job names, and the columns that they fill."""
+
+from __future__ import annotations
+
+import importlib
+import math
+
+import torch
+from torch import Tensor, nn
+
+from diffpir.errors import DiffPIRError
+from diffpir.networks.checkpoint import file_digest
+from diffpir.perceptual.inception import SOURCE, Inception
+from diffpir.perceptual.lpips import SOURCES, Lpips
+from manifests import storage
+from manifests.errors import StorageError
+from pipeline.errors import PipelineError
+from pipeline.spec.perceptual import Perceptual
+
+WANTED = {"inception": SOURCE, **{f"lpips_{name}": source for name, source in SOURCES.items()}}
+
+
+class Judges:
+    """The networks of ``spec``, loaded.
+
+    Raises:
+        PipelineError: a library, a file or a network is missing, or is another than it should be.
+    """
+
+    def __init__(self, spec: Perceptual, device: str | torch.device = "cpu"):
+        self.device = device
+        self.digests: dict[str, str] = {}
+        self.lpips: dict[str, Lpips] = {}
+        self.features: nn.Module | None = None
+        for key, location in spec.weights.items():
+            try:
+                path = storage.cached_local(storage.absolute(location))
+                if key == "inception":
+                    self.features = Inception(path)
+                else:
+                    self.lpips[key] = Lpips(key.removeprefix("lpips_"), path, device)
+            except DiffPIRError as e:
+                raise PipelineError(f"perceptual.{key}: {e}") from None
+            except StorageError as e:
+                raise PipelineError(
+                    f"perceptual.{key}: {e}; the file to fetch is {WANTED[key]}"
+                ) from None
+            self.digests[key] = file_digest(path)
+        if spec.features:
+            self.features = _users_network(spec.features)
+            self.digests["features"] = spec.features
+        if self.features is not None:
+            self.features.to(device).requires_grad_(False).eval()
+
+    def __call__(self, x: Tensor, reference: Tensor | None) -> dict:
+        """Columns of one image (1, 3, H, W) on [0, 1], and of its reference if it has one."""
+        columns: dict = {}
+        if reference is not None:
+            for name, lpips in self.lpips.items():
+                value = lpips(x, reference).item()
+                columns[name] = None if math.isnan(value) else value
+        if self.features is not None:
+            columns["fid_features"] = self._seen(x)
+            if reference is not None:
+                columns["fid_reference_features"] = self._seen(reference)
+        return columns
+
+    def _seen(self, x: Tensor):
+        return self.features(x.to(self.device).float())[0].float().cpu().numpy()
+
+
+def _users_network(name: str) -> nn.Module:
+    module, _, factory = name.partition(":")
+    try:
+        network = getattr(importlib.import_module(module), factory)()
+        probe = network.eval()(torch.zeros(1, 3, 64, 64))
+        good = isinstance(probe, Tensor) and probe.ndim == 2 and len(probe) == 1
+    except Exception as e:
+        raise PipelineError(f"perceptual.features: {name}: {type(e).__name__}: {e}") from None
+    if not good:
+        raise PipelineError(
+            f"perceptual.features: {name}: of a tensor (B, 3, H, W) its network must make one of "
+            "(B, D)"
+        )
+    return network
