@@ -1,6 +1,6 @@
 """What safety costs: planning a large job, and knowing what is left of one that is 99 % done.
 
-    python benchmarks/planning.py --rows 1000000 [--output s3://bucket/prefix]
+    python benchmarks/planning.py [--rows 1000000] [--output s3://bucket/prefix] [--json FILE]
 
 Each stage runs in a process of its own, so that its peak memory is its own; sizes of N/4, N/2 and
 N show how it grows. Parts stand in ``results/`` by their names: resuming reads nothing else.
@@ -8,7 +8,6 @@ N show how it grows. Parts stand in ``results/`` by their names: resuming reads 
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import resource
 import shutil
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from timing import parser, write
 
 from manifests import storage
 from pipeline.drivers import Heartbeat
@@ -100,11 +100,12 @@ def _report(results, function, arguments) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--shard-rows", type=int, default=256, help="what one GPU gets by default")
-    parser.add_argument("--output", help="folder or URI; default: a temporary folder")
-    options = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, default=1_000_000)
+    options.add_argument("--shard-rows", type=int, default=256, help="what one GPU gets by default")
+    options.add_argument("--output", help="folder or URI; default: a temporary folder")
+    options = options.parse_args()
+    found = []
     scratch = Path(tempfile.mkdtemp())
     print(f"{'rows':>9} {'shards':>7}  stage     seconds   GiB")
     for rows in (options.rows // 4, options.rows // 2, options.rows):
@@ -116,11 +117,16 @@ def main() -> None:
         for stage, arguments in ((plan, (options.shard_rows,)), (commit, ()), (resume, ())):
             value, seconds, memory = measured(stage, spec, *arguments)
             shards = value if stage is plan else shards
+            found.append(
+                {"rows": rows, "shards": shards, "stage": stage.__name__}
+                | {"seconds": seconds, "gib": memory}
+            )
             print(
                 f"{rows:9d} {shards:7d}  {stage.__name__:8} {seconds:8.1f} {memory:5.2f}",
                 flush=True,
             )
     shutil.rmtree(scratch)
+    write(options.json, {"stages": found})
 
 
 if __name__ == "__main__":
