@@ -101,3 +101,5 @@ def _places(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "task.kernel", kernel.file.file
     if mask and mask.file:
         yield "task.mask", mask.file
+    for key, file in spec.perceptual.weights.items():
+        yield f"perceptual.{key}", file

@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
+from pipeline.perceptual import with_absolute_paths
 from pipeline.plan import Work
 from pipeline.prepare import Run
 from pipeline.problem import files_of
@@ -54,7 +55,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
             fn_constructor_args=(
                 ledger,
                 actors,
-                spec,
+                spec.model_copy(update={"perceptual": with_absolute_paths(spec.perceptual)}),
                 job.assets,
                 model,
                 resources.batch_pixels,

@@ -20,6 +20,12 @@ from pipeline.spec.perceptual import Perceptual
 WANTED = {"inception": SOURCE, **{f"lpips_{name}": source for name, source in SOURCES.items()}}
 
 
+def with_absolute_paths(spec: Perceptual) -> Perceptual:
+    """As all machines of a cluster can be told it."""
+    places = {key: storage.absolute(file) for key, file in spec.weights.items()}
+    return spec.model_copy(update=places)
+
+
 class Judges:
     """The networks of ``spec``, loaded.
 
@@ -34,7 +40,7 @@ class Judges:
         self.features: nn.Module | None = None
         for key, location in spec.weights.items():
             try:
-                path = storage.cached_local(storage.absolute(location))
+                path = storage.cached_local(location)
                 if key == "inception":
                     self.features = Inception(path)
                 else:

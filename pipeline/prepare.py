@@ -30,7 +30,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.layout import Layout
 from pipeline.levin import read_levin, wants_levin
 from pipeline.measurement import users_operator
-from pipeline.perceptual import Judges
+from pipeline.perceptual import Judges, with_absolute_paths
 from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.plan import Shard, cut, shards_of, write_plan
 from pipeline.record import read_record
@@ -105,7 +105,7 @@ def check(spec: JobSpec) -> Checked:
         "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": check_model(spec, model),
         "task_files": asset_digest,
-        "perceptual": Judges(spec.perceptual).digests,
+        "perceptual": Judges(with_absolute_paths(spec.perceptual)).digests,
     }
     return Checked(spec, table, assets, model, identity)
 
