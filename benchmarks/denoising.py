@@ -17,6 +17,7 @@ from timing import device, parser, write
 from diffpir import builtin_path, load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
+from diffpir.training.validation import SIGMAS, denoised_psnr
 from manifests import storage
 from manifests.build import build
 from pipeline.pictures.decode import decode_image
@@ -37,19 +38,9 @@ def crops_of(folder: str, count: int, side: int) -> torch.Tensor:
     return torch.tensor(np.stack(crops)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def denoised_psnr(model: str, crops: torch.Tensor, sigma: float) -> np.ndarray:
-    """(N,) dB of each crop."""
-    schedule = Schedule.linear()
-    net = load_model(builtin_path() if model == "builtin" else model).to(device())
-    network = EpsDenoiser(net, schedule)
-    t = int(np.abs(np.log(schedule.sigma_bar / sigma)).argmin())
-    a = float(schedule.alpha_bar[t])
-    noise = torch.randn(crops.shape, generator=torch.Generator().manual_seed(t))
-    x_t = a**0.5 * crops + (1 - a) ** 0.5 * noise
-    batch = max(1, BATCH_PIXELS // crops[0, 0].numel())
-    x0 = torch.cat([network(part.to(device()), t).cpu() for part in x_t.split(batch)])
-    error = (x0.clamp(-1, 1) - crops).square().mean(dim=(1, 2, 3))
-    return (10 * torch.log10(4 / error)).numpy()
+def network(model: str) -> EpsDenoiser:
+    net = load_model(builtin_path() if model == "builtin" else model)
+    return EpsDenoiser(net.to(device()), Schedule.linear())
 
 
 def main() -> None:
@@ -58,14 +49,16 @@ def main() -> None:
     options.add_argument("--model", nargs="+", default=["builtin"])
     options.add_argument("--side", type=int, default=64)
     options.add_argument("--crops", type=int, default=96)
-    options.add_argument("--sigma", type=float, nargs="+", default=[0.1, 0.2, 0.5, 1, 2])
+    options.add_argument("--sigma", type=float, nargs="+", default=SIGMAS)
     options = options.parse_args()
-    crops = crops_of(options.folder, options.crops, options.side)
+    crops = crops_of(options.folder, options.crops, options.side).to(device())
+    batch = max(1, BATCH_PIXELS // options.side**2)
     print(f"{'sigma':30}" + "".join(f"{sigma:>20g}" for sigma in options.sigma))
     found: dict[str, dict[str, float]] = {}
     first: list[np.ndarray] = []
     for model in options.model:
-        values = [denoised_psnr(model, crops, sigma) for sigma in options.sigma]
+        denoise = network(model)
+        values = [denoised_psnr(denoise, crops, s, batch).cpu().numpy() for s in options.sigma]
         first = first or values
         cells = []
         for value, base in zip(values, first, strict=True):

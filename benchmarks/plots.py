@@ -1,7 +1,7 @@
 """Plots of the quality benchmark and of a training run (`pip install '.[benchmarks]'`).
 
     python benchmarks/plots.py quality OUT            OUT/quality-nfe.png, OUT/quality-seconds.png
-    python benchmarks/plots.py training PRIOR -o PNG  the losses in PRIOR/log.jsonl, by noise level
+    python benchmarks/plots.py training PRIOR -o PNG  losses and validation, by noise level
 
 OUT is what `quality.py` wrote. Each task is a panel; a line is a set at one noise level, its bars
 are standard errors; dashed lines are the baselines of the first set.
@@ -70,17 +70,27 @@ def panel(axis: plt.Axes, records: list[dict], across: str) -> None:
 
 
 def training(folder: Path, target: Path) -> None:
-    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    figure, axis = plt.subplots(figsize=(7, 4), layout="constrained")
-    for name in sorted({key for e in entries for key in e if key.startswith("loss_sigma")}):
-        points = [(e["step"], e[name]) for e in entries if name in e]
-        parts = np.array_split(np.array(points), max(1, len(points) // SMOOTHED))
-        low, high = name.removeprefix("loss_sigma_").split("_")
-        axis.plot(*np.array([part.mean(axis=0) for part in parts]).T, label=f"{low} to {high}")
-    axis.set(xlabel="step", ylabel="error of the noise, mean square", yscale="log")
-    axis.legend(title="sigma_bar")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    lines = [entries_of(folder / name) for name in ("log.jsonl", "validation.jsonl")]
+    for axis, entries, prefix in zip(axes, lines, ("loss_sigma_", "psnr_sigma_"), strict=True):
+        for name in dict.fromkeys(key for e in entries for key in e if key.startswith(prefix)):
+            points = [(e["step"], e[name]) for e in entries if name in e]
+            smoothed = SMOOTHED if prefix == "loss_sigma_" else 1
+            parts = np.array_split(np.array(points), max(1, len(points) // smoothed))
+            label = name.removeprefix(prefix).replace("_", " to ")
+            axis.plot(*np.array([part.mean(axis=0) for part in parts]).T, marker=".", label=label)
+        axis.set(xlabel="step")
+        if entries:
+            axis.legend(title="sigma_bar")
+    axes[0].set(ylabel="error of the noise, mean square", yscale="log")
+    axes[1].set(ylabel="denoised in one evaluation, PSNR in dB")
     figure.savefig(target, dpi=110)
     print(target)
+
+
+def entries_of(file: Path) -> list[dict]:
+    """None of a run that had no photographs for validation."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def main() -> None:

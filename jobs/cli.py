@@ -347,6 +347,10 @@ def train(
             "--from", help="Model whose weights a new run begins with: path, URI, builtin."
         ),
     ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(help="Manifest of other photographs, to measure the prior as a denoiser."),
+    ] = None,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
     seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
 ) -> None:
@@ -362,6 +366,7 @@ def train(
             crop=crop,
             channels=channels,
             initial=initial,
+            validation=validation,
             lr=lr,
             seed=seed,
         )

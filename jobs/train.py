@@ -28,13 +28,14 @@ def train_prior(
     crop: int,
     channels: int | None,
     initial: str | None,
+    validation: str | None,
     lr: float,
     seed: int,
 ) -> Path:
     """Train (or resume) a prior; returns the path of the model.
 
     It has the shape of ``initial``, whose weights a new run begins with, or of the embedded one,
-    ``channels`` wide.
+    ``channels`` wide. ``validation`` is a manifest too, of photographs to measure it on.
 
     Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
     crop, are named and left out.
@@ -48,6 +49,24 @@ def train_prior(
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
     begin = load_model(local_file(initial)) if initial else None
+    photographs, frequencies = photographs_of(manifest, crop)
+    kept = photographs_of(validation, crop)[0] if validation else []
+    typer.echo(f"{len(photographs)} photographs, {len(kept)} for validation", err=True)
+    return train(
+        photographs,
+        output,
+        begin.config if begin else small_net(channels or 32),
+        TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed),
+        initial=begin,
+        weights=frequencies,
+        validation=kept,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        progress=_show,
+    )
+
+
+def photographs_of(manifest: str, crop: int) -> tuple[list[np.ndarray], list[float]]:
+    """The photographs of a manifest and how often each is to be drawn; names those left out."""
     table = read_manifest(manifest)
     base = storage.parent(storage.absolute(manifest))
     weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(table)
@@ -75,17 +94,7 @@ def train_prior(
             frequencies.append(weight)
     if not sum(frequencies):
         raise PipelineError(f"{manifest}: no photograph to train on")
-    typer.echo(f"{len(photographs)} photographs", err=True)
-    return train(
-        photographs,
-        output,
-        begin.config if begin else small_net(channels or 32),
-        TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed),
-        initial=begin,
-        weights=frequencies,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        progress=_show,
-    )
+    return photographs, frequencies
 
 
 def as_rgb8(image: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from diffpir.networks.precision import has_bf16
 from diffpir.networks.unet import GROUPS, Attention, ResBlock, UNet, UNetConfig
 from diffpir.schedule import Schedule
 from diffpir.training.crops import CropStream
+from diffpir.training.validation import validate, validation_crops
 
 NOISE_LEVELS = (0.1, 0.3, 1.0, 3.0)  # sigma_bar at which the logged loss is split
 
@@ -67,6 +68,7 @@ def train(
     *,
     initial: UNet | None = None,
     weights: Sequence[float] | None = None,
+    validation: Sequence[np.ndarray] = (),
     device: str = "cpu",
     progress: Callable[[dict], None] | None = None,
 ) -> Path:
@@ -75,8 +77,9 @@ def train(
     A run begins with the weights of ``initial``, a network of ``net_config``, or with random ones.
 
     ``out`` receives ``state.pt`` (everything that resuming needs), ``log.jsonl`` (a line per 10
-    steps: loss, loss by noise level, learning rate, seconds) and at the end
-    ``model.safetensors``, the averaged weights in half precision.
+    steps: loss, loss by noise level, learning rate, seconds), with photographs for ``validation``
+    also ``validation.jsonl`` (at each checkpoint, the PSNR of their crops denoised in one
+    evaluation), and at the end ``model.safetensors``, the averaged weights in half precision.
 
     Raises:
         ConfigError: no images, sizes that do not agree, or ``state.pt`` is of another network,
@@ -142,6 +145,7 @@ def train(
     weight = weight.clamp(max=config.max_weight)
     bf16 = has_bf16(device)
     log = LossLog(schedule)
+    kept = validation_crops(validation, config.crop).to(device) if len(validation) else None
     with (out / "log.jsonl").open("a") as log_file:
         for batch in loader:
             for group in optimizer.param_groups:
@@ -171,6 +175,10 @@ def train(
                     progress(entry)
             if step % config.save_every == 0 or step == config.steps:
                 save()
+                if kept is not None:
+                    entry = {"step": step, **validate(ema, schedule, kept)}
+                    with (out / "validation.jsonl").open("a") as file:
+                        file.write(json.dumps(entry) + "\n")
     return save_model(ema, out / "model.safetensors", dtype=torch.float16)
 
 

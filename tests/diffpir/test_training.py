@@ -14,6 +14,7 @@ from diffpir.training.trainer import (
     small_net,
     train,
 )
+from diffpir.training.validation import SIGMAS, denoised_psnr, validation_crops
 from tests.support import TINY
 
 PHOTOS = [
@@ -43,6 +44,28 @@ def test_training_learns_and_exports_a_model_that_loads(tmp_path):
     )
     before = (noisy / a**0.5 - clean).square().mean()
     assert (denoise(noisy, 300) - clean).square().mean() < 0.3 * before
+
+
+def test_what_is_kept_for_validation_is_measured_at_each_checkpoint(tmp_path):
+    config = TrainConfig(
+        steps=60, batch=4, crop=16, warmup=2, lr=2e-3, ema_decay=0.9, save_every=30
+    )
+    train(PHOTOS[:2], tmp_path, TINY, config, validation=PHOTOS[2:])
+    log = [json.loads(x) for x in (tmp_path / "validation.jsonl").read_text().splitlines()]
+    assert [entry.pop("step") for entry in log] == [30, 60]
+    assert list(log[1]) == [f"psnr_sigma_{s:g}" for s in SIGMAS]
+    assert log[1]["psnr_sigma_1"] > log[0]["psnr_sigma_1"]
+    # The direct computation, of the model that was exported.
+    denoise = EpsDenoiser(load_model(tmp_path / "model.safetensors"), Schedule.linear())
+    crops = validation_crops(PHOTOS[2:], 16)
+    values = denoised_psnr(denoise, crops, 1.0, batch=7)
+    assert values.mean().item() == pytest.approx(log[1]["psnr_sigma_1"], abs=0.02)
+    t = int(np.abs(denoise.schedule.sigma_bar - 1).argmin())
+    noise = torch.randn(crops.shape, generator=torch.Generator().manual_seed(t))
+    a = float(denoise.schedule.alpha_bar[t])
+    x0 = denoise(a**0.5 * crops[:1] + (1 - a) ** 0.5 * noise[:1], t).clamp(-1, 1)
+    direct = 10 * np.log10(4 / (x0 - crops[:1]).square().mean().item())
+    assert values[0].item() == pytest.approx(direct, abs=1e-3)
 
 
 def test_timesteps_are_drawn_at_edms_noise_levels_and_everywhere():

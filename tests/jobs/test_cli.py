@@ -298,10 +298,11 @@ def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
         f.write(f'"gone","{photos}/gone.png",1,1,1\n')
     result = diffpir(
         "train", tmp_path / "m.csv", "-o", tmp_path / "prior",
-        "--steps", 2, "--batch", 2, "--crop", 16,
+        "--steps", 2, "--batch", 2, "--crop", 16, "--validation", tmp_path / "m.csv",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "left out: gone: no such file" in result.stderr
+    assert json.loads((tmp_path / "prior" / "validation.jsonl").read_text())["psnr_sigma_1"] > 0
     path = tmp_path / "prior" / "model.safetensors"
     assert f"model: {path}" in result.stdout
     result = diffpir(
