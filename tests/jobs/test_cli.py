@@ -371,7 +371,8 @@ def test_a_wrong_job_is_refused_before_the_cluster_hears_of_it(finished, tmp_pat
 
     words = refused(text.replace(f"{finished}/out", "out"))
     assert "absolute paths on a file system" in words and "output: out" in words
-    assert "perceptual.inception: i.pth" in refused(f"{text}\nperceptual: {{inception: i.pth}}\n")
+    more = text.replace("mode:", "perceptual: {inception: i.pth}, mode:")
+    assert "perceptual.inception: i.pth" in refused(more)
     assert "sampler.nfe" in refused(text.replace("nfe: 2", "nfe: two"))
     assert "not set here: NO_SUCH" in refused(text, "--env", "NO_SUCH")
     assert "no Ray cluster answers at http://127.0.0.1:9" in refused(text)
