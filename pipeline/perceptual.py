@@ -79,13 +79,15 @@ def _users_network(name: str) -> nn.Module:
     module, _, factory = name.partition(":")
     try:
         network = getattr(importlib.import_module(module), factory)()
-        probe = network.eval()(torch.zeros(1, 3, 64, 64))
-        good = isinstance(probe, Tensor) and probe.ndim == 2 and len(probe) == 1
+        network.eval()
+        probes = [network(torch.zeros(1, 3, *size)) for size in ((64, 64), (48, 80))]
+        good = all(isinstance(probe, Tensor) and probe.ndim == 2 for probe in probes)
+        good = good and len(probes[0]) == 1 and probes[0].shape == probes[1].shape
     except Exception as e:
         raise PipelineError(f"perceptual.features: {name}: {type(e).__name__}: {e}") from None
     if not good:
         raise PipelineError(
             f"perceptual.features: {name}: of a tensor (B, 3, H, W) its network must make one of "
-            "(B, D)"
+            "(B, D), with the same D for all sizes"
         )
     return network

@@ -20,3 +20,8 @@ def features() -> nn.Module:
 def nothing() -> nn.Module:
     """No features: it gives images back."""
     return nn.Identity()
+
+
+def of_each_size() -> nn.Module:
+    """As many features as there are pixels."""
+    return nn.Flatten()

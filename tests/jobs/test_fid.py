@@ -122,6 +122,7 @@ def test_failed_rows_have_no_features_and_jobs_without_a_network_none(outputs):
     "perceptual, words",
     [
         ({"features": "tests.networks:nothing"}, r"perceptual.features.*\(B, D\)"),
+        ({"features": "tests.networks:of_each_size"}, "the same D for all sizes"),
         ({"features": "no_such_module:make"}, "perceptual.features.*No module named"),
         ({"lpips_vgg": "/no/vgg.pth"}, "perceptual.lpips_vgg.*/no/vgg.pth.*vgg16-397923af"),
         ({"inception": "/no/i.pth"}, "perceptual.inception.*/no/i.pth.*weights-inception"),
