@@ -42,8 +42,9 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32, **overrides
 
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
-        dtype: of the weights. Those that the file has in this type are mapped, not read: all
-            processes of a machine then have them in memory once.
+        dtype: of the weights, but for the last layers' (see :func:`cast`). Those that the file has
+            in this type are mapped, not read: all processes of a machine then have them in memory
+            once.
         overrides: as for :func:`read_checkpoint`.
 
     Raises:
@@ -52,8 +53,7 @@ def load_model(path: str | Path, dtype: torch.dtype = torch.float32, **overrides
     checkpoint = read_checkpoint(path, **overrides)
     with torch.device("meta"):
         net = UNet(checkpoint.config)
-    state = {key: tensor.to(dtype) for key, tensor in checkpoint.state.items()}
-    net.load_state_dict(state, assign=True)
+    net.load_state_dict(cast(checkpoint.state, dtype), assign=True)
     return net.requires_grad_(False).eval()
 
 
@@ -94,12 +94,27 @@ def read_checkpoint(
 
 
 def save_model(net: UNet, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
-    """Write ``.safetensors`` that :func:`load_model` reads back without any override."""
+    """Write ``.safetensors`` that :func:`load_model` reads back without any override.
+
+    The weights are of that type, but for the last layers' (see :func:`cast`).
+    """
     config = asdict(net.config)
     metadata = {METADATA_KEY: json.dumps({name: config[name] for name in UNTOLD})}
-    state = {key: tensor.detach().cpu().to(dtype) for key, tensor in net.state_dict().items()}
-    save_file(state, str(path), metadata)
+    state = {key: tensor.detach().cpu() for key, tensor in net.state_dict().items()}
+    save_file(cast(state, dtype), str(path), metadata)
     return Path(path)
+
+
+def cast(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """A network's tensors in that type; those of its last norm and convolution in float32.
+
+    They are a thousandth of the weights, and to round them shifts the colour of all images alike:
+    a mean error of the predicted noise is multiplied by sigma_bar in x0.
+    """
+    return {
+        key: tensor.to(torch.float32 if key.startswith("out.") else dtype)
+        for key, tensor in state.items()
+    }
 
 
 def file_digest(path: str | Path) -> str:

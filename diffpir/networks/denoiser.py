@@ -46,15 +46,17 @@ class EpsDenoiser:
     def __call__(self, x_t: Tensor, t: int) -> Tensor:
         height, width = x_t.shape[-2:]
         stride = self.net.config.stride
+        # x0 is told of the state as the network sees it, rounded: what it does not see of x_t
+        # would stand in x0 sigma_bar times as large.
+        seen = x_t.to(self.net.input_blocks[0][0].weight.dtype)
         # At least two pixels a side at the coarsest level: a norm over one is none.
-        padded = pad_to_multiple(x_t, stride, at_least=2 * stride)
-        dtype = self.net.input_blocks[0][0].weight.dtype
+        padded = pad_to_multiple(seen, stride, at_least=2 * stride)
         step = torch.full((1,), t, device=x_t.device)
         label = None if self.label is None else torch.full_like(step, self.label)
-        out = self.net(padded.to(dtype, memory_format=torch.channels_last), step, label)
+        out = self.net(padded.contiguous(memory_format=torch.channels_last), step, label)
         eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
-        return (x_t - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        return (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
 
 
 def pad_to_multiple(x: Tensor, multiple: int, at_least: int = 0) -> Tensor:

@@ -128,7 +128,7 @@ class UNet(nn.Module):
         for block in self.output_blocks:
             x = block(torch.cat([x, skips.pop()], dim=1), emb)
         norm, _, conv = self.out
-        return conv(silu(norm(x)).to(conv.weight.dtype))
+        return conv(silu(norm(x.to(norm.weight.dtype))))
 
 
 class Block(nn.Sequential):

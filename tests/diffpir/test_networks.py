@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from skimage import data
 
-from diffpir import CheckpointError, ConfigError, EpsDenoiser, Schedule, load_model
+from diffpir import CheckpointError, ConfigError, EpsDenoiser, Schedule, builtin_path, load_model
 from diffpir.networks.architecture import infer_config, shapes_of
 from diffpir.networks.checkpoint import file_digest, read_checkpoint, save_model
 from diffpir.networks.precision import compiled, place
@@ -196,6 +197,31 @@ def test_bf16_stays_near_fp32():
     rounded = EpsDenoiser(place(make_net(), precision="bf16"), schedule)(x, 200)
     assert rounded.dtype == torch.float32 and rounded.is_contiguous()
     assert 0 < (rounded - exact).abs().mean() < 0.05
+
+
+def test_half_precision_does_not_shift_the_colour_at_high_noise():
+    schedule, t = Schedule.linear(), 819  # sigma_bar 30
+    picture = torch.from_numpy(data.astronaut()[:64, 100:164]).permute(2, 0, 1)[None] / 127.5 - 1
+    a = float(schedule.alpha_bar[t])
+    noise = torch.randn(picture.shape, generator=torch.Generator().manual_seed(0))
+    x_t = a**0.5 * picture + (1 - a) ** 0.5 * noise
+    exact, rounded = (
+        EpsDenoiser(place(load_model(builtin_path(), dtype), precision=precision), schedule)(x_t, t)
+        for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
+    )
+    shift = (rounded - exact).mean(dim=(2, 3))
+    assert shift.abs().max() < 0.01  # 0.03 with the last layers rounded
+
+
+def test_the_last_layers_stay_exact(tmp_path):
+    net = make_net()
+    whole = save_model(net, tmp_path / "whole.safetensors")
+    half = save_model(net, tmp_path / "half.safetensors", torch.bfloat16)
+    for path in (whole, half):
+        placed = place(load_model(path, torch.bfloat16), precision="bf16")
+        assert torch.equal(placed.out[2].weight, net.out[2].weight)
+        assert torch.equal(placed.out[0].weight, net.out[0].weight)
+        assert placed.middle_block[0].in_layers[2].weight.dtype == torch.bfloat16
 
 
 def test_weights_in_the_type_of_their_file_are_mapped_not_copied(tmp_path):
