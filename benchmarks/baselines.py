@@ -28,9 +28,9 @@ from diffpir.sampler import SIGMA_FLOOR
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest
-from pipeline.assets import Assets
 from pipeline.pictures.decode import decode_image
-from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of
+from pipeline.problems.assets import Assets
+from pipeline.problems.problem import Inputs, Problem, baseline_of, build_problem, operator_of
 from pipeline.spec import JobSpec
 
 BALANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the Wiener filter's regulariser

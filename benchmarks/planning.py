@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 from timing import parser, write
 
 from manifests import storage
-from pipeline.drivers import Heartbeat
-from pipeline.parts import Part, Tally, create_part
+from pipeline.output.drivers import Heartbeat
+from pipeline.output.parts import Part, Tally, create_part
+from pipeline.output.state import State
 from pipeline.prepare import check, find_run, plan_run
 from pipeline.spec import JobSpec
-from pipeline.state import State
 
 DONE = 0.99
 WRITERS = 16

@@ -19,8 +19,8 @@ import pyarrow as pa
 from jobs.report import report
 from jobs.results import METRICS
 from manifests import storage
-from pipeline.layout import Layout
-from pipeline.parts import Part, create_part, tally_of
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Part, create_part, tally_of
 
 RUN = "0123456789ab"
 ROWS = 16  # of a part

@@ -26,7 +26,7 @@ from diffpir.networks.precision import dtype_of, place
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
-from pipeline.problem import Problem, operator_of
+from pipeline.problems.problem import Problem, operator_of
 
 
 def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig) -> float:

@@ -13,8 +13,8 @@ from jobs.results import each_part
 from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
-from pipeline.record import read_record
+from pipeline.output.layout import Layout
+from pipeline.output.record import read_record
 from pipeline.schema import FEATURES
 
 KEPT = 20_000  # features of each set that the kernel distance draws from; of more, so many

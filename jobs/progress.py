@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from jobs.console import ROWS_FAILED, RUNNING, STOPPED
 from manifests import storage
-from pipeline.drivers import at_work
 from pipeline.finish import read_summary
-from pipeline.layout import Layout
-from pipeline.record import read_record
-from pipeline.state import State
+from pipeline.output.drivers import at_work
+from pipeline.output.layout import Layout
+from pipeline.output.record import read_record
+from pipeline.output.state import State
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from manifests import storage
 from manifests.storage.ranges import RangedFile
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
-from pipeline.parts import Part
-from pipeline.state import live_parts
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Part
+from pipeline.output.state import live_parts
 
 METRICS = (
     "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "baseline_psnr", "gain",

@@ -15,15 +15,15 @@ from jobs.results import first_rows
 from jobs.thumbnails import detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
 from manifests import storage
 from pipeline.arrays import unpack
-from pipeline.assets import Assets
 from pipeline.errors import PipelineError, RowError
-from pipeline.layout import Layout
-from pipeline.levin import wants_levin
+from pipeline.output.layout import Layout
+from pipeline.output.plan import read_shard
+from pipeline.output.record import Record, read_record
 from pipeline.pictures.decode import decode_picture
-from pipeline.plan import read_shard
 from pipeline.prepare import read_assets
-from pipeline.problem import Inputs, build_problem, files_of, own
-from pipeline.record import Record, read_record
+from pipeline.problems.assets import Assets
+from pipeline.problems.levin import wants_levin
+from pipeline.problems.problem import Inputs, build_problem, files_of, own
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns
 

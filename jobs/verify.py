@@ -12,11 +12,11 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest
 from manifests.schema import duplicate_ids
-from pipeline.layout import Layout
-from pipeline.parts import Part, Tally, read_part, read_tally, tally_of
-from pipeline.plan import Shard, read_shard
-from pipeline.record import read_record
-from pipeline.state import State
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Part, Tally, read_part, read_tally, tally_of
+from pipeline.output.plan import Shard, read_shard
+from pipeline.output.record import read_record
+from pipeline.output.state import State
 
 # What a file raises that is not, or no longer, what this project wrote: also a column or the
 # footer's tally missing, or of another kind.

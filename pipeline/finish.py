@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from manifests import storage
-from pipeline.drivers import Heartbeat
-from pipeline.layout import Layout
-from pipeline.parts import Tally
+from pipeline.output.drivers import Heartbeat
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Tally
+from pipeline.output.state import State
 from pipeline.prepare import Run
-from pipeline.state import State
 
 
 @dataclass(frozen=True)

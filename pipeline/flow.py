@@ -13,10 +13,10 @@ from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
+from pipeline.output.plan import Work
 from pipeline.perceptual import with_absolute_paths
-from pipeline.plan import Work
 from pipeline.prepare import Run
-from pipeline.problem import files_of
+from pipeline.problems.problem import files_of
 from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink

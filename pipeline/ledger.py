@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import ray
 
 from pipeline.metering import CommitMetrics
-from pipeline.parts import Tally
+from pipeline.output.parts import Tally
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ray.util.metrics import Counter, Histogram
 
-from pipeline.parts import Tally
+from pipeline.output.parts import Tally
 
 BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64]
 

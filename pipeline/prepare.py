@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import uuid
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,16 +22,15 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
-from pipeline.assets import Assets
 from pipeline.checkpoint import local_file, located
-from pipeline.errors import PipelineError, RowError
-from pipeline.layout import Layout
-from pipeline.levin import read_levin, wants_levin
-from pipeline.measurement import users_operator
+from pipeline.errors import PipelineError
+from pipeline.output.layout import Layout
+from pipeline.output.plan import Shard, cut, shards_of, write_plan
+from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
-from pipeline.plan import Shard, cut, shards_of, write_plan
-from pipeline.record import read_record
+from pipeline.problems.assets import Assets, read_assets
+from pipeline.problems.levin import wants_levin
+from pipeline.problems.measurement import users_operator
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
 
@@ -187,36 +184,6 @@ def check_schemes(spec: JobSpec, table: pa.Table) -> None:
             f"{', '.join(sorted(schemes))}, the job allows {', '.join(sorted(spec.schemes))}; "
             f"to trust this manifest, write allowed_schemes: [{', '.join(sorted(schemes))}]"
         )
-
-
-def read_assets(spec: JobSpec, levin: bool) -> tuple[Assets, str]:
-    """The kernel and mask files that the task names, Levin's if asked for, and a digest of them."""
-    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
-    kernels: tuple[np.ndarray, ...] = ()
-    mask_array, digest = None, hashlib.sha256()
-    try:
-        if kernel and kernel.file:
-            field, file = "task.kernel", kernel.file.file
-            data = storage.read_bytes(file)
-            digest.update(data)
-            names = [kernel.file.name] if kernel.file.name else kernel_names(data) or [None]
-            if len(names) > 1 and spec.mode == "restore":
-                raise RowError(
-                    f"the file holds several kernels, name one of {', '.join(names)}", "bad_kernel"
-                )
-            kernels = tuple(decode_kernel(data, name) for name in names)
-        if mask and mask.file:
-            field, file = "task.mask", mask.file
-            data = storage.read_bytes(file)
-            digest.update(data)
-            mask_array = decode_mask(data)
-    except RowError as e:
-        raise PipelineError(f"{field}: {file}: {e}") from None
-    measured: tuple[np.ndarray, ...] = ()
-    if levin:
-        measured, data = read_levin()
-        digest.update(data)
-    return Assets(kernels, mask_array, measured), digest.hexdigest()
 
 
 def check_model(spec: JobSpec, model: str) -> str:

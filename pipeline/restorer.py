@@ -24,7 +24,6 @@ from diffpir.sampler import sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from pipeline.arrays import pack, unpack
-from pipeline.assets import Assets
 from pipeline.checkpoint import local_file
 from pipeline.errors import RowError
 from pipeline.memory import (
@@ -34,7 +33,8 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of, own
+from pipeline.problems.assets import Assets
+from pipeline.problems.problem import Inputs, Problem, baseline_of, build_problem, operator_of, own
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from ray.exceptions import RayError
 
 from manifests.errors import ManifestError, StorageError
-from pipeline.drivers import Heartbeat
 from pipeline.errors import JobStopped, PipelineError
 from pipeline.finish import Summary, clear, read_summary, summarise
 from pipeline.flow import configure_ray_data, restore_shards
-from pipeline.fresh import begin_anew
 from pipeline.ledger import Ledger
-from pipeline.plan import Work, rows_per_shard
+from pipeline.output.drivers import Heartbeat
+from pipeline.output.fresh import begin_anew
+from pipeline.output.plan import Work, rows_per_shard
+from pipeline.output.state import State
 from pipeline.prepare import Run, check, find_run, plan_run
 from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec import JobSpec
-from pipeline.state import State
 
 POLL_SECONDS = 1.0
 

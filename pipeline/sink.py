@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Datasink
 
-from pipeline.layout import Layout
 from pipeline.ledger import Ledger
-from pipeline.parts import Part, create_part, empty_part, read_part, read_tally, tally_of
-from pipeline.plan import Work
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Part, create_part, empty_part, read_part, read_tally, tally_of
+from pipeline.output.plan import Work
 from pipeline.schema import DEVICE_PEAK, GENERATION, HIDDEN, INDEX, PEAK, SHARD
 
 

@@ -8,8 +8,8 @@ import pyarrow as pa
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from pipeline.layout import Layout
-from pipeline.plan import Work, read_rows
+from pipeline.output.layout import Layout
+from pipeline.output.plan import Work, read_rows
 from pipeline.schema import GENERATION, INDEX, SHARD
 
 BYTES_PER_ROW = 500  # of a manifest; an estimate for Ray's scheduling

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.report import ROWS, write_parts
 from jobs.compare import compare
 from jobs.report import report
-from pipeline.layout import Layout
+from pipeline.output.layout import Layout
 from tests.faults import FaultyProxy
 from tests.s3 import forget_clients
 

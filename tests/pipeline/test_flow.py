@@ -27,7 +27,7 @@ from manifests.build import build, write_manifest
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.pictures.colour import srgb_profile
-from pipeline.problem import to_tensor
+from pipeline.problems.problem import to_tensor
 from pipeline.resources import ALLOCATION
 from pipeline.run import run_job
 from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME

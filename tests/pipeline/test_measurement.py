@@ -6,8 +6,8 @@ import torch
 
 from diffpir.operators import bayer, luminance
 from pipeline.errors import RowError
-from pipeline.measurement import estimated_noise
-from pipeline.problem import to_tensor
+from pipeline.problems.measurement import estimated_noise
+from pipeline.problems.problem import to_tensor
 from pipeline.spec.tasks import Colorize, Demosaic, InpaintTask
 from tests.pictures import photograph
 

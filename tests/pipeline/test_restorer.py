@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.assets import Assets
+from pipeline.problems.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.spec import JobSpec
 
@@ -17,7 +17,7 @@ import resource, sys
 import numpy as np
 import pyarrow as pa
 from pipeline.arrays import pack
-from pipeline.assets import Assets
+from pipeline.problems.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec import JobSpec

@@ -19,10 +19,10 @@ import pytest
 
 from jobs.verify import verify_output
 from manifests.build import build, write_manifest
-from pipeline.drivers import DEAD_SECONDS, Heartbeat, in_words
 from pipeline.errors import JobStopped, PipelineError
-from pipeline.layout import Layout
-from pipeline.parts import parse, read_tally
+from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
+from pipeline.output.layout import Layout
+from pipeline.output.parts import parse, read_tally
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.pictures import photograph
@@ -136,8 +136,8 @@ def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):
             return in_words(heartbeat.others())
 
     code = (
-        "import sys, time; from pipeline.drivers import Heartbeat; "
-        "from pipeline.layout import Layout; Heartbeat(Layout(sys.argv[1])).__enter__(); "
+        "import sys, time; from pipeline.output.drivers import Heartbeat; "
+        "from pipeline.output.layout import Layout; Heartbeat(Layout(sys.argv[1])).__enter__(); "
         "print('at work', flush=True); time.sleep(60)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]

@@ -12,10 +12,10 @@ from diffpir import bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
-from pipeline.assets import Assets
 from pipeline.errors import PipelineError, RowError
-from pipeline.measurement import users_operator
-from pipeline.problem import Inputs, baseline_of, build_problem, operator_of
+from pipeline.problems.assets import Assets
+from pipeline.problems.measurement import users_operator
+from pipeline.problems.problem import Inputs, baseline_of, build_problem, operator_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec import JobSpec

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
-from pipeline.plan import Shard, shards_of
+from pipeline.output.layout import Layout
+from pipeline.output.plan import Shard, shards_of
 
 
 @dataclass(frozen=True)

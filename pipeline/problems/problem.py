@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 
 from diffpir.kernels import bicubic_kernel
-from diffpir.masks import box_mask, random_mask
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Operator
 from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
-from pipeline.assets import Assets, kernel_choice, make_kernel
 from pipeline.errors import RowError
-from pipeline.measurement import (
+from pipeline.problems.assets import Assets
+from pipeline.problems.kernels import kernel_choice, make_kernel
+from pipeline.problems.masks import mask_of
+from pipeline.problems.measurement import (
     degraded,
     estimated_kernel,
     estimated_noise,
@@ -140,7 +141,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     if task.kind == "inpaint" or (
         task.kind == "deblur" and (task.mask is not None or inputs.mask is not None)
     ):
-        mask = _mask(inputs, spec, assets, *size, rng("mask"))
+        mask = mask_of(inputs.mask, spec, assets, *size, rng("mask"))
     operator = make_operator(task, spec.boundary, size, [kernel], [mask])
     if spec.mode == "benchmark":
         grey = grey and task.kind not in ("colorize", "demosaic")
@@ -240,36 +241,6 @@ def to_tensor(picture: np.ndarray) -> Tensor:
     if scaled.ndim == 2:
         scaled = np.repeat(scaled[:, :, None], 3, axis=2)
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
-
-
-def _mask(
-    inputs: Inputs,
-    spec: JobSpec,
-    assets: Assets,
-    height: int,
-    width: int,
-    rng: np.random.Generator,
-) -> Tensor:
-    choice = spec.task.mask
-    mask = inputs.mask if inputs.mask is not None else assets.mask
-    if mask is not None:
-        if mask.shape != (height, width):
-            raise RowError(
-                f"the mask is {mask.shape[1]} x {mask.shape[0]} pixels, "
-                f"expected {width} x {height}",
-                "size_mismatch",
-            )
-        mask = mask[None]
-    elif choice is None:
-        raise RowError("no mask: neither the row nor the task gives one", "missing_input")
-    elif choice.random is not None:
-        mask = random_mask(height, width, choice.random, rng)
-    else:
-        try:
-            mask = box_mask(height, width, choice.box, rng)
-        except ValueError as e:
-            raise RowError(str(e), "size_mismatch") from None
-    return torch.from_numpy(np.ascontiguousarray(mask, np.float32))[None]
 
 
 def own(row: dict, column: str, otherwise):

@@ -1,8 +1,6 @@
-"""What the specification itself gives: its files, and the kernel that it means."""
+"""Which kernel a row's image is blurred with, of those that were written out."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,23 +12,9 @@ from diffpir.kernels import (
 )
 from manifests.schema import is_parametric
 from pipeline.errors import RowError
+from pipeline.problems.assets import Assets
 from pipeline.spec.kernels import Kernel, Stroke, row_kernel
 from pipeline.spec.tasks import Deblur, SuperResolve
-
-
-@dataclass(frozen=True)
-class Assets:
-    """The files that a job needs whatever its rows are, read once and checked before it.
-
-    Attributes:
-        kernels: of the file that the task names, (kh, kw) each.
-        mask: of the file that the task names, (H, W).
-        levin: the eight kernels of Levin et al. (2009), where the task or a row wants one.
-    """
-
-    kernels: tuple[np.ndarray, ...] = ()
-    mask: np.ndarray | None = None
-    levin: tuple[np.ndarray, ...] = ()
 
 
 def kernel_choice(task: Deblur | SuperResolve, row: dict) -> Kernel | None:

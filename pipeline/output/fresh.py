@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from manifests import storage
-from pipeline.drivers import Heartbeat, in_words
 from pipeline.errors import PipelineError
-from pipeline.layout import Layout
+from pipeline.output.drivers import Heartbeat, in_words
+from pipeline.output.layout import Layout
 
 
 def begin_anew(layout: Layout, overwrite: bool) -> None:

@@ -14,7 +14,7 @@ import uuid
 
 from manifests import storage
 from manifests.errors import StorageError
-from pipeline.layout import Layout
+from pipeline.output.layout import Layout
 
 TOUCH_SECONDS = 15.0
 # Without a touch for so long, a driver was killed, or is cut off. Longer than a touch may be tried

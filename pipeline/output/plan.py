@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from pipeline.layout import Layout
+from pipeline.output.layout import Layout
 
 SHARDS_PER_FILE = 512  # bounds the footer that every reader of a shard must parse
 USUAL_PIXELS = 2**16  # of an image, as long as nothing is known of it

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow.compute as pc
 
 from manifests import storage
-from pipeline.layout import Layout
-from pipeline.parts import Part, Tally, empty_part, parse, read_part, read_tally
-from pipeline.plan import Shard, Work
-from pipeline.record import read_record
+from pipeline.output.layout import Layout
+from pipeline.output.parts import Part, Tally, empty_part, parse, read_part, read_tally
+from pipeline.output.plan import Shard, Work
+from pipeline.output.record import read_record
 
 READERS = 32  # threads: reading parts waits for storage
 

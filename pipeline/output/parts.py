@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage
-from pipeline.layout import Layout
+from pipeline.output.layout import Layout
 from pipeline.schema import FEATURES, METADATA
 
 NAME = re.compile(r"(?P<shard>\d{9})-(?P<generation>\d{3})-(?P<run>[0-9a-f]+)\.parquet")

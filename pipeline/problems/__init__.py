@@ -1,0 +1,1 @@
+"""The inverse problem that a row of a manifest poses."""
