@@ -26,13 +26,16 @@ from diffpir.networks.precision import dtype_of, place
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
-from pipeline.problems.problem import Problem, operator_of
+from pipeline.problems.problem import Problem, operator_of, start_of
 
 
 def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig) -> float:
     """Over all problems, which share a shape and so a batch."""
     operator = operator_of(posed)
     y = torch.cat([problem.y for problem in posed])
+    noise = noise_stream(
+        [problem.seed for problem in posed], tuple(operator.initial(y).shape[1:]), y.device
+    )
     x = restore(
         network,
         operator,
@@ -40,9 +43,8 @@ def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig)
         schedule=network.schedule,
         config=config,
         noise_level=torch.tensor([problem.noise_level for problem in posed]),
-        noise=noise_stream(
-            [problem.seed for problem in posed], tuple(operator.initial(y).shape[1:]), y.device
-        ),
+        noise=noise,
+        x_start=start_of(posed, operator, y, network.schedule, config, noise),
     )
     reference = torch.cat([problem.reference for problem in posed])
     return metrics.psnr((x.clamp(0, 1) * 255).round() / 255, reference).mean().item()

@@ -98,8 +98,7 @@ def sample(
     # On [-1, 1] the measurement of 2 x - 1 is 2 y - A(1).
     y_pm = 2 * y - operator.forward(torch.ones_like(x_init))
     if x_start is None:
-        a = alpha_bar[timesteps[0]]
-        x_t = a**0.5 * (2 * x_init - 1) + (1 - a) ** 0.5 * next(draws)
+        x_t = schedule.diffuse(2 * x_init - 1, timesteps[0], next(draws))
     else:
         x_t = x_start
     del x_init  # of large images, each array counts

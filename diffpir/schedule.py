@@ -40,6 +40,14 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.alpha_bar)
 
+    def diffuse(self, x0, t: int, z):
+        """``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) z`` (Ho et al. 2020, eq. 4).
+
+        ``x0``, an array or tensor, is on [-1, 1]; ``z`` is N(0, I) of its shape.
+        """
+        a = float(self.alpha_bar[t])
+        return a**0.5 * x0 + (1 - a) ** 0.5 * z
+
     def timesteps(self, nfe: int, spacing: Spacing = "quad", first: int | None = None) -> list[int]:
         """The decreasing timesteps at which the sampler evaluates the network, ending at 0.
 

@@ -20,7 +20,7 @@ from diffpir.networks.checkpoint import load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import compiled, dtype_of, place
 from diffpir.randomness import noise_stream
-from diffpir.sampler import sample, together
+from diffpir.sampler import Sampling, sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from pipeline.arrays import pack, unpack
@@ -34,7 +34,15 @@ from pipeline.memory import (
 )
 from pipeline.perceptual import Judges
 from pipeline.problems.assets import Assets
-from pipeline.problems.problem import Inputs, Problem, baseline_of, build_problem, operator_of, own
+from pipeline.problems.problem import (
+    Inputs,
+    Problem,
+    baseline_of,
+    build_problem,
+    operator_of,
+    own,
+    start_of,
+)
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
@@ -195,18 +203,7 @@ class Restorer:
             Batch([problems[i] for i in members], self.device) for members in groups.values()
         ]
         with torch.inference_mode():
-            samplings = [
-                sample(
-                    batch.operator,
-                    batch.y,
-                    schedule=self.schedule,
-                    config=self.config,
-                    noise_level=batch.sigma,
-                    noise=noise_stream(batch.seeds, batch.shape, self.device),
-                )
-                for batch in batches
-            ]
-            scenes = together(self.denoise, samplings)
+            scenes = together(self.denoise, [self._sampling(batch) for batch in batches])
             finished = [self._finish(batch, x) for batch, x in zip(batches, scenes, strict=True)]
         seconds = time.perf_counter() - began
         self.on_batch(len(problems), self.network.taken())
@@ -219,6 +216,19 @@ class Restorer:
                     outcome["seconds"] = share * problems[i].pixels
                 results[i] = outcome, picture, error
         return results
+
+    def _sampling(self, batch: Batch) -> Sampling:
+        noise = noise_stream(batch.seeds, batch.shape, self.device)
+        start = start_of(batch.problems, batch.operator, batch.y, self.schedule, self.config, noise)
+        return sample(
+            batch.operator,
+            batch.y,
+            schedule=self.schedule,
+            config=self.config,
+            noise_level=batch.sigma,
+            noise=noise,
+            x_start=start,
+        )
 
     def _finish(self, batch: Batch, x: Tensor) -> list[Restored]:
         """Pixels and scores of the scenes (B, C, H, W) of a batch."""

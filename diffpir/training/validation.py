@@ -37,9 +37,8 @@ def denoised_psnr(denoise: EpsDenoiser, crops: Tensor, sigma: float, batch: int 
     """
     schedule = denoise.schedule
     t = int(np.abs(np.log(schedule.sigma_bar / sigma)).argmin())
-    a = float(schedule.alpha_bar[t])
     noise = torch.randn(crops.shape, generator=torch.Generator().manual_seed(t)).to(crops)
-    x_t = a**0.5 * crops + (1 - a) ** 0.5 * noise
+    x_t = schedule.diffuse(crops, t, noise)
     x0 = torch.cat([denoise(part, t) for part in x_t.split(batch)])
     error = (x0.clamp(-1, 1) - crops).square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(4 / error)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from diffpir.config import SamplerConfig
 from diffpir.kernels import bicubic_kernel
 from diffpir.metrics import fill_hidden
 from diffpir.operators import Operator
 from diffpir.operators.partial import reach, trimmed
 from diffpir.randomness import generator, image_seed
+from diffpir.schedule import Schedule
 from pipeline.errors import RowError
 from pipeline.problems.assets import Assets
 from pipeline.problems.kernels import kernel_choice, make_kernel
@@ -226,13 +228,40 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
     )
 
 
+def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:
+    """(B, 3, H, W), the scenes as far as y alone tells: enlarged, or filled from neighbours.
+
+    ``y`` is that of the problems, which share a ``shape_key``, where the operator works.
+    """
+    first = problems[0]
+    if first.mask is None:
+        return operator.initial(y)
+    filled = fill_hidden(y, torch.cat([p.mask for p in problems]).to(y))
+    return filled if first.task.kind == "inpaint" else operator.initial(filled)
+
+
+def start_of(
+    problems: Sequence[Problem],
+    operator: Operator,
+    y: Tensor,
+    schedule: Schedule,
+    config: SamplerConfig,
+    noise: Iterator[Tensor],
+) -> Tensor | None:
+    """The sampler's ``x_start``: None, its own, unless it starts below T - 1.
+
+    There the noise does not drown the start image, which had better have no black holes.
+    """
+    if config.first_timestep is None:
+        return None
+    guess = guess_of(problems, operator, y)
+    return schedule.diffuse(2 * guess - 1, config.first_timestep, next(noise))
+
+
 def baseline_of(problem: Problem) -> Tensor:
-    """(1, 3, H, W), what one would show without a prior: y enlarged, or filled from neighbours."""
+    """(1, 3, H, W), what one would show without a prior."""
     operator = operator_of([problem])
-    y = problem.y if problem.mask is None else fill_hidden(problem.y, problem.mask)
-    if problem.task.kind == "inpaint":
-        return y
-    return operator.frame(operator.initial(y))
+    return operator.frame(guess_of([problem], operator, problem.y))
 
 
 def to_tensor(picture: np.ndarray) -> Tensor:

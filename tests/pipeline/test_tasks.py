@@ -8,14 +8,14 @@ import pytest
 import torch
 from scipy.ndimage import convolve
 
-from diffpir import bayer
+from diffpir import SamplerConfig, Schedule, bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.problems.assets import Assets
 from pipeline.problems.measurement import users_operator
-from pipeline.problems.problem import Inputs, baseline_of, build_problem, operator_of
+from pipeline.problems.problem import Inputs, baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec import JobSpec
@@ -178,6 +178,25 @@ def test_a_mosaic_without_noise_keeps_its_values(tiny_model, pattern):
     # A start from each channel's neighbours is nearer to the picture than the mosaic as grey.
     error, as_grey = ((x - clean).square().mean() for x in (start, problem.y))
     assert error < 0.7 * as_grey
+
+
+def test_sampling_that_starts_late_starts_from_filled_holes():
+    spec = spec_of({"kind": "inpaint", "mask": {"random": 0.5}}, mode="benchmark")
+    posed = [
+        build_problem({"id": name, "image": "x"}, Inputs(photo(32, 24)), spec, Assets())
+        for name in "ab"
+    ]
+    operator, y = operator_of(posed), torch.cat([problem.y for problem in posed])
+    schedule, z = Schedule.linear(), torch.randn(2, 3, 24, 32)
+
+    def start(**settings) -> torch.Tensor | None:
+        return start_of(posed, operator, y, schedule, SamplerConfig(**settings), iter([z]))
+
+    assert start() is None  # at T - 1 the sampler's own start is drowned in noise
+    a = float(schedule.alpha_bar[60])
+    filled = ((start(first_timestep=60) - (1 - a) ** 0.5 * z) / a**0.5 + 1) / 2
+    expected = torch.cat([baseline_of(problem) for problem in posed])
+    torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
 
 
 def test_a_mosaic_with_colours_is_refused():
