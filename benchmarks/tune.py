@@ -1,16 +1,19 @@
-"""The lambda and zeta that suit a prior: a grid of both over a few training pictures.
+"""The settings that suit a prior: a grid of them over a few training pictures.
 
     python benchmarks/tune.py FOLDER [--limit 4] [--side 128] [--tasks sr4 denoise] [--nfe 20]
-        [--lam 1 3 7 15 30] [--zeta 0.3 0.7 1] [--noise 0.05] [--model URI] [--json FILE]
+        [--lam 1 3 7 15 30] [--zeta 0.3 0.7 1] [--first-timestep 999 400] [--noise 0.05]
+        [--model URI] [--json FILE]
 
 FOLDER must hold pictures that nothing is measured on. The bare sampler restores each task's
-measurements with each pair of settings; printed is the mean PSNR in dB, a line per lambda and a
-column per zeta. What is best becomes the default (`BUILTIN_DEFAULTS` in diffpir/config.py).
+measurements with each lambda, zeta and first timestep (the task's own, unless it is given; 999 is
+the whole way down); printed is the mean PSNR in dB, a line per first timestep and lambda, a column
+per zeta. What is best becomes the default (`BUILTIN_DEFAULTS` in diffpir/config.py).
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import tempfile
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
 from pipeline.problems.problem import Problem, operator_of, start_of
+
+LAST = 999  # T - 1, where sampling starts unless a setting says otherwise
 
 
 def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig) -> float:
@@ -59,7 +64,7 @@ def main() -> None:
     options.add_argument("--noise", type=float, nargs="+", help="levels, instead of the task's")
     options.add_argument("--lam", type=float, nargs="+", default=[1, 3, 7, 15, 30])
     options.add_argument("--zeta", type=float, nargs="+", default=[0.3, 0.7, 1])
-    options.add_argument("--first-timestep", type=int)
+    options.add_argument("--first-timestep", type=int, nargs="+")
     options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:7])
     options.add_argument("--model", default="builtin")
     options = options.parse_args()
@@ -80,20 +85,19 @@ def main() -> None:
             spec = benchmark_job(manifest, Path(folder) / "unused", task)
             posed = [problem for _, problem in problems(spec)]
             usual = dataclasses.replace(spec.sampler_config, nfe=options.nfe)
-            if options.first_timestep:
-                usual = dataclasses.replace(usual, first_timestep=options.first_timestep)
             print(f"\n{task} (now lam {usual.lam:g}, zeta {usual.zeta:g})")
-            print("lam \\ zeta" + "".join(f"{zeta:8g}" for zeta in options.zeta))
-            for lam in options.lam:
-                row = [
-                    mean_psnr(network, posed, dataclasses.replace(usual, lam=lam, zeta=zeta))
-                    for zeta in options.zeta
-                ]
-                print(f"{lam:10g}" + "".join(f"{value:8.2f}" for value in row), flush=True)
-                found |= {
-                    f"{task} lam={lam:g} zeta={zeta:g}": value
-                    for zeta, value in zip(options.zeta, row, strict=True)
-                }
+            print("first lam \\ zeta" + "".join(f"{zeta:8g}" for zeta in options.zeta))
+            firsts = options.first_timestep or [usual.first_timestep or LAST]
+            for first, lam in itertools.product(firsts, options.lam):
+                line = f"{first:5} {lam:10g}"
+                for zeta in options.zeta:
+                    config = dataclasses.replace(
+                        usual, lam=lam, zeta=zeta, first_timestep=None if first == LAST else first
+                    )
+                    value = mean_psnr(network, posed, config)
+                    found[f"{task} first={first} lam={lam:g} zeta={zeta:g}"] = value
+                    line += f"{value:8.2f}"
+                print(line, flush=True)
     write(options.json, {"nfe": options.nfe, "side": options.side, "psnr": found})
 
 
