@@ -23,15 +23,13 @@ from tasks import TASKS, benchmark_job, square_manifest
 from timing import parser, write
 
 from diffpir import builtin_path, load_model, metrics
-from diffpir.config import SamplerConfig
+from diffpir.config import LAST_TIMESTEP, SamplerConfig
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import dtype_of, place
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
 from pipeline.problems.problem import Problem, operator_of, start_of
-
-LAST = 999  # T - 1, where sampling starts unless a setting says otherwise
 
 
 def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig) -> float:
@@ -87,13 +85,12 @@ def main() -> None:
             usual = dataclasses.replace(spec.sampler_config, nfe=options.nfe)
             print(f"\n{task} (now lam {usual.lam:g}, zeta {usual.zeta:g})")
             print("first lam \\ zeta" + "".join(f"{zeta:8g}" for zeta in options.zeta))
-            firsts = options.first_timestep or [usual.first_timestep or LAST]
+            firsts = options.first_timestep or [usual.first_timestep or LAST_TIMESTEP]
             for first, lam in itertools.product(firsts, options.lam):
                 line = f"{first:5} {lam:10g}"
                 for zeta in options.zeta:
-                    config = dataclasses.replace(
-                        usual, lam=lam, zeta=zeta, first_timestep=None if first == LAST else first
-                    )
+                    start = None if first == LAST_TIMESTEP else first
+                    config = dataclasses.replace(usual, lam=lam, zeta=zeta, first_timestep=start)
                     value = mean_psnr(network, posed, config)
                     found[f"{task} first={first} lam={lam:g} zeta={zeta:g}"] = value
                     line += f"{value:8.2f}"

@@ -9,6 +9,8 @@ from typing import Literal
 from diffpir.errors import ConfigError
 from diffpir.schedule import Schedule, Spacing
 
+LAST_TIMESTEP = 999  # of the schedule that priors are trained with; T - 1 in the paper
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
@@ -46,8 +48,8 @@ class SamplerConfig:
             "spacing": (self.spacing in ("quad", "uniform"), "'quad' or 'uniform'"),
             "final": (self.final in ("denoised", "state"), "'denoised' or 'state'"),
             "first_timestep": (
-                first is None or (_is_int(first) and 1 <= first <= 999),
-                "a whole number, 1 to 999",
+                first is None or (_is_int(first) and 1 <= first <= LAST_TIMESTEP),
+                f"a whole number, 1 to {LAST_TIMESTEP}",
             ),
         }
         for name, (good, expected) in checks.items():
@@ -111,8 +113,8 @@ BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": SamplerConfig(lam=5.0, zeta=1.0),
     "sr": SamplerConfig(lam=5.0, zeta=1.0),
     "inpaint": SamplerConfig(lam=7.0, zeta=1.0),
-    # Scattered holes are filled at low noise; a large one needs the whole way down.
-    "inpaint-random": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=400),
+    # Neighbours tell scattered holes well, so little noise is enough; a large hole needs all of it.
+    "inpaint-random": SamplerConfig(nfe=20, lam=7.0, zeta=1.0, first_timestep=60),
     "denoise": SamplerConfig(lam=15.0, zeta=1.0),
     # From high noise this prior draws a colour that is wrong all over: too little beats that.
     "colorize": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),

@@ -7,7 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
+from diffpir.config import (
+    BUILTIN_DEFAULTS,
+    LAST_TIMESTEP,
+    PAPER_DEFAULTS,
+    SamplerConfig,
+    preset,
+)
 from diffpir.networks.precision import Precision
 from diffpir.tiling import TILE
 from manifests.uris import scheme_of
@@ -64,9 +70,15 @@ class Sampler(Spec):
         return self
 
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
-        """The settings meant, ``usual`` being those of a job that gives none."""
+        """The settings meant, ``usual`` being those of a job that gives none.
+
+        A usual start is moved up where the evaluations asked for need more timesteps.
+        """
         base = preset(self.preset) if self.preset else usual
         given = self.model_dump(exclude_none=True, exclude={"preset"})
+        if self.nfe and base.first_timestep and self.first_timestep is None:
+            # Quadratic spacing has nfe different timesteps among some 2 nfe.
+            given["first_timestep"] = min(max(base.first_timestep, 2 * self.nfe), LAST_TIMESTEP)
         return dataclasses.replace(base, **given)
 
 

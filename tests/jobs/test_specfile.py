@@ -93,11 +93,14 @@ def test_presets_and_their_replacement():
     assert (spec.sampler_config.lam, spec.sampler_config.nfe) == (9, 20)
 
 
-def test_a_task_that_starts_late_refuses_more_evaluations_than_it_has_steps():
+def test_a_task_that_starts_late_starts_as_early_as_its_evaluations_need():
     job = {"manifest": "m.csv", "output": "o", "task": {"kind": "demosaic", "noise_level": 0}}
     assert make_job(job, "x").sampler_config.first_timestep == 100
+    for nfe in (2, 20, 51, 100, 499):
+        config = make_job({**job, "sampler": {"nfe": nfe}}, "x").sampler_config
+        assert config.first_timestep == max(100, 2 * nfe) and len(config.timesteps()) == nfe
     with pytest.raises(JobFileError, match="quad spacing would repeat timesteps at nfe=100"):
-        make_job({**job, "sampler": {"nfe": 100}}, "x")
+        make_job({**job, "sampler": {"nfe": 100, "first_timestep": 100}}, "x")
     make_job({**job, "sampler": {"nfe": 100, "first_timestep": 999}}, "x")
 
 
