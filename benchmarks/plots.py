@@ -77,13 +77,16 @@ def training(folder: Path, target: Path) -> None:
             points = [(e["step"], e[name]) for e in entries if name in e]
             smoothed = SMOOTHED if prefix == "loss_sigma_" else 1
             parts = np.array_split(np.array(points), max(1, len(points) // smoothed))
+            step, value = np.array([part.mean(axis=0) for part in parts]).T
             label = name.removeprefix(prefix).replace("_", " to ")
-            axis.plot(*np.array([part.mean(axis=0) for part in parts]).T, marker=".", label=label)
+            if prefix == "psnr_sigma_":  # tenths of a dB, which a common axis would hide
+                label, value = f"{label}: {value[0]:.2f} dB", value - value[0]
+            axis.plot(step, value, marker=".", label=label)
         axis.set(xlabel="step")
         if entries:
             axis.legend(title="sigma_bar")
     axes[0].set(ylabel="error of the noise, mean square", yscale="log")
-    axes[1].set(ylabel="denoised in one evaluation, PSNR in dB")
+    axes[1].set(ylabel="denoised in one evaluation: gain in dB")
     figure.savefig(target, dpi=110)
     print(target)
 
