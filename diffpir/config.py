@@ -9,6 +9,10 @@ from typing import Literal
 from diffpir.errors import ConfigError
 from diffpir.schedule import Schedule, Spacing
 
+# Of the network and of tiling, here because whoever reads a job needs them, and not PyTorch.
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TILE = 512  # side in pixels of what the network sees at once
+
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:

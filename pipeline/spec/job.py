@@ -7,9 +7,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffpir.config import BUILTIN_DEFAULTS, PAPER_DEFAULTS, SamplerConfig, preset
-from diffpir.networks.precision import Precision
-from diffpir.tiling import TILE
+from diffpir.config import (
+    BUILTIN_DEFAULTS,
+    PAPER_DEFAULTS,
+    TILE,
+    Precision,
+    SamplerConfig,
+    preset,
+)
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
 from pipeline.spec.kernels import ESTIMATE_RULE
