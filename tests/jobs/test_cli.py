@@ -51,7 +51,8 @@ def finished(photos, tmp_path_factory, tiny_model):
     (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "job.yaml").write_text(
         f"{{manifest: {folder}/m.jsonl, output: {folder}/out, mode: benchmark, "
-        f"task: {{kind: denoise, noise_level: 0.1}}, model: {tiny_model}, sampler: {{nfe: 2}}}}"
+        f"task: {{kind: denoise, noise_level: 0.1}}, model: {tiny_model}, sampler: {{nfe: 2}}, "
+        "actors: 1}"  # each takes seconds to start
     )
     result = diffpir("run", folder / "job.yaml")
     assert result.exit_code == 3
