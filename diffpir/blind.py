@@ -18,7 +18,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from scipy.special import j1
 from torch import Tensor
 
 from diffpir.errors import EstimationError
@@ -37,6 +36,8 @@ def _gaussian(std: float, f: np.ndarray) -> np.ndarray:
 
 
 def _disk(radius: float, f: np.ndarray) -> np.ndarray:
+    from scipy.special import j1  # takes half a second, and few jobs estimate a blur
+
     x = 2 * np.pi * radius * f
     return 2 * j1(x) / x
 

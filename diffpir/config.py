@@ -10,6 +10,9 @@ from diffpir.errors import ConfigError
 from diffpir.schedule import Schedule, Spacing
 
 LAST_TIMESTEP = 999  # of the schedule that priors are trained with; T - 1 in the paper
+# Of the network and of tiling, here because whoever reads a job needs them, and not PyTorch.
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+TILE = 512  # side in pixels of what the network sees at once
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,6 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics.functional.image import (
-    peak_signal_noise_ratio,
-    structural_similarity_index_measure,
-)
 
 from diffpir.operators import Operator, per_image
 from diffpir.sampler import SIGMA_FLOOR
@@ -18,6 +14,9 @@ SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, (B,); infinite where the images are equal."""
+    # Here, as it takes a second, and most processes score nothing.
+    from torchmetrics.functional.image import peak_signal_noise_ratio
+
     return peak_signal_noise_ratio(a, b, data_range=1.0, reduction="none", dim=(1, 2, 3))
 
 
@@ -34,6 +33,8 @@ def luma(x: Tensor) -> Tensor:
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004), (B,); NaN for images smaller than its window."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     if min(a.shape[-2:]) < SSIM_WINDOW:
         return a.new_full((len(a),), float("nan"))
     # Channel by channel, which is the same mean: of large images it takes a lot of memory.

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from diffpir.config import TILE
 from diffpir.networks.denoiser import pad_to_multiple
 from diffpir.sampler import Denoiser
 
-TILE, OVERLAP = 512, 96
+OVERLAP = 96
 
 
 @dataclass(frozen=True)

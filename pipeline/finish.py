@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from manifests import storage
 from pipeline.output.drivers import Heartbeat
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
 from pipeline.output.state import State
-from pipeline.prepare import Run
+
+if TYPE_CHECKING:  # its import brings PyTorch, and those who only read a summary need none
+    from pipeline.prepare import Run
 
 
 @dataclass(frozen=True)

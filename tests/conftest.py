@@ -6,8 +6,13 @@ import os
 
 import pytest
 
+from tests.local_ray import have_ray, stop_ray
+
 # Tests that want a dead server would wait two minutes for it; workers of Ray inherit this.
 os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
+# PyTorch's threads spin while they wait for each other. With Ray's processes on the same few cores
+# that makes an operation of a small network take milliseconds.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest_plugins = ["tests.s3"]
 
@@ -21,13 +26,14 @@ def tiny_model(tmp_path_factory) -> str:
     return str(save_model(make_net(), tmp_path_factory.mktemp("model") / "tiny.safetensors"))
 
 
-@pytest.fixture(scope="module")
-def ray_cluster():
-    """Ray on this machine, for a module's tests."""
-    import ray
-
-    from pipeline.resources import start_ray
-
-    start_ray()
+@pytest.fixture(scope="session")
+def ray_ends():
+    """What starts Ray for one module leaves it to the next, and at last it ends here."""
     yield
-    ray.shutdown()
+    stop_ray()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(ray_ends):
+    """Ray on this machine, for a module's tests."""
+    have_ray()

@@ -1,6 +1,6 @@
 """A pytest plugin: a real S3 server for the session, and a fresh prefix in it for each test.
 
-The server is that of ``scripts/s3-server``, about 12 seconds to start. Without Ceph installed the
+The server is that of ``scripts/s3-server``, a second or two to start. Without Ceph installed the
 tests that want it are skipped; with ``DIFFPIR_REQUIRE_S3=1`` they fail.
 """
 

@@ -44,6 +44,10 @@ def test_imports_point_one_way(package):
         ("import manifests.build, manifests.check, manifests.read", {"ray", "torch"}),
         ("import jobs.cli", {"ray", "torch", "pyarrow", "pydantic", "numpy"}),
         ("import diffpir", {"torch"}),
+        # Processes that only read, encode and write, and commands that only ask.
+        ("import pipeline.source, pipeline.steps, pipeline.sink, pipeline.ledger", {"torch"}),
+        ("import jobs.submit, jobs.cluster, jobs.progress, jobs.verify, jobs.report", {"torch"}),
+        ("import pipeline.run", {"torchmetrics", "scipy"}),
     ],
 )
 def test_imports_bring_no_more_than_they_need(statement, absent):

@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.fft import next_fast_len
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
@@ -158,6 +157,8 @@ def margins(kernel: int, factor: int, size: int) -> tuple[int, int]:
     The margin after the frame is rounded up to a length that FFTs are fast at; one with a large
     prime factor takes several times as long.
     """
+    from scipy.fft import next_fast_len  # takes half a second, and few tasks need it
+
     before, after = reach(kernel, factor)
     length = next_fast_len(size + (before + after) // factor, real=True)
     return before, (length - size) * factor - before

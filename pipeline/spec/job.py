@@ -11,11 +11,11 @@ from diffpir.config import (
     BUILTIN_DEFAULTS,
     LAST_TIMESTEP,
     PAPER_DEFAULTS,
+    TILE,
+    Precision,
     SamplerConfig,
     preset,
 )
-from diffpir.networks.precision import Precision
-from diffpir.tiling import TILE
 from manifests.uris import scheme_of
 from pipeline.spec.base import Location, Spec
 from pipeline.spec.kernels import ESTIMATE_RULE

@@ -51,7 +51,8 @@ def finished(photos, tmp_path_factory, tiny_model):
     (folder / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "job.yaml").write_text(
         f"{{manifest: {folder}/m.jsonl, output: {folder}/out, mode: benchmark, "
-        f"task: {{kind: denoise, noise_level: 0.1}}, model: {tiny_model}, sampler: {{nfe: 2}}}}"
+        f"task: {{kind: denoise, noise_level: 0.1}}, model: {tiny_model}, sampler: {{nfe: 2}}, "
+        "actors: 1}"  # each takes seconds to start
     )
     result = diffpir("run", folder / "job.yaml")
     assert result.exit_code == 3
@@ -82,6 +83,7 @@ def test_restore_takes_a_kernel_as_text_and_tells_the_noise(photos, tiny_model, 
     result = diffpir(
         "restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--noise", "auto",
         "--kernel", "{motion: {length: 5, angle: 30}}", "--model", tiny_model, "--nfe", 2,
+        "--actors", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
 
@@ -124,7 +126,7 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options
 def test_restore_writes_pictures_of_the_format_asked_for(photos, tiny_model, tmp_path):
     result = diffpir(
         "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", tiny_model, "--nfe", 2, "--format", "jpeg", "--quality", 90,
+        "--model", tiny_model, "--nfe", 2, "--format", "jpeg", "--quality", 90, "--actors", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert decoded((tmp_path / "out" / "images" / "coffee.jpg").read_bytes()).shape == (32, 40, 3)
@@ -309,7 +311,7 @@ def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
     assert f"model: {path}" in result.stdout
     result = diffpir(
         "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", path, "--nfe", 2,
+        "--model", path, "--nfe", 2, "--actors", 1,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
 

@@ -32,7 +32,7 @@ def sheet(*arguments):
 def run(folder, name: str, rows: list[dict], **job) -> str:
     """A finished job over these rows; its output."""
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job |= {"manifest": f"{folder}/{name}.jsonl", "output": f"{folder}/{name}"}
+    job |= {"manifest": f"{folder}/{name}.jsonl", "output": f"{folder}/{name}", "actors": 1}
     run_job(make_job({**job, "sampler": {"nfe": 2}}, name), ProgressLine())
     return job["output"]
 

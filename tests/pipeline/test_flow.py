@@ -204,6 +204,7 @@ def test_rows_have_their_own_kernel_noise_mask_seed_and_columns(tiny_model, tmp_
         {"id": "b", "image": "a.png", "mask": "mask.npy", "noise_level": 0.2, "site": "y", "n": 2},
         {"id": "c", "image": "a.png", "mask": "mask.npy", "seed": 9, "site": None, "n": 3},
         {"id": "d", "image": "a.png", "site": "z", "n": 4},
+        {"id": "e", "image": "gone.png", "noise_level": 0.25, "width": 7, "seed": 3},
     ]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     spec = job(
@@ -212,10 +213,13 @@ def test_rows_have_their_own_kernel_noise_mask_seed_and_columns(tiny_model, tmp_
     )  # fmt: skip
     run_job(spec)
     table = {row["id"]: row for row in results(tmp_path / "out").to_pylist()}
-    assert [r["site"] for r in table.values()] == ["x", "y", None, "z"]
-    assert [r["n"] for r in table.values()] == [1, 2, 3, 4]
-    assert [r["noise_level"] for r in table.values()] == [0.0, 0.2, 0.0, None]
-    assert [r["seed"] for r in table.values()] == [0, 0, 9, 0]
+    assert [r["site"] for r in table.values()] == ["x", "y", None, "z", None]
+    assert [r["n"] for r in table.values()] == [1, 2, 3, 4, None]
+    assert [r["noise_level"] for r in table.values()] == [0.0, 0.2, 0.0, None, 0.25]
+    assert [r["seed"] for r in table.values()] == [0, 0, 9, 0, 3]
+    # A failed row keeps what the manifest said.
+    assert [r["width"] for r in table.values()] == [24, 24, 24, None, 7]
+    assert table["e"]["height"] is None and table["e"]["status"] == "error"
     assert "no mask" in table["d"]["error"]
     a, b = (decoded(table[name]["restored"]["bytes"]) for name in "ab")
     original = np.asarray(picture)
@@ -500,15 +504,6 @@ def test_columns_that_nobody_reads_may_hold_anything(photographs, tiny_model, tm
         assert out[name].cast(expected.type).combine_chunks().equals(expected.combine_chunks()), (
             name
         )
-
-
-def test_a_failed_row_keeps_what_the_manifest_said(tiny_model, tmp_path):
-    row = {"id": "a", "image": "gone.png", "noise_level": 0.25, "width": 7, "seed": 3}
-    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
-    run_job(job(tmp_path / "m.jsonl", tmp_path / "out", tiny_model))
-    kept = results(tmp_path / "out").to_pylist()[0]
-    assert (kept["noise_level"], kept["width"], kept["seed"]) == (0.25, 7, 3)
-    assert kept["height"] is None and kept["status"] == "error"
 
 
 def test_secrets_in_uris_stay_out_of_the_record():

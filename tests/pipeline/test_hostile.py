@@ -158,6 +158,7 @@ def test_an_id_or_a_path_is_any_text_and_decides_no_place(ray_cluster, tiny_mode
         "task": {"kind": "denoise", "noise_level": 0.1},
         "model": tiny_model,
         "sampler": {"nfe": 2},
+        "actors": 1,
     }
     around = set(tmp_path.parent.rglob("*")) - set(tmp_path.rglob("*"))
     summary = run_job(JobSpec.model_validate(job))

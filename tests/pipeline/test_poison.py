@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
+from tests.local_ray import have_ray
 from tests.pictures import photograph
 
 HOOK = """
@@ -70,19 +71,14 @@ sys.meta_path.insert(0, Finder())
 
 
 @pytest.fixture(scope="module")
-def armed_cluster(tmp_path_factory):
+def armed_cluster(tmp_path_factory, ray_ends):
     """Ray whose workers die of the marked rows; this process itself has no such hook."""
-    import ray
-
-    from pipeline.resources import start_ray
-
     folder = tmp_path_factory.mktemp("hook")
     (folder / "sitecustomize.py").write_text(HOOK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
-        start_ray()
+        have_ray()
         yield
-        ray.shutdown()
 
 
 def test_a_row_that_kills_its_process_is_an_error_and_its_neighbours_are_restored(

@@ -30,18 +30,36 @@ from tests.pictures import photograph
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
-@pytest.fixture
-def folder(tmp_path) -> Path:
+def save_photographs(folder: Path) -> Path:
     """Six photographs: five good ones, and one whose file is not there yet."""
-    (tmp_path / "in").mkdir()
+    (folder / "in").mkdir()
     for i in range(6):
         photograph(32, 24, ("astronaut", "chelsea", "coffee")[i % 3]).save(
-            tmp_path / "in" / f"{i}.png"
+            folder / "in" / f"{i}.png"
         )
-    table = build(str(tmp_path / "in"))
-    write_manifest(table, str(tmp_path / "m.parquet"))
-    os.rename(tmp_path / "in" / "3.png", tmp_path / "3.png")
-    return tmp_path
+    # Relative paths, so that all of it can be copied elsewhere.
+    table = build(str(folder / "in")).set_column(1, "image", [[f"in/{i}.png" for i in range(6)]])
+    write_manifest(table, str(folder / "m.parquet"))
+    os.rename(folder / "in" / "3.png", folder / "3.png")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return save_photographs(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory, tiny_model, ray_cluster) -> Path:
+    folder = save_photographs(tmp_path_factory.mktemp("finished"))
+    run_job(job(folder, tiny_model))
+    return folder
+
+
+@pytest.fixture
+def finished(finished_once, tmp_path) -> Path:
+    """A folder as above, with the finished job's output in it: the test's own."""
+    return shutil.copytree(finished_once, tmp_path, dirs_exist_ok=True)
 
 
 def job(folder: Path, model: str, **settings) -> JobSpec:
@@ -91,9 +109,8 @@ def test_failed_rows_are_retried_alone_and_the_new_generation_wins(folder, tiny_
     assert rows == [(0, 0, 2), (1, 0, 0), (1, 1, 0), (1, 2, 2), (2, 0, 2)]
 
 
-def test_a_part_superseded_by_a_killed_run_is_emptied_by_the_next(folder, tiny_model):
-    spec = job(folder, tiny_model)
-    run_job(spec)
+def test_a_part_superseded_by_a_killed_run_is_emptied_by_the_next(finished, tiny_model):
+    folder, spec = finished, job(finished, tiny_model)
     part = next(p for p in (folder / "out" / "results").glob("000000001-*"))
     os.rename(folder / "3.png", folder / "in" / "3.png")
     old = part.read_bytes()
@@ -154,12 +171,11 @@ def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):
     assert others() == ""
 
 
-def test_a_changed_manifest_is_refused_by_rows_and_digest(folder, tiny_model):
-    run_job(job(folder, tiny_model))
-    table = pq.read_table(folder / "m.parquet")
-    pq.write_table(table.slice(1), folder / "m.parquet")
+def test_a_changed_manifest_is_refused_by_rows_and_digest(finished, tiny_model):
+    table = pq.read_table(finished / "m.parquet")
+    pq.write_table(table.slice(1), finished / "m.parquet")
     with pytest.raises(PipelineError, match=r"manifest\.rows was 6, is 5; manifest\.sha256 was"):
-        run_job(job(folder, tiny_model))
+        run_job(job(finished, tiny_model))
 
 
 def test_two_drivers_at_once_do_no_harm(folder, tiny_model):
@@ -182,9 +198,8 @@ def test_two_drivers_at_once_do_no_harm(folder, tiny_model):
     assert verify_output(str(folder / "out"))[0] == []
 
 
-def test_verify_says_what_is_wrong(folder, tiny_model):
-    spec = job(folder, tiny_model)
-    run_job(spec)
+def test_verify_says_what_is_wrong(finished):
+    folder = finished
     out, parts = folder / "out", sorted((folder / "out" / "results").iterdir())
     findings, text = verify_output(str(out))
     assert findings == [] and text == "6 rows (1 failed) in 3 parts: no faults"

@@ -13,6 +13,7 @@ from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.faults import KINDS, FaultyProxy
+from tests.local_ray import have_ray
 from tests.pictures import photograph
 from tests.s3 import forget_clients
 
@@ -20,21 +21,16 @@ IMAGES = 12
 
 
 @pytest.fixture(scope="module")
-def bad_s3(s3):
+def bad_s3(s3, ray_ends):
     """The server's faulty proxy, and a Ray whose workers know no other way to the server."""
-    import ray
-
-    from pipeline.resources import start_ray
-
     good = os.environ["AWS_ENDPOINT_URL"]
     rates = dict.fromkeys(KINDS, 0.05)
     with pytest.MonkeyPatch.context() as patch, FaultyProxy(good, rates, stall_seconds=3) as proxy:
         patch.setenv("AWS_ENDPOINT_URL", proxy.url)
         patch.setenv("DIFFPIR_RETRY_SECONDS", "120")
         forget_clients()
-        start_ray()
+        have_ray()
         yield proxy
-        ray.shutdown()
     forget_clients()
 
 
