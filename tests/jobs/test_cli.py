@@ -251,7 +251,7 @@ def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
     (tmp_path / "x.pt").write_text("no model")
     result = diffpir("models", "inspect", tmp_path / "x.pt")
     assert result.exit_code == 2 and "refused: it is not a plain file of tensors" in result.stderr
-    assert "5,585,315 (float16)" in diffpir("models", "inspect", "builtin").stdout
+    assert "5,585,315 (float16, float32)" in diffpir("models", "inspect", "builtin").stdout
 
 
 def test_models_convert_writes_another_precision(tiny_model, tmp_path):
