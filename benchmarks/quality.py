@@ -7,8 +7,9 @@ SETs are folders of clean pictures, of which the central 256 x 256 pixels are ta
 number of evaluations is a job of the pipeline itself, in OUT/TASK-nfeN (`diffpir metrics
 OUT/sr4-nfe20 --by set`); `--zeta` adds jobs with that zeta at the first `--nfe`. The baselines
 (`baselines.py`) are given the very same measurements. OUT/scores.parquet has a row per picture
-and method, OUT/scores.md the means with standard errors; `plots.py OUT` draws them. A second call
-with the same output resumes. Without `--noise` each task has its own (`tasks.py`).
+and method, OUT/scores.md the means of each set with standard errors, OUT/overview.md those of all
+sets; `plots.py quality OUT` draws them. A second call with the same output resumes. Without
+`--noise` each task has its own (`tasks.py`).
 """
 
 from __future__ import annotations
@@ -98,6 +99,35 @@ def table(records: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def overview(records: list[dict], nfe: int) -> str:
+    """Markdown: a line per task and noise, a column per method: mean PSNR over all sets' pictures.
+
+    The gain is that of the sampler with ``nfe`` evaluations over the measurement itself, paired by
+    picture, with the standard error of its mean.
+    """
+    methods = list(dict.fromkeys(r["method"] for r in records))
+    groups: dict[tuple, dict[str, dict[str, dict]]] = {}
+    for r in records:
+        group = groups.setdefault((r["task"], r["noise_level"]), {})
+        group.setdefault(r["method"], {})[r["id"]] = r
+    lines = [
+        "| task | noise | images | " + " | ".join(methods) + " | gain (s.e.) |",
+        "| --- " * (len(methods) + 4) + "|",
+    ]
+    for (task, noise), found in groups.items():
+        means = {name: mean(list(rows.values()), "psnr") for name, rows in found.items()}
+        best = max(means, key=means.get)
+        shown = {name: f"{value:.2f}" for name, value in means.items()}
+        shown[best] = f"**{shown[best]}**"
+        cells = [shown.get(name, "") for name in methods]
+        ours, gain = found[f"diffpir-nfe{nfe}"], ""
+        if measured := found.get("none"):
+            rows = [{"psnr": ours[id]["psnr"] - measured[id]["psnr"]} for id in ours]
+            gain = f"{mean(rows, 'psnr'):+.2f} ({standard_error(rows):.2f})"
+        lines.append(f"| {task} | {noise:g} | {len(ours)} | {' | '.join(cells)} | {gain} |")
+    return "\n".join(lines)
+
+
 def mean(rows: list[dict], name: str) -> float:
     return sum(row[name] for row in rows) / len(rows)
 
@@ -137,6 +167,7 @@ def main() -> None:
         print(table(found), end="\n\n", flush=True)
         records += found
     (options.output / "scores.md").write_text(table(records) + "\n")
+    (options.output / "overview.md").write_text(overview(records, options.nfe[0]) + "\n")
     pq.write_table(pa.Table.from_pylist(records), options.output / "scores.parquet")
 
 
