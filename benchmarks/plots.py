@@ -3,8 +3,8 @@
     python benchmarks/plots.py quality OUT            OUT/quality-nfe.png, OUT/quality-seconds.png
     python benchmarks/plots.py training PRIOR -o PNG  losses and validation, by noise level
 
-OUT is what `quality.py` wrote. Each task is a panel; a line is a set at one noise level, its bars
-are standard errors; dashed lines are the baselines of the first set.
+OUT is what `quality.py` wrote, with baselines. Each task is a panel; a line is the mean gain over
+the measurement at one noise level, its bars are standard errors; dashed lines are the baselines.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ def quality(out: Path) -> None:
     for r in records:
         told = re.fullmatch(r"diffpir-nfe(\d+)", r["method"])
         r["nfe"] = int(told[1]) if told else None
+    if not any(r["method"] == "none" for r in records):
+        raise SystemExit(f"{out} has no baselines to draw gains over: run quality.py with them")
     for name, label in (("nfe", "network evaluations"), ("seconds", "seconds per picture")):
         tasks = list(dict.fromkeys(r["task"] for r in records))
         columns = min(4, len(tasks))
@@ -40,33 +42,34 @@ def quality(out: Path) -> None:
             axis.axis("off")
         for axis, task in zip(axes.flat, tasks, strict=False):
             panel(axis, [r for r in records if r["task"] == task], name)
-            axis.set(title=task, xlabel=label, ylabel="PSNR in dB", xscale="log")
+            axis.set(title=task, xlabel=label, ylabel="gain in dB", xscale="log")
         axes.flat[0].legend(fontsize="x-small")
         figure.savefig(out / f"quality-{name}.png", dpi=110)
         print(out / f"quality-{name}.png")
 
 
 def panel(axis: plt.Axes, records: list[dict], across: str) -> None:
-    curves = list(dict.fromkeys((r["set"], r["noise_level"]) for r in records))
-    for which, noise in curves:
-        same = [r for r in records if (r["set"], r["noise_level"]) == (which, noise)]
-        points = []
-        for nfe in sorted({r["nfe"] for r in same if r["nfe"]}):
-            rows = [r for r in same if r["nfe"] == nfe]
-            psnr = np.array([r["psnr"] for r in rows])
-            error = psnr.std(ddof=1) / len(psnr) ** 0.5 if len(psnr) > 1 else 0.0
-            points.append((np.mean([r[across] for r in rows]), psnr.mean(), error))
-        x, y, error = zip(*points, strict=True)
-        axis.errorbar(x, y, error, marker="o", capsize=2, label=f"{which}, noise {noise:g}")
-    which, noise = curves[0]
-    for method in dict.fromkeys(r["method"] for r in records if r["nfe"] is None):
-        rows = [
-            r["psnr"]
-            for r in records
-            if (r["set"], r["noise_level"], r["method"]) == (which, noise, method)
-        ]
-        axis.axhline(np.mean(rows), ls="--", lw=0.8, color="grey")
-        axis.annotate(method, (1, np.mean(rows)), xycoords=("axes fraction", "data"), fontsize=6)
+    """Gains over the measurement itself, which pair pictures that differ more than methods do."""
+    for noise in sorted({r["noise_level"] for r in records}):
+        methods: dict[str, dict[str, dict]] = {}
+        for r in records:
+            if r["noise_level"] == noise:
+                methods.setdefault(r["method"], {})[r["id"]] = r
+        measured = methods.pop("none")
+        points, others = [], {}
+        for name, rows in methods.items():
+            gain = np.array([r["psnr"] - measured[id]["psnr"] for id, r in rows.items()])
+            first = next(iter(rows.values()))
+            if first["nfe"]:
+                error = gain.std(ddof=1) / len(gain) ** 0.5 if len(gain) > 1 else 0.0
+                points.append((np.mean([r[across] for r in rows.values()]), gain.mean(), error))
+            else:
+                others[name] = gain.mean()
+        x, y, error = zip(*sorted(points), strict=True)
+        line = axis.errorbar(x, y, error, marker="o", capsize=2, label=f"noise {noise:g}")
+        for name, gain in others.items():
+            axis.axhline(gain, ls="--", lw=0.8, color=line[0].get_color())
+            axis.annotate(name, (1, gain), xycoords=("axes fraction", "data"), fontsize=6)
 
 
 def training(folder: Path, target: Path) -> None:
