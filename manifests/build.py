@@ -96,25 +96,20 @@ def _find(source: str) -> tuple[str, list[str]]:
     """The root that ids start from, and the images, sorted."""
     if source.lower().endswith(".txt"):
         return _from_list(source)
-    try:
-        fs, path = storage.filesystem(source)
-        fs.invalidate_cache()
-        if fs.isfile(path):
-            image = _uri(fs, path, source)
-            return storage.parent(image), [image]
-        # A folder is taken literally: its name may look like a glob.
-        if fs.isdir(path):
-            root = path.rstrip("/")
-            found = [f for f in fs.find(path) if _is_image(f[len(root) :])]
-        elif any(c in path for c in "*?["):
-            root = re.split(r"/[^/]*[*?\[]", path)[0]
-            found = [f for f in fs.glob(path) if _is_image(f[len(root) :])]
-        else:
-            raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
-    except ManifestError:
-        raise
-    except Exception as e:  # every storage has errors of its own
-        raise storage.in_words(e, source) from None
+    fs, path = storage.filesystem(source)
+    kind = storage.kind_of(source)
+    if kind == "file":
+        image = _uri(fs, path, source)
+        return storage.parent(image), [image]
+    # A folder is taken literally: its name may look like a glob.
+    if kind == "directory":
+        root = path.rstrip("/")
+    elif any(c in path for c in "*?["):
+        root = re.split(r"/[^/]*[*?\[]", path)[0]
+    else:
+        raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
+    found = storage.find_files(source, glob=kind is None)
+    found = [f for f in found if _is_image(f[len(root) :])]
     return _uri(fs, root, source), sorted(_uri(fs, f, source) for f in found)
 
 

@@ -49,10 +49,12 @@ __all__ = [
     "create_exclusive",
     "exists",
     "filesystem",
+    "find_files",
     "has_scheme",
     "in_words",
     "is_local",
     "join",
+    "kind_of",
     "list_names",
     "modified",
     "parent",
@@ -215,6 +217,39 @@ def list_names(uri: str, suffix: str = "") -> list[str]:
     names = (file.rpartition("/")[2] for file in files)
     # Hidden names are of files that are still being written.
     return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+
+def find_files(uri: str, glob: bool = False) -> list[str]:
+    """Paths in their file system of all files below a folder, or of what a glob matches.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
+
+    def find(fs: AbstractFileSystem, path: str) -> list[str]:
+        fs.invalidate_cache()  # instances live on, and what they listed before may have changed
+        return fs.glob(path) if glob else fs.find(path)
+
+    return retried(uri, find, lambda kind: {})
+
+
+def kind_of(uri: str) -> str | None:
+    """``file``, ``directory`` (a prefix with keys below it, too), ``other``, or None: nothing.
+
+    Raises:
+        StorageError: the storage does not tell.
+    """
+
+    def ask(fs: AbstractFileSystem, path: str) -> str:
+        # Not fs.isfile and fs.isdir: several take every failure for "no".
+        return _info(fs, path)["type"]
+
+    try:
+        return retried(uri, ask)
+    except StorageError as e:
+        if e.kind == "not_found":
+            return None
+        raise
 
 
 def exists(uri: str) -> bool:

@@ -30,8 +30,17 @@ _LONGEST_PAUSE = 5.0
 T = TypeVar("T")
 
 
-def retried(uri: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
-    """``action(file system, path)``, tried again while it fails in a way that may pass."""
+def retried(
+    uri: str,
+    action: Callable[[AbstractFileSystem, str], T],
+    options: Callable[[type[AbstractFileSystem]], dict] | None = None,
+) -> T:
+    """``action(file system, path)``, tried again while it fails in a way that may pass.
+
+    Args:
+        options: of the file system; by default those of :func:`single_tries`. What is many
+            requests at once is better left the tries of its own library, request by request.
+    """
     seconds = _retry_seconds()
 
     first_failure: float | None = None
@@ -56,7 +65,7 @@ def retried(uri: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
         retry_error_callback=give_up,
     )
     try:
-        return retrying(lambda: action(*open_filesystem(uri, single_tries)))
+        return retrying(lambda: action(*open_filesystem(uri, options or single_tries)))
     except Exception as e:  # every storage has errors of its own
         raise in_words(e, uri) from None
 

@@ -16,7 +16,9 @@ import fsspec
 import pytest
 
 from manifests import storage
+from manifests.build import build
 from manifests.errors import StorageError
+from manifests.read import read_manifest
 from tests.faults import KINDS, FaultyProxy
 from tests.s3 import SCRIPT, forget_clients, free_port
 
@@ -158,6 +160,9 @@ def test_a_server_that_does_not_answer_is_not_waited_for_long(s3_prefix, monkeyp
         storage.list_names,
         storage.modified,
         storage.remove,
+        storage.kind_of,
+        read_manifest,
+        build,
         lambda uri: storage.read_tail(uri, 8),
         lambda uri: storage.write_bytes(uri, b"x"),
         lambda uri: storage.create_exclusive(uri, b"x"),
@@ -187,8 +192,9 @@ def test_where_nothing_listens(monkeypatch, scheme):
     monkeypatch.setenv("DIFFPIR_RETRY_SECONDS", "0.5")
     forget_clients()
     start = time.monotonic()
-    with pytest.raises(StorageError, match=r"onnect.* \(tried again for \d+ s\)$"):
-        storage.read_bytes(f"{scheme.format(port=port)}/x")
+    for read in (storage.read_bytes, read_manifest, build):
+        with pytest.raises(StorageError, match=r"onnect.* \(tried again for \d+ s\)$"):
+            read(f"{scheme.format(port=port)}/x.csv")
     assert 0.5 <= time.monotonic() - start < 30
     forget_clients()
 
