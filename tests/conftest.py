@@ -16,6 +16,13 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest_plugins = ["tests.s3"]
 
+# Files that take a minute or more, which are not to be left for the end of one of two processes.
+LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_faults.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
