@@ -5,8 +5,10 @@
 First a loop over `diffpir.restore` on arrays that are in memory already, then `run_job` from PNG
 files to Parquet with each number of actors, which share the cores. `steady` counts the images that
 were committed after the first part of each actor, and the time from that to the last; `start` is
-what a run takes beside that pace: Ray's start, the loading of the model, the end. With two numbers
-of actors there is also one actor with as many threads as each of the many has.
+what a run takes beside that pace: Ray's start, the loading of the model, the end. `beside` is what
+all other processes than the actors take of a core meanwhile: the driver, Ray's own, reading and
+writing. With two numbers of actors there is also one actor with as many threads as each of the many
+has.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import pyarrow.dataset as ds
 import ray
 import torch
 from PIL import Image
+from processes import Processes
 from skimage import data
 from timing import device, network, parser, synchronize, write
 
@@ -40,6 +43,7 @@ from pipeline.run import run_job
 from pipeline.spec import JobSpec
 
 SIDE = 256
+ACTOR = "ray::MapWorker"  # title of an actor's process
 
 
 def photographs(count: int) -> list[np.ndarray]:
@@ -96,7 +100,10 @@ def flow(manifest: Path, out: Path, settings: dict) -> dict[str, float]:
         }
     )
     began = time.perf_counter()
+    processes = Processes()
+    processes.start()
     summary = run_job(spec)
+    processes.end()
     total = time.perf_counter() - began
     ray.shutdown()
     if summary.failed:
@@ -107,8 +114,16 @@ def flow(manifest: Path, out: Path, settings: dict) -> dict[str, float]:
     )
     rows = sum(count for _, count in parts)
     first = parts[: settings["actors"]]  # all actors work from the first commits on
-    steady = (rows - sum(count for _, count in first)) / (parts[-1][0] - first[-1][0])
-    return {"images_per_second": rows / total, "steady": steady, "start": total - rows / steady}
+    first_commit, last_commit = first[-1][0], parts[-1][0]
+    steady = (rows - sum(count for _, count in first)) / (last_commit - first_commit)
+    cores = processes.cores(first_commit, last_commit)
+    return {
+        "images_per_second": rows / total,
+        "steady": steady,
+        "start": total - rows / steady,
+        "beside": sum(taken for title, taken in cores.items() if title != ACTOR),
+        "processes": {title[-80:]: taken for title, taken in cores.most_common(12)},
+    }
 
 
 def main() -> None:
@@ -120,7 +135,7 @@ def main() -> None:
     options = options.parse_args()
     crops, cores = photographs(options.images), os.cpu_count() or 1
     found = {}
-    print(f"{'':28} images/s  steady  of the bare loop  start in s")
+    print(f"{'':28} images/s  steady  of the bare loop  start in s  beside")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
@@ -153,7 +168,7 @@ def main() -> None:
             found[title] = row
             print(
                 f"{title:28} {row['images_per_second']:8.3f} {row['steady']:7.3f} "
-                f"{row['of_the_bare_loop']:17.3f} {row['start']:11.1f}",
+                f"{row['of_the_bare_loop']:17.3f} {row['start']:11.1f} {row['beside']:7.3f}",
                 flush=True,
             )
     if most > 1:

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--rows 2000 8000] [--json FILE]
 
-Rows name one PNG of 16 x 16 pixels; the network has a single level and is asked twice. Told are the
+Rows name one PNG of 8 x 8 pixels; the network has a single level and is asked twice. Told are the
 rows per second of the whole run and those of its growth from the first number of rows to the last,
 the peak memory of this process, which drives the run, and that of Ray's object store.
 """
@@ -27,6 +27,8 @@ from diffpir.networks.checkpoint import save_model
 from diffpir.networks.unet import UNet, UNetConfig
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
+
+SIDE = 8
 
 
 class StorePeak(threading.Thread):
@@ -60,7 +62,7 @@ def main() -> None:
     print(f"{'rows':>8} seconds  rows/s  driver MiB  object store MiB")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+        noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
         Image.fromarray(noise).save(folder / "tiny.png")
         shape = {"model_channels": 32, "level_channels": (32,), "num_head_channels": 32}
         net = UNet(UNetConfig(**shape, num_res_blocks=1))
@@ -76,8 +78,9 @@ def main() -> None:
                     "task": {"kind": "denoise", "noise_level": 0.1},
                     "model": str(folder / "tiny.safetensors"),
                     "sampler": {"nfe": 2},
+                    "precision": "fp32",
                     "shard_rows": options.shard_rows,
-                    "batch_pixels": 64 * 16**2,
+                    "batch_pixels": 256 * SIDE**2,
                 }
             )
             store = StorePeak()
