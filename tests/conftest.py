@@ -16,12 +16,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 pytest_plugins = ["tests.s3"]
 
-# Files that take a minute or more, which are not to be left for the end of one of two processes.
-LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_faults.py")
+# Files that take long, the longest first: none is to be left for the end of one of two processes.
+LONGEST = [
+    f"test_{name}.py"
+    for name in (
+        "cluster", "flow", "chaos", "cli", "storage_faults", "resume", "poison", "hostile",
+        "s3_faults", "tiling", "prior", "tasks", "fid",
+    )
+]  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    rank = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(scope="session")

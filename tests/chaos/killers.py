@@ -54,7 +54,8 @@ class Killer:
         self.rng, self.cluster, self.gateway, self.drivers = rng, cluster, gateway, drivers
         self._revive: list[float] = []  # when a node comes again for each one killed
         self._all = [kind for kind in kinds for _ in range(WEIGHTS[kind])]
-        self._next = rng.sample(list(kinds), len(kinds))
+        # Readers first: they are done soon after a driver's start, and later ones wait for rounds.
+        self._next = sorted(rng.sample(list(kinds), len(kinds)), key=lambda kind: kind != "reader")
 
     def strike(self) -> tuple[str, bool]:
         """Kill something; returns its kind, and False if there was nothing of that kind."""
