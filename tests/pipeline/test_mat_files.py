@@ -80,6 +80,7 @@ def test_matrices_and_cells_are_found_by_name(compressed):
          "too_large", "more than 1000"),
         (file_of(struct.pack("<II", 15, 9) + b"no stream"), "damaged", "cannot be read"),
     ],
+    ids=lambda value: value if isinstance(value, str) else "file",  # a file tells the time
 )  # fmt: skip
 def test_what_is_no_kernel_is_refused(data, kind, words):
     with pytest.raises(RowError, match=words) as e:
