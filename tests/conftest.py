@@ -13,22 +13,16 @@ os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
 # PyTorch's threads spin while they wait for each other. With Ray's processes on the same few cores
 # that makes an operation of a small network take milliseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two files of tests are at work at a time
 
 pytest_plugins = ["tests.s3"]
 
-# Files that take long, the longest first: none is to be left for the end of one of two processes.
-LONGEST = [
-    f"test_{name}.py"
-    for name in (
-        "cluster", "flow", "chaos", "cli", "storage_faults", "resume", "poison", "hostile",
-        "s3_faults", "tiling", "prior", "tasks", "fid",
-    )
-]  # fmt: skip
+# Files that are not to be left for the end of one of two processes.
+LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_faults.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    rank = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(scope="session")

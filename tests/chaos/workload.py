@@ -46,7 +46,6 @@ class Workload:
         content = {
             "manifest": storage.join(self.root, "manifest.parquet"),
             "output": output,
-            "mode": "benchmark",
             "task": {
                 "kind": "deblur",
                 "kernel": {"gaussian": {"size": 9, "std": 1.5}},

@@ -72,7 +72,6 @@ def job(s3_prefix, tiny_model, tmp_path):
         content = {
             "manifest": f"{s3_prefix}/m.jsonl",
             "output": f"{s3_prefix}/out",
-            "mode": "benchmark",
             "task": {"kind": "denoise", "noise_level": 0.1},
             "model": f"{s3_prefix}/tiny.safetensors",
             "sampler": {"nfe": 2},
@@ -113,7 +112,10 @@ def places(cluster) -> dict[str, set[str]]:
 
 
 def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
-    file = job(7, missing=1, shard_rows=2, gpus=1, resources={"scanner": 0.5}, batch_pixels=2**13)
+    file = job(
+        7, missing=1, mode="benchmark", shard_rows=2,
+        gpus=1, resources={"scanner": 0.5}, batch_pixels=2**13,
+    )  # fmt: skip
     done = diffpir("submit", file, *WITH_KEYS, "--wait", "--json", code=3)
     record = json.loads(done.stdout)
     assert record["output"] == f"{s3_prefix}/out"

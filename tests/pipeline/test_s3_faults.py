@@ -45,7 +45,6 @@ def test_a_job_on_a_storage_full_of_faults_loses_nothing(bad_s3, s3_prefix, tiny
         {
             "manifest": f"{s3_prefix}/m.parquet",
             "output": f"{s3_prefix}/out",
-            "mode": "benchmark",
             "task": {"kind": "denoise", "noise_level": 0.1},
             "model": tiny_model,
             "sampler": {"nfe": 2},
