@@ -233,7 +233,9 @@ class Attention(nn.Module):
         # implementation that holds all pixels x pixels weights.
         q, k, v = qkv.transpose(-1, -2).contiguous().unbind(1)
         h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
-        return (tokens + self.proj_out(h)).reshape(b, c, height, width)
+        # Added to x as it came, for its layout: tokens of a single image, seen as an image again,
+        # have a layout that convolutions do not take for channels-last.
+        return x + self.proj_out(h).reshape(x.shape)
 
 
 def silu(h: Tensor) -> Tensor:
