@@ -258,6 +258,7 @@ def test_all_convolutions_are_given_channels_last(batch):
     )
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 def test_a_compiled_network_gives_what_it_gave():
     net, x = make_net(), torch.randn(2, 3, 16, 16)
     with torch.inference_mode():

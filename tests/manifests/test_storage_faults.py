@@ -96,12 +96,18 @@ def test_one_of_many_creates_whatever_fails(s3_prefix):
 def test_a_lost_reply_does_not_lose_the_creation(s3_prefix):
     uri = storage.join(s3_prefix, "part")
     with through(faulty({"lost_reply": 1.0})) as proxy:
-        timer = threading.Timer(1.5, proxy.rates.clear)
-        timer.start()
-        assert storage.create_exclusive(uri, b"mine")
-        assert proxy.counts["lost_reply"] > 0
+
+        def end_after_two() -> None:
+            while proxy.counts["lost_reply"] < 2:
+                time.sleep(0.01)
+            proxy.rates.clear()
+
+        with ThreadPoolExecutor(1) as pool:
+            ending = pool.submit(end_after_two)
+            assert storage.create_exclusive(uri, b"mine")
+            ending.result()
+        assert proxy.counts["lost_reply"] >= 2
         assert not storage.create_exclusive(uri, b"mine")
-        timer.join()
 
 
 def test_a_large_file_is_created_in_one_request(s3_prefix):
