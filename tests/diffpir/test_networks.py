@@ -244,7 +244,6 @@ def test_one_timestep_for_all_images_is_that_of_each():
         torch.testing.assert_close(once, each, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own
 @pytest.mark.parametrize("batch", [1, 2])
 def test_all_convolutions_are_given_channels_last(batch):
     """Of one image, the layers after an attention once were not, and took a fifth longer."""

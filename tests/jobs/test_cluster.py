@@ -215,6 +215,8 @@ def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s
 
 
 def test_what_a_growing_cluster_does_not_have_yet_is_waited_for(cluster, diffpir, job, s3_prefix):
+    file = job(2, gpus=0, resources={"late": 1}, actors=1)
+    assert "room for 0" in diffpir("submit", file, *WITH_KEYS, "--wait", code=2).stderr
     file = job(2, gpus=0, resources={"late": 1}, actors=1, autoscaling=True)
     id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
     end = time.monotonic() + SECONDS

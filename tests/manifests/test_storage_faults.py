@@ -77,7 +77,7 @@ def test_all_operations_survive_all_faults(s3_prefix):
 def test_one_of_many_creates_whatever_fails(s3_prefix):
     rates = {**ALL, "lost_reply": 0.15}
     with through(faulty(rates, seed=2, stall_seconds=0.3)) as proxy:
-        for round_ in range(12):
+        for round_ in range(20):
             uri = storage.join(s3_prefix, f"part-{round_}")
             gate = threading.Barrier(4)
 
@@ -90,7 +90,7 @@ def test_one_of_many_creates_whatever_fails(s3_prefix):
             assert won.count(True) == 1
             assert storage.read_bytes(uri) == b"%d" % won.index(True) * 10_000
         counts = dict(proxy.counts)
-    assert counts["lost_reply"] > 5, counts
+    assert counts["lost_reply"] > 10, counts
 
 
 def test_a_lost_reply_does_not_lose_the_creation(s3_prefix):
@@ -98,7 +98,8 @@ def test_a_lost_reply_does_not_lose_the_creation(s3_prefix):
     with through(faulty({"lost_reply": 1.0})) as proxy:
 
         def end_after_two() -> None:
-            while proxy.counts["lost_reply"] < 2:
+            end = time.monotonic() + 60
+            while proxy.counts["lost_reply"] < 2 and time.monotonic() < end:
                 time.sleep(0.01)
             proxy.rates.clear()
 

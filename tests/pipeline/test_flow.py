@@ -84,7 +84,7 @@ def results(output) -> pa.Table:
     return ds.dataset(str(Path(output) / "results"), format="parquet").to_table().sort_by("id")
 
 
-@pytest.mark.parametrize("kind", ["motion", "sr", "inpaint", "denoise"])
+@pytest.mark.parametrize("kind", TASKS)
 def test_every_task_restores_and_scores_images_of_mixed_sizes(
     kind, photographs, tiny_model, tmp_path
 ):

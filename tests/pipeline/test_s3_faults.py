@@ -17,7 +17,7 @@ from tests.local_ray import have_ray
 from tests.pictures import photograph
 from tests.s3 import forget_clients
 
-IMAGES = 8
+IMAGES = 12
 
 
 @pytest.fixture(scope="module")
