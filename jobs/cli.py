@@ -10,7 +10,7 @@ import typer
 
 from jobs import cluster_commands
 from jobs.console import ProgressLine, finish, user_errors
-from jobs.options import Fresh, HeadChannels, Heads, Overwrite, RetryFailed
+from jobs.options import Fresh, HeadChannels, Heads, Overwrite, RetryFailed, local_path
 from jobs.tables import Style
 
 app = typer.Typer(
@@ -301,7 +301,16 @@ def models_inspect(
 @models_app.command("convert")
 def models_convert(
     file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="File to write (.safetensors).")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=local_path,
+            metavar="PATH",
+            help="File to write (.safetensors).",
+        ),
+    ],
     precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.bf16,
     num_head_channels: HeadChannels = None,
     num_heads: Heads = None,
@@ -317,7 +326,14 @@ def models_convert(
 @app.command()
 def demo(
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything the demo makes.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=local_path,
+            metavar="PATH",
+            help="Folder for everything the demo makes.",
+        ),
     ] = Path("out/demo"),
     nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
 ) -> None:
@@ -332,7 +348,14 @@ def demo(
 def train(
     manifest: Annotated[str, typer.Argument(help="Manifest of photographs.")],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for state, log and model; resumes there.")
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            parser=local_path,
+            metavar="PATH",
+            help="Folder for state, log and model; resumes there.",
+        ),
     ],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
@@ -352,7 +375,7 @@ def train(
         typer.Option(help="Manifest of other photographs, to measure the prior as a denoiser."),
     ] = None,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
 ) -> None:
     """Train a small prior on photographs, or adapt one. A column 'weight' sets frequencies."""
     with user_errors():

@@ -31,6 +31,9 @@ def user_errors() -> Iterator[None]:
     except (FileExistsError, NotADirectoryError) as e:  # a folder was asked for
         typer.secho(f"error: {e.filename} is a file, not a folder", err=True, fg="red")
         raise typer.Exit(WRONG) from None
+    except (FileNotFoundError, PermissionError) as e:  # it cannot be made there
+        typer.secho(f"error: {e.filename}: {e.strerror}", err=True, fg="red")
+        raise typer.Exit(WRONG) from None
     except JobStopped as e:
         typer.secho(f"stopped: {e}", err=True, fg="red")
         typer.echo("what is done is kept; the same command goes on from there", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,3 +33,10 @@ HeadChannels = Annotated[
     int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
 ]
 Heads = Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")]
+
+
+def local_path(value: str | Path) -> Path:
+    """A path on this machine; a URI would become a folder with a strange name."""
+    if "://" in str(value):
+        raise typer.BadParameter(f"{value}: must be a path on this machine, not a URI")
+    return Path(value)

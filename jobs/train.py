@@ -10,7 +10,7 @@ import torch
 import typer
 
 from diffpir.networks.checkpoint import load_model
-from diffpir.training.trainer import TrainConfig, small_net, train
+from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import read_manifest
@@ -43,20 +43,24 @@ def train_prior(
     Raises:
         PipelineError: no photograph is left, the weights are no weights, or both ``channels`` and
             ``initial`` are given.
+        ConfigError: the network or a setting cannot be trained with.
         CheckpointError: ``initial`` is no checkpoint.
         StorageError: ``initial`` cannot be read.
     """
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
     begin = load_model(local_file(initial)) if initial else None
+    shape = begin.config if begin else small_net(channels or 32)
+    config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
+    check_trainable(shape, config)
     photographs, frequencies = photographs_of(manifest, crop)
     kept = photographs_of(validation, crop)[0] if validation else []
     typer.echo(f"{len(photographs)} photographs, {len(kept)} for validation", err=True)
     return train(
         photographs,
         output,
-        begin.config if begin else small_net(channels or 32),
-        TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed),
+        shape,
+        config,
         initial=begin,
         weights=frequencies,
         validation=kept,

@@ -24,6 +24,7 @@ from diffpir.training.crops import CropStream
 from diffpir.training.validation import validate, validation_crops
 
 NOISE_LEVELS = (0.1, 0.3, 1.0, 3.0)  # sigma_bar at which the logged loss is split
+MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,8 @@ class TrainConfig:
         steps: optimiser steps in all; the cosine schedule ends there.
         batch: crops per step.
         crop: side of a crop in pixels.
-        lr: peak learning rate of AdamW, reached after ``warmup`` steps.
+        lr: peak learning rate of AdamW.
+        warmup: steps in which it is reached, but no more than a tenth of all.
         weight_decay: of AdamW.
         ema_decay: of the averaged weights, which are the ones exported.
         uniform: the share of timesteps drawn uniformly. The others follow EDM's noise levels,
@@ -43,8 +45,11 @@ class TrainConfig:
         max_weight: the squared error of the noise is weighted by 1 + sigma_bar_t^2, as a
             v-prediction's is (Salimans & Ho 2022), but by no more than this. Unweighted, the
             loss hardly sees what x0 becomes at high noise.
-        seed: of the weights, crops, timesteps and noise.
+        seed: of the weights, crops, timesteps and noise, below 2^32.
         save_every: steps between checkpoints.
+
+    Raises:
+        ConfigError: a value is out of its range.
     """
 
     steps: int
@@ -58,6 +63,19 @@ class TrainConfig:
     max_weight: float = 1000.0
     seed: int = 0
     save_every: int = 100
+
+    def __post_init__(self):
+        for name in ("steps", "batch", "crop", "save_every"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
+        for name in ("lr", "warmup", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be 0 or more, got {getattr(self, name)}")
+        for name, most in (("ema_decay", 1), ("uniform", 1), ("seed", MOST_SEED)):
+            if not 0 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name} must be from 0 to {most}, got {getattr(self, name)}")
+        if self.max_weight < 1:
+            raise ConfigError(f"max_weight must be 1 or more, got {self.max_weight}")
 
 
 def train(
@@ -82,16 +100,13 @@ def train(
     evaluation), and at the end ``model.safetensors``, the averaged weights in half precision.
 
     Raises:
-        ConfigError: no images, sizes that do not agree, or ``state.pt`` is of another network,
-            stream of crops, or later step.
+        ConfigError: no images, a network that :func:`check_trainable` refuses, or ``state.pt`` is
+            damaged, of another network, stream of crops, or later step.
         ValueError: an image is smaller than a crop.
     """
     if not len(images):
         raise ConfigError("no images to train on")
-    if config.crop % net_config.stride:
-        raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
-    if any(width % GROUPS for width in net_config.level_channels):
-        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
+    check_trainable(net_config, config)
     schedule = Schedule.linear()
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
@@ -105,7 +120,7 @@ def train(
     state_file = out / "state.pt"
     step = 0
     if state_file.exists():
-        state = torch.load(state_file, map_location=device, weights_only=True)
+        state = read_state(state_file, device)
         if state["net_config"] != asdict(net_config):
             raise ConfigError(f"{state_file} holds another network: {state['net_config']}")
         net.load_state_dict(state["net"])
@@ -120,6 +135,9 @@ def train(
                 )
         if step > config.steps:
             raise ConfigError(f"{state_file} is at step {step} already, past {config.steps}")
+    # What a killed run did after its last checkpoint is done again.
+    for name in ("log.jsonl", "validation.jsonl"):
+        keep_until(out / name, step)
 
     def save() -> None:
         partial = state_file.with_suffix(".partial")
@@ -158,7 +176,7 @@ def train(
             a = alpha_bar[t][:, None, None, None]
             x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                predicted = net(x_t, t)
+                predicted = net(x_t, t)[:, :3]  # a variance that it may learn too is not used
             loss = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad(set_to_none=True)
             (weight[t] * loss).mean().backward()
@@ -168,7 +186,7 @@ def train(
             update_average(ema, net, min(config.ema_decay, step / (step + 10)))
             log.add(t, loss.detach())
             if step % 10 == 0 or step == config.steps:
-                entry = {"step": step, "lr": learning_rate(step, config), **log.flush()}
+                entry = {"step": step, "lr": learning_rate(step - 1, config), **log.flush()}
                 log_file.write(json.dumps(entry) + "\n")
                 log_file.flush()
                 if progress:
@@ -180,6 +198,57 @@ def train(
                     with (out / "validation.jsonl").open("a") as file:
                         file.write(json.dumps(entry) + "\n")
     return save_model(ema, out / "model.safetensors", dtype=torch.float16)
+
+
+def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
+    """Refuse what cannot be trained on crops of colour pictures.
+
+    Raises:
+        ConfigError: the network is class-conditional, not of three channels (of which it predicts
+            the noise, with or without its variance), or too narrow; or crops do not fit it.
+    """
+    if net_config.num_classes:
+        raise ConfigError("a class-conditional network wants labels, which a manifest has not")
+    if net_config.in_channels != 3 or net_config.out_channels not in (3, 6):
+        raise ConfigError(
+            f"a network of {net_config.in_channels} channels in and {net_config.out_channels} out "
+            "cannot be trained here: expected 3, and 3 (or 6, with the variance)"
+        )
+    if config.crop % net_config.stride:
+        raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
+    if any(width % GROUPS for width in net_config.level_channels):
+        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
+
+
+def read_state(path: Path, device: str) -> dict:
+    """What a run that is to go on had saved.
+
+    Raises:
+        ConfigError: the file is damaged, or of another program.
+    """
+    expected = {"net_config", "config", "net", "ema", "optimizer", "step"}
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except Exception as e:  # torch.load raises whatever its parser met
+        why = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise ConfigError(f"{path} is damaged: it cannot be read ({why})") from None
+    if not isinstance(state, dict) or state.keys() != expected:
+        raise ConfigError(f"{path} is not a state that this command saved: choose another folder")
+    return state
+
+
+def keep_until(log: Path, step: int) -> None:
+    """Drop a log's lines of steps after this one, and a line that was cut off."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(f"{line}\n")
+        except ValueError:
+            continue
+    log.write_text("".join(kept))
 
 
 def draw_timesteps(schedule: Schedule, count: int, uniform: float, g: torch.Generator) -> Tensor:
@@ -208,9 +277,10 @@ def initialise(net: UNet) -> UNet:
 
 def learning_rate(step: int, config: TrainConfig) -> float:
     """Linear warm-up, then half a cosine down to zero at ``config.steps``."""
-    if step < config.warmup:
-        return config.lr * (step + 1) / config.warmup
-    done = (step - config.warmup) / max(1, config.steps - config.warmup)
+    warmup = min(config.warmup, config.steps // 10)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    done = (step - warmup) / max(1, config.steps - warmup)
     return config.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import json
 
@@ -15,7 +16,7 @@ from diffpir.training.trainer import (
     train,
 )
 from diffpir.training.validation import SIGMAS, denoised_psnr, validation_crops
-from tests.support import TINY
+from tests.support import TINY, make_net
 
 PHOTOS = [
     np.random.default_rng(i).integers(0, 256, (40 + i, 50, 3), np.uint8) // (i + 1)
@@ -125,6 +126,65 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
     rates = [learning_rate(step, config) for step in range(101)]
     assert rates[0] == 0.1 and max(rates) == 1.0 and rates[100] == pytest.approx(0)
     assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+
+
+@pytest.mark.parametrize("steps", [20, 50, 100])
+def test_a_short_run_decays_too(steps):
+    config = TrainConfig(steps=steps, lr=1.0)
+    rates = [learning_rate(step, config) for step in range(steps)]
+    assert max(rates) == 1.0 and rates[-1] < 0.01
+
+
+def test_a_network_that_learned_its_variance_is_trained_further(tmp_path):
+    """As OpenAI's are: six channels out, of which the noise is three."""
+    shape = dataclasses.replace(TINY, out_channels=6)
+    initial = make_net(shape, seed=1)
+    path = train(PHOTOS, tmp_path, shape, TrainConfig(steps=3, batch=2, crop=16), initial=initial)
+    after = load_model(path)
+    assert after.config == shape
+    assert not torch.equal(after.out[2].weight[:3], initial.out[2].weight[:3])
+
+
+@pytest.mark.parametrize("change", [{"num_classes": 3}, {"in_channels": 6}, {"out_channels": 4}])
+def test_a_network_that_crops_do_not_suit_is_refused(tmp_path, change):
+    with pytest.raises(ConfigError, match=r"labels|channels in and"):
+        train(PHOTOS, tmp_path, dataclasses.replace(TINY, **change), TrainConfig(steps=1, crop=16))
+
+
+def test_a_state_that_is_none_is_refused(tmp_path):
+    state = tmp_path / "state.pt"
+    for content, why in ((b"PK", "damaged"), (None, "not a state that this command saved")):
+        torch.save({"net": {}}, state)
+        if content:
+            state.write_bytes(content)
+        with pytest.raises(ConfigError, match=why):
+            fit(tmp_path, 3)
+
+
+def test_the_log_of_a_killed_run_says_each_step_once(tmp_path):
+    fit(tmp_path, 20, save_every=10)
+    with (tmp_path / "log.jsonl").open("a") as log:
+        log.write('{"step": 30, "loss": 1}\n{"step": 40, "lo')
+    fit(tmp_path, 40, save_every=10)
+    steps = [json.loads(line)["step"] for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert steps == [10, 20, 30, 40]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"lr": -1.0},
+        {"uniform": 3.0},
+        {"seed": 2**32},
+        {"max_weight": 0},
+    ],
+)
+def test_settings_out_of_range_are_refused(wrong):
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"{name} must be"):
+        TrainConfig(**{"steps": 1, **wrong})
 
 
 @pytest.mark.parametrize("images, crop", [([], 16), (PHOTOS, 15)])

@@ -279,6 +279,10 @@ def test_a_file_where_a_folder_should_be_is_said_in_words(photos, tmp_path):
     for arguments in (["demo"], ["train", tmp_path / "m.csv", "--steps", 1, "--crop", 16]):
         result = diffpir(*arguments, "-o", tmp_path / "file")
         assert result.exit_code == 2 and "is a file, not a folder" in result.stderr
+        result = diffpir(*arguments, "-o", "/proc/none")
+        assert result.exit_code == 2 and "/proc/none: No such file" in result.stderr
+        result = diffpir(*arguments, "-o", "s3://bucket/prior")
+        assert result.exit_code == 2 and "not a URI" in result.stderr
     assert diffpir("demo", "-o", tmp_path / "d", "--nfe", 1).exit_code == 2
 
 
