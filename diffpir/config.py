@@ -20,7 +20,8 @@ class SamplerConfig:
     """Settings of DiffPIR (Zhu et al. 2023, algorithm 1).
 
     Attributes:
-        nfe: network evaluations per image, from 2 (``uniform`` spacing makes one more).
+        nfe: network evaluations per image, from 2 (``uniform`` spacing may make one more, final
+            ``state`` makes one fewer).
         lam: lambda, weight of the prior against the data, above 0. The paper's 1 to 25.
         zeta: share of fresh noise in each step, from 0 (deterministic) to 1.
         guidance: how far to go from the denoised image to the data step's; 1 is all the way.

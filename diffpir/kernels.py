@@ -11,8 +11,13 @@ def gaussian_kernel(size: int, std: float) -> np.ndarray:
     """(size, size) float64, unit sum: a delta at ``size // 2`` filtered with a Gaussian.
 
     The authors' construction: the Gaussian is cut at 4 standard deviations and reflected at the
-    border, so that the sum is 1 whatever the size. ``std`` is in pixels.
+    border, so that the sum is 1 whatever the size. ``std`` is in pixels, above 0.
+
+    Raises:
+        ValueError: ``size`` is below 1, or ``std`` is not above 0.
     """
+    if size < 1 or not 0 < std < np.inf:
+        raise ValueError(f"a Gaussian kernel wants size >= 1 and std > 0, got {size} and {std}")
     reach = int(4 * std + 0.5)
     offsets = np.arange(-reach, reach + 1)
     weights = np.exp(-0.5 * (offsets / std) ** 2)
@@ -55,7 +60,14 @@ def motion_kernel(size: int, intensity: float, rng: np.random.Generator) -> np.n
         size: side in pixels, at least 3.
         intensity: 0 (a straight stroke) to 1 (a scribble): how nervous the motion is.
         rng: of every random choice.
+
+    Raises:
+        ValueError: ``size`` or ``intensity`` is out of its range.
     """
+    if size < 3 or not 0 <= intensity <= 1:
+        raise ValueError(
+            f"a motion kernel wants size >= 3 and intensity from 0 to 1, got {size}, {intensity}"
+        )
     steps = 40 * size
     angle = rng.uniform(0, 2 * np.pi)
     turning = rng.normal(0, 1)
@@ -82,7 +94,12 @@ def stroke_kernel(length: float, angle: float) -> np.ndarray:
         length: of the way in pixels, above 0.
         angle: of its direction in degrees, counter-clockwise from the horizontal as the picture
             is seen (rows count downwards).
+
+    Raises:
+        ValueError: ``length`` is not above 0.
     """
+    if not 0 < length < np.inf:
+        raise ValueError(f"a stroke's length must be above 0, got {length}")
     reach = int(length / 2) + 1
     count = int(np.ceil(32 * length))
     way = ((np.arange(count) + 0.5) / count - 0.5) * length
@@ -95,8 +112,13 @@ def stroke_kernel(length: float, angle: float) -> np.ndarray:
 def disk_kernel(radius: float) -> np.ndarray:
     """(k, k) float64, unit sum, k odd: a point out of focus, an evenly lit disk.
 
-    Each pixel has the share of its area that the disk covers. ``radius`` is in pixels.
+    Each pixel has the share of its area that the disk covers. ``radius`` is in pixels, above 0.
+
+    Raises:
+        ValueError: it is not.
     """
+    if not 0 < radius < np.inf:
+        raise ValueError(f"a disk's radius must be above 0, got {radius}")
     reach = int(np.ceil(radius - 0.5)) if radius > 0.5 else 0
     places = np.arange(-reach, reach + 1)
     fine = (places[:, None] + (np.arange(32) + 0.5) / 32 - 0.5)[None]  # lines through each column
@@ -122,8 +144,13 @@ def _splat(points: np.ndarray, size: int) -> np.ndarray:
 
 
 def centroid(kernel: Tensor) -> Tensor:
-    """(B, kh, kw) -> (B, 2): centre of mass relative to the origin (size // 2), in pixels."""
+    """(B, kh, kw) -> (B, 2): centre of mass relative to the origin (size // 2), in pixels.
+
+    A kernel that sums to 0, such as a derivative's, has none: the origin itself stands for it.
+    """
     mass = kernel.sum(dim=(-2, -1))
+    without = mass.abs() <= 1e-6 * kernel.abs().sum(dim=(-2, -1))
+    mass = torch.where(without, torch.inf, mass)
     axes = []
     for dim, other in ((-2, -1), (-1, -2)):
         size = kernel.shape[dim]

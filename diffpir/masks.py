@@ -6,7 +6,13 @@ import numpy as np
 
 
 def random_mask(height: int, width: int, hidden: float, rng: np.random.Generator) -> np.ndarray:
-    """Exactly ``round(hidden * H * W)`` pixels hidden, anywhere; ``hidden`` from 0 to 1."""
+    """Exactly ``round(hidden * H * W)`` pixels hidden, anywhere; ``hidden`` from 0 to 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 <= hidden <= 1:
+        raise ValueError(f"the hidden share must be from 0 to 1, got {hidden}")
     mask = np.ones(height * width, np.float32)
     mask[rng.permutation(height * width)[: round(hidden * height * width)]] = 0
     return mask.reshape(1, height, width)
@@ -20,7 +26,7 @@ def box_mask(height: int, width: int, size: int, rng: np.random.Generator) -> np
     Raises:
         ValueError: the square does not fit into the image.
     """
-    if size > min(height, width):
+    if not 0 <= size <= min(height, width):
         raise ValueError(f"a box of {size} pixels does not fit into {width} x {height}")
     top, left = (_offset(side - size, rng) for side in (height, width))
     mask = np.ones((1, height, width), np.float32)

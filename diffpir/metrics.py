@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffpir.operators import Operator, per_image
+from diffpir.operators import Operator, measured, per_image
 from diffpir.sampler import SIGMA_FLOOR
 
 SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
@@ -54,10 +54,10 @@ def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tens
     Far above 1 the result contradicts the measurement; far below it reproduces its noise. A noise
     level under 0.001, the sampler's floor and the rounding error of 8 bits, counts as that.
     """
-    measured = (operator.forward(torch.ones_like(x)) != 0).expand_as(y)
+    known = measured(operator, x).expand_as(y)
     sigma = torch.as_tensor(noise_level, dtype=x.dtype, device=x.device).clamp(min=SIGMA_FLOOR)
-    error = torch.where(measured, operator.forward(x) - y, 0).square().sum(dim=(1, 2, 3))
-    rms = (error / measured.sum(dim=(1, 2, 3)).clamp(min=1)).sqrt()
+    error = torch.where(known, operator.forward(x) - y, 0).square().sum(dim=(1, 2, 3))
+    rms = (error / known.sum(dim=(1, 2, 3)).clamp(min=1)).sqrt()
     return rms / per_image(sigma, x).reshape(-1) if sigma.ndim else rms / sigma
 
 

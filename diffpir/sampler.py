@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,8 +60,12 @@ def restore(
         callback: sees every step.
 
     Returns:
-        (B, C, H, W) on [0, 1]. With ``final="state"`` the noise that it still carries may leave
-        that range.
+        (B, C, H, W) on [0, 1]. What a noiseless y determines is as y has it; with
+        ``final="state"`` the noise that it still carries may leave that range.
+
+    Raises:
+        ValueError: a noise level is negative or not a number, there are not as many as images, the
+            settings' timesteps are not in the schedule, or ``noise`` has too few draws.
     """
     sampling = sample(
         operator,
@@ -90,9 +94,9 @@ def sample(
     """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`."""
     timesteps = config.timesteps(schedule)
     alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
-    sigma_n = torch.as_tensor(noise_level, dtype=y.dtype, device=y.device)
+    sigma_n = noise_levels(noise_level, y)
     lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
-    draws = iter(noise)
+    draws = enough(noise)
 
     x_init = operator.initial(y)
     # On [-1, 1] the measurement of 2 x - 1 is 2 y - A(1).
@@ -123,6 +127,26 @@ def sample(
     x = (x0 + 1) / 2
     # Without noise, what was measured is known: no prior may change it.
     return torch.where(per_image(sigma_n, x) == 0, operator.impose(x, y), x)
+
+
+def noise_levels(noise_level: float | Tensor, y: Tensor) -> Tensor:
+    """sigma_n as a tensor on y's device, () or (B,).
+
+    Raises:
+        ValueError: negative, not finite, or not one per image.
+    """
+    given = torch.as_tensor(noise_level, dtype=torch.float64)
+    if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(y))):
+        raise ValueError(f"noise_level has shape {tuple(given.shape)}, y has {len(y)} images")
+    if not ((given >= 0) & given.isfinite()).all():
+        raise ValueError(f"noise_level must be 0 or more, got {noise_level}")
+    return given.to(y)
+
+
+def enough(noise: Iterable[Tensor]) -> Iterator[Tensor]:
+    """The draws, and an error in words after the last."""
+    yield from noise
+    raise ValueError("noise has fewer draws than the sampler needs: one for the start, one a step")
 
 
 def together(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffpir.operators import Operator
+from diffpir.operators import Operator, measured
 from diffpir.randomness import generator
 
 
@@ -29,5 +29,4 @@ def synthesise(clean: Tensor, operator: Operator, noise_level: float, seed: int)
 def add_noise(y: Tensor, noise_level: float, seed: int, operator: Operator) -> Tensor:
     """White Gaussian noise on every value that the operator measures."""
     noise = torch.from_numpy(generator(seed).standard_normal(y.shape, np.float32)).to(y)
-    ones = torch.ones_like(operator.initial(y))
-    return y + noise_level * noise * (operator.forward(ones) != 0)
+    return y + noise_level * noise * measured(operator, operator.initial(y))

@@ -24,11 +24,14 @@ def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
         CheckpointError: the keys are not those of a guided-diffusion U-Net.
     """
     if "time_embed.0.weight" not in shapes:
-        some = ", ".join(sorted(shapes)[:3]) or "none"
+        some = ", ".join(sorted(map(str, shapes))[:3]) or "none"
         raise CheckpointError(
             "not a guided-diffusion U-Net: no tensor 'time_embed.0.weight' "
             f"(its first tensors are: {some})"
         )
+    for name in ("num_head_channels", "num_heads"):
+        if overrides.get(name) is not None and overrides[name] < 1:
+            raise CheckpointError(f"{name} must be 1 or more, got {overrides[name]}")
     depth = _count(shapes, "input_blocks")
     # Every level but the finest ends its way up with a resampling layer: after the level's
     # own residual block, either a plain convolution or a second residual block.
@@ -91,8 +94,19 @@ def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
 
 def _count(shapes: Shapes, stem: str) -> int:
     """One more than the highest index of the entries ``stem.0``, ``stem.1``, ..."""
-    indices = {int(k.split(".")[1]) for k in shapes if k.startswith(stem + ".")}
-    return max(indices, default=-1) + 1
+    indices = set()
+    for key in shapes:
+        if str(key).startswith(f"{stem}."):
+            index = key.split(".")[1]
+            if not index.isdecimal():
+                raise CheckpointError(f"not a guided-diffusion U-Net: it has a tensor {key}")
+            indices.add(int(index))
+    count = max(indices, default=-1) + 1
+    if count > len(shapes):
+        raise CheckpointError(
+            f"not a guided-diffusion U-Net: it has {stem}.{count - 1}, but not all before"
+        )
+    return count
 
 
 def _size(shapes: Shapes, key: str, axis: int) -> int:

@@ -37,7 +37,7 @@ class EpsDenoiser:
                 f"a prior takes 3 channels and gives 3 or 6, this network takes "
                 f"{self.net.config.in_channels} and gives {self.net.config.out_channels}"
             )
-        if classes and (self.label is None or not 0 <= self.label < classes):
+        if classes and not (type(self.label) is int and 0 <= self.label < classes):
             raise ConfigError(f"a class-conditional network needs a label from 0 to {classes - 1}")
         if not classes and self.label is not None:
             raise ConfigError("an unconditional network takes no label")

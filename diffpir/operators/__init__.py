@@ -8,7 +8,7 @@ from diffpir.operators.circular import Downsample
 from diffpir.operators.linear import Linear
 from diffpir.operators.partial import PartialBlur
 from diffpir.operators.pointwise import Denoise, Inpaint
-from diffpir.operators.protocol import Operator, Rho, per_image
+from diffpir.operators.protocol import Operator, Rho, measured, per_image
 
 __all__ = [
     "Denoise",
@@ -21,5 +21,6 @@ __all__ = [
     "Rho",
     "bayer",
     "luminance",
+    "measured",
     "per_image",
 ]

@@ -98,8 +98,8 @@ def filtered(x: Tensor, spectrum: Tensor) -> Tensor:
 def enlarge(y: Tensor, kernel: Tensor, factor: int) -> Tensor:
     """y itself (factor 1), or its bicubic enlargement, aligned with what each pixel saw.
 
-    Pixel i of y gathers light around ``i s + c`` of x, where c is how far the kernel's centroid
-    lies from its origin; an enlargement that ignores c is shifted.
+    Pixel i of y gathers light around ``i s - m`` of x, where m is how far the kernel's centroid
+    lies from its origin; an enlargement that ignores m is shifted.
     """
     if factor == 1:
         return y

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
-from diffpir.operators.protocol import Rho
+from diffpir.operators.protocol import Rho, batched_mask
 from diffpir.operators.solver import prox_by_cg
 
 Boundary = Literal["circular", "reflect", "unknown"]
@@ -37,7 +37,8 @@ class PartialBlur:
         size: (h, w) of y.
         factor: of the reduction; 1 is blur alone.
         boundary: see above.
-        mask: (1, h, w) or (B, 1, h, w): 1 where y is known, 0 where it is hidden; None for all.
+        mask: (h, w), (1, h, w) or (B, 1, h, w): 1 where y is known, 0 where it is hidden; None
+            for all.
         rtol, max_iterations: of the conjugate gradients.
     """
 
@@ -54,7 +55,7 @@ class PartialBlur:
     ):
         self.blur = Downsample(kernel, factor)
         self.size, self.boundary = size, boundary
-        self.mask = None if mask is None else mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        self.mask = None if mask is None else batched_mask(mask)
         self.rtol, self.max_iterations = rtol, max_iterations
         self.margins = [(0, 0), (0, 0)]
         if boundary != "circular":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho, per_image
+from diffpir.operators.protocol import Rho, batched_mask, per_image
 
 
 class Denoise:
@@ -40,7 +40,7 @@ class Inpaint:
     def __init__(self, mask: Tensor):
         if not torch.all((mask == 0) | (mask == 1)):
             raise ValueError("a mask holds 0 (hidden) and 1 (known) only")
-        self.mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+        self.mask = batched_mask(mask)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mask * x

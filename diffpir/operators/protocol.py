@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 Rho = float | Tensor
@@ -43,6 +44,30 @@ class Operator(Protocol):
     def frame(self, x: Tensor) -> Tensor:
         """The part of the scene that the picture shows: x itself, but for a scene beyond it."""
         ...
+
+
+def measured(operator: Operator, x: Tensor) -> Tensor:
+    """Which values of y say anything of x, (B, c, h, w) bool; those under a mask do not.
+
+    Asked with a random image: a constant one, which gradients do not see, would not tell.
+    """
+    probe = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0))
+    return operator.forward((0.5 + probe).to(x).expand_as(x)) != 0
+
+
+def batched_mask(mask: Tensor) -> Tensor:
+    """A mask (H, W), (1, H, W) or (B, 1 or C, H, W), with four axes.
+
+    Raises:
+        ValueError: it has other axes: three might be those of images or of channels.
+    """
+    if mask.ndim == 2 or (mask.ndim == 3 and mask.shape[0] == 1):
+        return mask.reshape(1, 1, *mask.shape[-2:])
+    if mask.ndim != 4:
+        raise ValueError(
+            f"a mask is (H, W), (1, H, W) or (B, 1 or C, H, W), got {tuple(mask.shape)}"
+        )
+    return mask
 
 
 def per_image(value: Rho, like: Tensor) -> Rho:

@@ -66,7 +66,7 @@ class Sampler(Spec):
 
     @model_validator(mode="after")
     def _valid(self):
-        self.resolve(SamplerConfig()).timesteps()
+        self.resolve(SamplerConfig())  # each value's range; what they make together, the job knows
         return self
 
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
@@ -180,7 +180,10 @@ class JobSpec(Spec):
                 "give its standard deviation"
             )
         # Where a task usually starts late, there are not steps for as many evaluations.
-        self.sampler_config.timesteps()
+        try:
+            self.sampler_config.timesteps()
+        except ValueError as e:
+            raise ValueError(f"sampler: {e}") from None
         kernel = getattr(self.task, "kernel", None)
         if kernel and kernel.estimate and not self.may_estimate_kernel:
             raise ValueError(f"task.kernel: {ESTIMATE_RULE}")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from diffpir.kernels import centroid, disk_kernel, stroke_kernel
+from diffpir.kernels import centroid, disk_kernel, gaussian_kernel, motion_kernel, stroke_kernel
+from diffpir.masks import random_mask
 
 
 @pytest.mark.parametrize("angle", [0, 30, 45, 90, 135, -17.5])
@@ -35,3 +36,25 @@ def test_a_disk_is_even_round_and_as_large_as_said(radius):
     away = np.hypot(rows, columns)
     assert k[away < radius - 1] * np.pi * radius**2 == pytest.approx(1, abs=0.01)
     assert not k[away > radius + 1].any()
+
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.mark.parametrize(
+    "make, arguments",
+    [
+        (gaussian_kernel, (9, 0)),
+        (gaussian_kernel, (9, -1.0)),
+        (gaussian_kernel, (0, 1.0)),
+        (disk_kernel, (0,)),
+        (stroke_kernel, (0, 30)),
+        (motion_kernel, (2, 0.5, RNG)),
+        (motion_kernel, (9, 1.5, RNG)),
+        (random_mask, (10, 10, -0.1, RNG)),
+        (random_mask, (10, 10, 1.1, RNG)),
+    ],
+)
+def test_what_makes_no_kernel_or_mask_is_refused(make, arguments):
+    with pytest.raises(ValueError, match="got"):
+        make(*arguments)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffpir import Downsample, Inpaint, gaussian_kernel, metrics
+from diffpir import Downsample, Inpaint, Linear, gaussian_kernel, metrics
 from diffpir.kernels import bicubic_kernel
 from diffpir.masks import box_mask, random_mask
 from diffpir.resize import bicubic_downsample
@@ -57,6 +57,15 @@ def test_the_truth_fits_the_measurement_up_to_its_noise(sigma):
         level = torch.tensor([sigma])
         assert metrics.residual(x, operator, y, level).item() == pytest.approx(1, abs=0.05)
         assert metrics.residual(x * 0.5, operator, y, level).item() > 2
+
+
+def test_what_a_derivative_measures_has_noise_and_a_residual():
+    """Of a constant image it sees nothing, which says nothing of what it sees of others."""
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    operator = Linear(lambda x: x - x.roll(1, -1), lambda y: y - y.roll(-1, -1))
+    y = synthesise(x, operator, 0.1, seed=3)
+    assert (y - operator.forward(x)).std().item() == pytest.approx(0.1, rel=0.05)
+    assert metrics.residual(x, operator, y, 0.1).item() == pytest.approx(1, abs=0.05)
 
 
 def test_hidden_pixels_are_filled_from_the_nearest_known_ones():

@@ -146,6 +146,11 @@ def test_other_files_are_refused_with_the_reason(tmp_path):
     refused("list.pt", "list")
     torch.save({"conv1.weight": torch.zeros(1)}, tmp_path / "resnet.pt")
     refused("resnet.pt", "no tensor 'time_embed.0.weight'.*conv1.weight")
+    torch.save({1: torch.zeros(1)}, tmp_path / "numbered.pt")
+    refused("numbered.pt", "no tensor 'time_embed.0.weight'.*: 1")
+    huge = {"time_embed.0.weight": torch.zeros(0, 2**40)}
+    torch.save(make_net().state_dict() | huge, tmp_path / "huge.pt")
+    refused("huge.pt", "Storage size|shape")
 
     state = make_net().state_dict()
     for change, match in [
@@ -155,6 +160,8 @@ def test_other_files_are_refused_with_the_reason(tmp_path):
         ({"input_blocks.2.0.op.weight": None, "input_blocks.2.0.op.bias": None}, "missing input"),
         ({"time_embed.0.weight": torch.zeros(5)}, "not a guided-diffusion U-Net"),
         ({"out.2.weight": torch.tensor(1.0)}, "not a guided-diffusion U-Net|shape"),
+        ({"output_blocks.1000000000.0.x": torch.zeros(1)}, "output_blocks.1000000000, but not all"),
+        ({"input_blocks.foo.weight": torch.zeros(1)}, "a tensor input_blocks.foo.weight"),
     ]:
         changed = {k: v for k, v in {**state, **change}.items() if v is not None}
         metadata = {"diffpir.unet": json.dumps({"num_head_channels": 32})}

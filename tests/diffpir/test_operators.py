@@ -199,6 +199,14 @@ def test_what_cannot_be_is_refused():
         Downsample(kernels((3, 3)), 0)
     with pytest.raises(ValueError, match=r"0 \(hidden\) and 1"):
         Inpaint(torch.full((H, W), 0.5))
+    for shape in [(3, H, W), (W,), (1, 1, 1, H, W)]:  # three masks, or three channels?
+        with pytest.raises(ValueError, match="a mask is"):
+            Inpaint(torch.ones(shape))
+
+
+def test_a_kernel_that_sums_to_zero_starts_from_where_it_is():
+    kernel = torch.tensor([[0.0, 0.0, 0.0], [-1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    assert Downsample(kernel, 2).initial(images(1)[..., :6, :8]).isfinite().all()
 
 
 def test_gaussian_kernel_agrees_with_the_authors():

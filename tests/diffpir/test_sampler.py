@@ -90,7 +90,7 @@ def pictures(batch=2, size=16, seed=0):
 def test_draws_noise_for_the_start_and_then_only_where_it_is_used(zeta, draws):
     source = noise_stream([1, 2], (3, 16, 16))
     run(pictures(), noise=itertools.islice(source, draws), zeta=zeta)
-    with pytest.raises(RuntimeError, match="StopIteration"):
+    with pytest.raises(ValueError, match="fewer draws"):
         run(pictures(), noise=itertools.islice(source, draws - 1), zeta=zeta)
 
 
@@ -110,6 +110,21 @@ def test_without_noise_known_pixels_are_kept_image_by_image():
     known = (mask == 1).expand(1, 3, 16, 16)[0]
     torch.testing.assert_close(out[0][known], y[0][known], atol=1e-7, rtol=0)
     assert (out[1][known] - y[1][known]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "level, why",
+    [
+        (-0.1, "0 or more"),
+        (float("nan"), "0 or more"),
+        (torch.tensor([0.1, -0.1]), "0 or more"),
+        (torch.tensor([0.1, 0.1, 0.1]), "2 images"),
+        (torch.full((2, 1), 0.1), "2 images"),
+    ],
+)
+def test_noise_levels_that_are_none_are_refused(level, why):
+    with pytest.raises(ValueError, match=why):
+        run(pictures(), noise_level=level)
 
 
 def test_guidance_zero_ignores_the_measurement():

@@ -102,6 +102,8 @@ def test_a_task_that_starts_late_starts_as_early_as_its_evaluations_need():
     with pytest.raises(JobFileError, match="quad spacing would repeat timesteps at nfe=100"):
         make_job({**job, "sampler": {"nfe": 100, "first_timestep": 100}}, "x")
     make_job({**job, "sampler": {"nfe": 100, "first_timestep": 999}}, "x")
+    # The task's own start, written out, goes with the task's own evaluations.
+    assert make_job({**job, "sampler": {"first_timestep": 100}}, "x").sampler_config.nfe == 50
 
 
 @pytest.mark.parametrize(
