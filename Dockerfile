@@ -10,9 +10,10 @@
 # To pin the base for good, add the digest that `docker pull` prints: python:...@sha256:...
 FROM python:3.11.13-slim-bookworm
 
-# Older KubeRay's probes call wget; the cluster launcher's head reaches workers by ssh and rsync.
+# Older KubeRay's probes call wget; the cluster launcher's head reaches workers by ssh and rsync;
+# jobs with `compile` call a compiler.
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends openssh-client rsync wget \
+    && apt-get install --yes --no-install-recommends g++ openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 diffpir \
     && mkdir /cache /models \

@@ -92,7 +92,7 @@ def main() -> None:
         compiled(net)
     config = SamplerConfig(nfe=options.nfe)
     found = {}
-    print(f"{'task':24} images/s  outside  noise  data step  TFLOP/s")
+    print(f"{'task':24} images/s  outside  noise  data step  TFLOP/s  of a matrix product's")
     with torch.inference_mode():
         matrix = rates(dtype, [], 5)["matrix product"]
     for name, operator in operators(options.side, on).items():
@@ -132,7 +132,8 @@ def main() -> None:
         found[name] = row
         print(
             f"{name:24} {row['images_per_second']:8.3f} {row['outside_the_network']:8.2%} "
-            f"{row['noise']:6.2%} {row['data_step']:10.2%} {row['tflops']:8.3f}",
+            f"{row['noise']:6.2%} {row['data_step']:10.2%} {row['tflops']:8.3f} "
+            f"{row['of_the_matrix_rate']:22.2f}",
             flush=True,
         )
     print(f"matrix product in {dtype}: {matrix / 1e12:.3f} TFLOP/s")

@@ -41,6 +41,8 @@ class Tiled:
         overlap: of neighbouring tiles at least, in pixels, less than ``tile``.
         batch_pixels: of a call at most, but for one tile or image; may be lowered between calls.
         multiple: of which all sides are that ``denoise`` sees; images are padded by reflection.
+        few_shapes: calls of fewer images than fit are filled up to a power of two with repetitions,
+            for a ``denoise`` that is made ready for each number of images.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class Tiled:
         overlap: int = OVERLAP,
         batch_pixels: int = TILE**2,
         multiple: int = 1,
+        few_shapes: bool = False,
     ):
         if tile % multiple or not 0 <= overlap < tile or tile < 1:
             raise ValueError(
@@ -57,6 +60,7 @@ class Tiled:
             )
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.batch_pixels, self.multiple = batch_pixels, multiple
+        self.few_shapes = few_shapes
         # Weights where they are used: bringing them there would stop a GPU at every step.
         self._known: dict[tuple, list[tuple[int, Tensor]]] = {}
 
@@ -76,7 +80,10 @@ class Tiled:
             at_once = max(1, self.batch_pixels // (height * width))
             for start in range(0, len(tiles), at_once):
                 chunk = tiles[start : start + at_once]
-                answers = self.denoise(torch.stack([tile.source for tile in chunk]), t)
+                count = min(at_once, _power_of_two(len(chunk))) if self.few_shapes else len(chunk)
+                sources = [tile.source for tile in chunk]
+                sources += [chunk[-1].source] * (count - len(chunk))
+                answers = self.denoise(torch.stack(sources), t)[: len(chunk)]
                 for tile, x0 in zip(chunk, answers, strict=True):
                     if tile.weights:
                         down, across = tile.weights
@@ -118,6 +125,11 @@ class Tiled:
             (start, window / total[start : start + tile])
             for start, window in zip(starts, weights, strict=True)
         ]
+
+
+def _power_of_two(count: int) -> int:
+    """The least that is not below ``count``."""
+    return 1 << (count - 1).bit_length()
 
 
 def _ramp(overlap: int) -> Tensor:

@@ -113,7 +113,7 @@ def restore(
         str, typer.Option(help="Pixels per network call at most, a number or 'auto'.")
     ] = "auto",
     compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network, once per size of image.")
+        bool, typer.Option("--compile", help="Compile the network, per size of image and batch.")
     ] = False,
     images: Annotated[
         str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")

@@ -22,7 +22,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     # PyTorch has no class of its own for a CPU's want of memory, nor for that of CUDA's libraries.
-    texts = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    texts = (
+        "can't allocate memory",
+        "out of memory",
+        "ALLOC_FAILED",  # cuBLAS, cuFFT
+        "ALLOCATION_FAILED",  # cuDNN
+        "unable to find an engine",  # cuDNN's convolutions, where none has room to work
+    )
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)
 
 

@@ -39,7 +39,7 @@ class Resources:
     Attributes:
         min_actors, max_actors: how many hold a model; Ray Data keeps to that range.
         batch_pixels: of the images restored together, and per network call at most.
-        threads: of the CPU for each actor; None leaves PyTorch's own choice (with a GPU).
+        threads: of the CPU for each actor; None, where no node has room yet, leaves PyTorch's own.
         actor: what Ray is asked for each actor, by Ray's names: CPU, GPU, memory in bytes, others.
         step: options of each task that fetches and decodes, encodes or writes.
     """
@@ -115,7 +115,7 @@ def plan_resources(spec: JobSpec) -> Resources:
     if pixels == "auto":
         pixels = BATCH_PIXELS["gpu" if gpus else "cpu"]
     hosts = [node for node in nodes if _places(node, actor)]
-    threads = _threads(spec, hosts, gpus, most)
+    threads = _threads(spec, hosts, most)
     step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}
     return Resources(least, most, pixels, threads, actor, step)
 
@@ -133,10 +133,10 @@ def _off_gpus(nodes: list[dict]) -> dict[str, Any]:
     }
 
 
-def _threads(spec: JobSpec, hosts: list[dict], gpus: float, actors: int) -> int | None:
+def _threads(spec: JobSpec, hosts: list[dict], actors: int) -> int | None:
     if spec.cpus is not None:
         return max(1, int(spec.cpus))
-    if gpus or not hosts:
+    if not hosts:
         return None
     largest = max(node.get("CPU", 0) for node in hosts)
     here = math.ceil(actors / len(hosts))  # actors on a node, as Ray spreads them

@@ -110,7 +110,13 @@ class Restorer:
         multiple = net.config.stride
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
-        self.denoise = Tiled(self.network, spec.tile, batch_pixels=batch_pixels, multiple=multiple)
+        self.denoise = Tiled(
+            self.network,
+            spec.tile,
+            batch_pixels=batch_pixels,
+            multiple=multiple,
+            few_shapes=spec.compile,
+        )
         self.judges = Judges(spec.perceptual, self.device)
         self.on_batch = on_batch
         torch.set_num_threads(threads or usual)
@@ -258,7 +264,7 @@ class Restorer:
                 "noise_level": problem.noise_level,
                 "kernel_estimate": problem.kernel_estimate
                 and problem.kernel_estimate.model_dump_json(exclude_none=True),
-                **self._scores(problem, x[i : i + 1].cpu()),
+                **self._scores(problem, x[i : i + 1]),
             }
             results.append((outcome, picture, ("", "")))
         return results
@@ -267,13 +273,15 @@ class Restorer:
         seen = self.judges(x, problem.reference)
         if problem.reference is None:
             return seen
-        baseline = baseline_of(problem).clamp(0, 1)
-        ssim = metrics.ssim(x, problem.reference).item()
+        # Where x is: on a GPU, scores would keep one core busy for longer than the network.
+        reference = problem.reference.to(x.device)
+        baseline = baseline_of(problem).clamp(0, 1).to(x.device)
+        ssim = metrics.ssim(x, reference).item()
         return {
-            "psnr": metrics.psnr(x, problem.reference).item(),
-            "psnr_y": metrics.psnr_y(x, problem.reference).item(),
+            "psnr": metrics.psnr(x, reference).item(),
+            "psnr_y": metrics.psnr_y(x, reference).item(),
             "ssim": None if math.isnan(ssim) else ssim,
-            "baseline_psnr": metrics.psnr(baseline, problem.reference).item(),
+            "baseline_psnr": metrics.psnr(baseline, reference).item(),
             **seen,
         }
 

@@ -8,6 +8,7 @@ from diffpir.config import Precision
 from diffpir.errors import ConfigError
 from diffpir.networks.unet import UNet
 
+SHAPES = 128  # that a process compiles a network for; PyTorch's usual limit is 8
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -38,10 +39,14 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
     The last norm and convolution stay in float32: at high noise their rounding would be multiplied
     by sigma_bar, and they are a thousandth of the work.
 
+    fp32 on a GPU is that of IEEE, not TF32, in all of this process from here on.
+
     Raises:
         ConfigError: as :func:`dtype_of`.
     """
     device, dtype = torch.device(device), dtype_of(precision, device)
+    if device.type == "cuda" and dtype is torch.float32:
+        torch.backends.cudnn.allow_tf32 = False  # PyTorch's usual choice has 10 bits for fractions
     for name, part in net.named_children():
         part.to(device, torch.float32 if name == "out" else dtype)
     if device.type == "cuda":  # a CPU's convolutions bring weights into a layout of their own
@@ -50,7 +55,9 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
 
 
 def compiled(net: UNet) -> UNet:
-    """``net`` itself, compiled for each size of image when it first comes.
+    """``net`` itself, compiled for each size of image and of batch when it first comes.
+
+    A process compiles up to :data:`SHAPES` of them; for more it computes as without.
 
     Raises:
         ConfigError: this machine cannot compile; found out here, not on the first image.
@@ -63,5 +70,6 @@ def compiled(net: UNet) -> UNet:
     except Exception as e:  # whatever the compiler's tool chain raises
         why = f"{type(e).__name__}: {e}".splitlines()[0]
         raise ConfigError(f"compile: this machine cannot ({why})") from None
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
     net.compile(mode=mode, dynamic=False)
     return net

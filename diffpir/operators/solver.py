@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -50,9 +51,10 @@ def prox_by_cg(
     goal = rtol**2 * dot(r, r)
     z = precondition(r)
     d, rz = z, dot(r, z)
+    ended = Ended()
     for _ in range(max_iterations):
         active = dot(r, r) > goal
-        if not active.any():
+        if ended(active):
             break
         q = forward(adjoint(d)) + rho * d
         step = torch.where(active, rz / dot(d, q), 0)
@@ -62,3 +64,26 @@ def prox_by_cg(
         rz, before = dot(r, z), rz
         d = z + torch.where(active, rz / before, 0) * d
     return x + adjoint(u)
+
+
+class Ended:
+    """Whether no system is active any more; of a GPU asked without waiting for its answer.
+
+    What an answer that comes late costs is some iterations more, which change nothing.
+    """
+
+    def __init__(self):
+        self.asked: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+
+    def __call__(self, active: Tensor) -> bool:
+        if not active.is_cuda:
+            return not active.any()
+        answer = torch.empty((), dtype=torch.bool, pin_memory=True)
+        answer.copy_(active.any(), non_blocking=True)
+        arrived = torch.cuda.Event()
+        arrived.record()
+        self.asked.append((answer, arrived))
+        while self.asked and self.asked[0][1].query():
+            if not self.asked.popleft()[0]:
+                return True
+        return False

@@ -128,7 +128,7 @@ class JobSpec(Spec):
         step_cpus: of each task that fetches and decodes, encodes or writes; None for a half.
         precision: of the network: ``auto`` is bf16 where the hardware has it, else fp32; fp16 is
             for GPUs.
-        compile: the network, for each size of image that comes.
+        compile: the network, for each size of image and of batch that comes.
         perceptual: networks that score restored images too.
         shard_rows: rows per shard, the unit of work and of commit; None to fit the actors.
         picture: the files that restored pictures are written to.

@@ -48,6 +48,20 @@ def test_a_network_that_looks_no_further_than_a_quarter_of_the_overlap_sees_no_t
     assert all(max(shape[2:]) <= tile for shape in calls) or not tiled.cuts(height, width)
 
 
+@pytest.mark.parametrize("count, seen", [(1, [1]), (3, [4]), (5, [6]), (6, [6]), (9, [6, 4])])
+def test_calls_of_few_shapes_are_filled_up_and_give_the_same(count, seen):
+    x, calls = images(count, 3, 16, 16), []
+
+    def denoise(x, t):
+        calls.append(len(x))
+        return x.cumsum(dim=-1) + t
+
+    pixels = 6 * 16**2
+    (filled,) = Tiled(denoise, 64, 32, pixels, few_shapes=True)([x], 7)
+    assert calls == seen
+    assert torch.equal(filled, Tiled(denoise, 64, 32, pixels)([x], 7)[0])
+
+
 def test_images_of_all_sizes_share_calls_and_are_what_they_are_alone():
     sizes = [(64, 64), (63, 62), (130, 71), (64, 64), (200, 203), (61, 301)]
     states = [images(1 + i % 2, 3, *size) for i, size in enumerate(sizes)]

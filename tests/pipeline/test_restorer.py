@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
+from pipeline.memory import is_out_of_memory
 from pipeline.problems.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.spec import JobSpec
@@ -79,3 +81,17 @@ def test_without_a_share_of_a_gpu_it_computes_on_the_cpu(tiny_model, monkeypatch
         spec, Assets(), (tiny_model, "digest"), batch_pixels=1, threads=1, gpu=False
     )
     assert restorer.device.type == "cpu"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CUFFT_ALLOC_FAILED",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes",
+    ],
+)
+def test_what_libraries_say_when_memory_is_short_is_understood(text):
+    assert is_out_of_memory(RuntimeError(text)) and not is_out_of_memory(ValueError(text))
+    assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
