@@ -36,7 +36,7 @@ from pipeline.spec import JobSpec
 BALANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the Wiener filter's regulariser
 STRENGTHS = (0.25, 0.5, 1.0, 2.0)  # of total variation, per unit of the step's noise level
 TV_STEPS = 24
-LAMBDAS = (0.23,)  # of plug-and-play: DPIR's own
+LAMBDAS = (0.08, 0.23, 0.7)  # of plug-and-play: DPIR's own is 0.23
 SPLIT_FROM = 49 / 255  # DPIR's first noise level, on [0, 1]
 SPLIT_TO = 0.01  # and its last, unless the measurement's noise is stronger
 
@@ -85,7 +85,7 @@ def by_tv(problem: Problem, strength: float) -> Tensor:
 
 def plug_and_play(model: str, nfe: int) -> Method:
     """The prior's one-shot denoising in place of a denoiser: nothing is sampled."""
-    schedule, device = Schedule.linear(), torch.device("cpu")
+    schedule, device = Schedule.linear(), torch.device("cpu")  # the measurements are there
     net = load_model(builtin_path() if model == "builtin" else model, dtype_of("auto", device))
     network = EpsDenoiser(place(net, device, "auto"), schedule)
 

@@ -111,15 +111,16 @@ PAPER_DEFAULTS: dict[str, SamplerConfig] = {
     "linear": PRESETS["ffhq-deblur-gaussian"],
 }
 
-# ... but with the embedded prior, what was best on five of its training photographs. A small
-# network errs more at high noise, and fresh noise (zeta) makes the sampler forget its errors.
+# ... but with the embedded prior, what was best on six of its training photographs
+# (benchmarks/README.md). A small network errs more at high noise: fresh noise (zeta) makes the
+# sampler forget its errors, and where the measurement says enough it starts below T - 1.
 BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     "deblur": SamplerConfig(lam=5.0, zeta=1.0),
     "sr": SamplerConfig(lam=5.0, zeta=1.0),
-    "inpaint": SamplerConfig(lam=7.0, zeta=1.0),
-    # Neighbours tell scattered holes well, so little noise is enough; a large hole needs all of it.
-    "inpaint-random": SamplerConfig(nfe=20, lam=7.0, zeta=1.0, first_timestep=60),
-    "denoise": SamplerConfig(lam=15.0, zeta=1.0),
+    "inpaint": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+    # Neighbours tell scattered holes well, so little noise is enough.
+    "inpaint-random": SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
+    "denoise": SamplerConfig(lam=5.0, zeta=1.0, first_timestep=300),
     # From high noise this prior draws a colour that is wrong all over: too little beats that.
     "colorize": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
     # Neighbours tell a missing colour well: only what a bilinear filter gets wrong is at stake.
@@ -127,3 +128,6 @@ BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     # Anything: as for a blur, which hides detail everywhere and is solved from a poor start too.
     "linear": SamplerConfig(lam=5.0, zeta=1.0),
 }
+
+# By name too: for a prior that was adapted from the embedded one.
+PRESETS |= {f"builtin-{kind}": config for kind, config in BUILTIN_DEFAULTS.items()}
