@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import uuid
 from pathlib import Path
@@ -12,6 +13,7 @@ from manifests.errors import StorageError
 from manifests.storage.words import too_large
 from manifests.uris import shown
 
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # the name of a file that is being written
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 

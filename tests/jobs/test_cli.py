@@ -217,10 +217,10 @@ def test_damaged_records_of_an_output_are_named_without_a_traceback(finished, tm
     job.write_text((finished / "job.yaml").read_text().replace(f"{finished}/out", str(out)))
 
     (out / "drivers").mkdir(exist_ok=True)
-    (out / "drivers" / "x.json").write_text('{"ho')
+    (out / "drivers" / "0123456789ab.json").write_text('{"ho')
     result = diffpir("status", out)
     assert result.exit_code == 4 and "driver on an unknown machine" in result.stdout
-    (out / "drivers" / "x.json").unlink()
+    (out / "drivers" / "0123456789ab.json").unlink()
 
     (out / "summary.json").write_text("[]")
     assert diffpir("status", out).exit_code == 1  # as if it had stopped before its summary
