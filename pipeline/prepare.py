@@ -24,6 +24,7 @@ from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
 from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError
+from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, cut, shards_of, write_plan
 from pipeline.output.record import read_record
@@ -95,6 +96,7 @@ def check(spec: JobSpec) -> Checked:
     if spec.task.kind == "linear":
         users_operator(spec.task)
     check_schemes(spec, table)
+    check_originals(spec, table)
     assets, asset_digest = read_assets(spec, wants_levin(spec, table))
     model = located(spec.model.path)
     identity = {
