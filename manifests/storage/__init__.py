@@ -23,6 +23,8 @@ from manifests.errors import StorageError
 from manifests.storage.cache import cached
 from manifests.storage.local import (
     PARTIAL,
+    find_local,
+    glob_local,
     link_exclusive,
     read_local,
     read_local_part,
@@ -231,11 +233,16 @@ def list_names(uri: str, suffix: str = "", files_only: bool = True) -> list[str]
 def find_files(uri: str, glob: bool = False) -> list[str]:
     """Paths in their file system of all files below a folder, or of what a glob matches.
 
+    Local links to folders are followed, but what lies below a folder, or below the ``**`` of a
+    glob, is found once, under the first of its names, and those without a link come first.
+
     Raises:
         StorageError: it cannot be listed.
     """
 
     def find(fs: AbstractFileSystem, path: str) -> list[str]:
+        if is_local(uri):
+            return glob_local(path) if glob else find_local([path])
         fs.invalidate_cache()  # instances live on, and what they listed before may have changed
         return fs.glob(path) if glob else fs.find(path)
 
