@@ -73,7 +73,7 @@ def run(
 @app.command()
 def restore(
     source: Annotated[
-        str, typer.Argument(help="Folder, glob, bucket prefix, list file, or a manifest.")
+        str, typer.Argument(help="Folder, glob, bucket prefix, list (.txt), or a manifest.")
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
     task: Annotated[Kind, typer.Option(help="What happened to the images.")],
@@ -158,7 +158,7 @@ def restore(
 
 @manifest_app.command("build")
 def manifest_build(
-    source: Annotated[str, typer.Argument(help="Folder, glob, bucket prefix or list file.")],
+    source: Annotated[str, typer.Argument(help="Folder, glob, bucket prefix or list (.txt).")],
     output: Annotated[
         str, typer.Option("--output", "-o", help="Manifest to write (.parquet, .csv, .jsonl).")
     ],

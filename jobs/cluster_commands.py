@@ -101,7 +101,12 @@ def status(
         else:
             from jobs.cluster import Cluster
 
-            cluster = Cluster(address)
+            try:
+                cluster = Cluster(address)
+            except PipelineError as e:
+                if what is None:
+                    raise
+                raise PipelineError(f"no folder {what!r} is here; as a job's id: {e}") from None
             if what is None:
                 known = cluster.jobs()
                 if not known:

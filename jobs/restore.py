@@ -6,12 +6,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import typer
 
-from jobs.specfile import make_job
+from jobs.specfile import JobFileError, make_job
 from manifests import storage
 from manifests.build import build, write_manifest
 from manifests.errors import ManifestError
 from manifests.read import content_digest, read_manifest
+from pipeline.output.layout import Layout
 from pipeline.spec import JobSpec
 
 MANIFESTS = (".parquet", ".csv", ".jsonl", ".ndjson")
@@ -42,24 +44,50 @@ def restore_job(
     )
     if is_manifest:
         return spec
-    table = _keep_manifest(source, manifest, [output, spec.images])
+    _check_told(spec)
+    table = _keep_manifest(source, manifest, spec)
     # The source is the user's own word, wherever the manifest that was made of it lies.
     schemes = sorted({storage.scheme_of(image) for image in table["image"].to_pylist()})
     return spec.model_copy(update={"allowed_schemes": tuple(schemes)})
 
 
-def _keep_manifest(source: str, manifest: str, made: list[str]) -> pa.Table:
+def _check_told(spec: JobSpec) -> None:
+    """What a manifest's columns could say must be said by options."""
+    needs = {"noise_level": "--noise"}
+    needs |= {"deblur": {"kernel": "--kernel"}, "inpaint": {"mask": "--mask"}}.get(
+        spec.task.kind, {}
+    )
+    for field, option in needs.items():
+        if getattr(spec.task, field) is None:
+            raise JobFileError(
+                f"{option} is required to {spec.task.kind} pictures (or a manifest as SOURCE with "
+                f"a column {field!r})"
+            )
+
+
+def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
+    """The images of ``source``, as the output's manifest keeps them from its first run on."""
     table = build(source)
-    for folder in made:  # it may lie in the source: its pictures are not to be restored again
-        inside = pc.starts_with(table["image"], storage.absolute(folder) + "/")
-        table = table.filter(pc.invert(inside))
+    kept = read_manifest(manifest) if storage.exists(manifest) else None
+    begun = storage.exists(Layout(spec.output).run)
+    if begun:
+        # The output may lie in the source: its pictures are not to be restored again.
+        made = pc.starts_with(table["image"], storage.absolute(spec.images) + "/")
+        if kept is not None:
+            made = pc.and_not(made, pc.is_in(table["image"], kept["image"].combine_chunks()))
+        table = table.filter(pc.invert(made))
+        left = pc.sum(made).as_py()
+        if left:
+            where = storage.shown(spec.images)
+            typer.echo(f"{left} pictures of an earlier run in {where} left out", err=True)
     if not len(table):
         raise ManifestError(f"{source}: no images but those made by an earlier run")
-    if not storage.exists(manifest):
+    if kept is None:
         write_manifest(table, manifest)
-    elif content_digest(read_manifest(manifest)) != content_digest(table):
+    elif content_digest(kept) != content_digest(table):
         raise ManifestError(
             f"{manifest} names other images than {source} holds now; choose another output"
+            + ("" if begun else ", or remove that file, of which no results were made")
         )
     return table
 

@@ -46,10 +46,10 @@ def verify_output(output: str) -> tuple[list[str], str]:
             f"not finished: {len(missing)} of {len(shards)} shards ({rows} rows) have no results"
         )
     planned = {shard.index for shard in shards}
-    state.foreign += [p.name for i, p in state.latest.items() if i not in planned]
-    parquet = [name for name in state.foreign if name.endswith(".parquet")]
-    if parquet:
-        findings.append(f"results/ holds files of no shard of this run: {_some(parquet)}")
+    unplanned = [part for i, part in state.latest.items() if i not in planned]
+    others = [*state.strange, *(part.name for part in [*state.foreign, *unplanned])]
+    if others:
+        findings.append(f"results/ holds files of no shard of this run: {_some(others)}")
 
     def look(shard: Shard) -> tuple[list[str], pa.ChunkedArray, Tally]:
         return _look(layout, shard, state.latest.get(shard.index), record.identity)

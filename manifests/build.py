@@ -37,8 +37,9 @@ def build(source: str) -> pa.Table:
 
     Args:
         source: a folder or bucket prefix (searched with all below it; hidden files are not
-            taken), a glob, a list (``.txt``: a path or URI per line, relative to the list; ``#``
-            starts a comment), or one image.
+            taken; links to folders are followed, but no folder is taken twice), a glob, a list
+            (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), or
+            one image.
 
     Returns:
         ``id`` is the path below the source without its suffix, unless two images differ in the
@@ -47,7 +48,7 @@ def build(source: str) -> pa.Table:
         for the job to say what is wrong with them.
 
     Raises:
-        ManifestError: no such source, or no image in it.
+        ManifestError: no such source, no image in it, or a file that is none of the above.
     """
     root, images = _find(source)
     if not images:
@@ -100,6 +101,11 @@ def _find(source: str) -> tuple[str, list[str]]:
     kind = storage.kind_of(source)
     if kind == "file":
         image = _uri(fs, path, source)
+        if not _has_suffix(path) and _header(image)[0] is None:
+            raise ManifestError(
+                f"{storage.shown(source)} is neither an image nor a list (.txt); a manifest's name "
+                "ends in .parquet, .csv, .jsonl or .ndjson"
+            )
         return storage.parent(image), [image]
     # A folder is taken literally: its name may look like a glob.
     if kind == "directory":
@@ -134,7 +140,11 @@ def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
 
 def _is_image(path: str) -> bool:
     hidden = any(part.startswith(".") for part in path.split("/") if part)
-    return not hidden and os.path.splitext(path)[1].lower() in image_suffixes()
+    return not hidden and _has_suffix(path)
+
+
+def _has_suffix(path: str) -> bool:
+    return os.path.splitext(path)[1].lower() in image_suffixes()
 
 
 def _header(uri: str) -> tuple[int | None, int | None, int | None]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from manifests import storage
+from pipeline.output import drivers, plan
 from pipeline.output.drivers import Heartbeat
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
@@ -43,19 +44,22 @@ class Summary:
 
 
 def clear(run: Run, state: State, heartbeat: Heartbeat) -> None:
-    """Remove what killed runs have left behind, unless another driver is at work."""
+    """Remove what killed runs have left behind, unless another driver is at work.
+
+    Whatever has no name that a run gives is the user's, and stays.
+    """
     state.empty_superseded()
     if heartbeat.others():
         return
     layout = run.job.layout
-    for name in state.foreign:
-        storage.remove(layout.part(name))
+    for part in state.foreign:
+        storage.remove(layout.part(part.name))
     planned = {shard.file for shard in run.shards}
     for name in storage.list_names(layout.plans):
-        if name not in planned:
+        if plan.NAME.fullmatch(name) and name not in planned:
             storage.remove(layout.plan(name))
     for name in storage.list_names(layout.drivers):
-        if name != heartbeat.name:
+        if drivers.NAME.fullmatch(name) and name != heartbeat.name:
             storage.remove(layout.driver(name))
     for folder in (layout.output, layout.results, layout.plans, layout.drivers):
         storage.remove_partials(folder)

@@ -20,10 +20,12 @@ from diffpir.networks.checkpoint import file_digest, load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
+from manifests.errors import StorageError
 from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
 from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError
+from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, cut, shards_of, write_plan
 from pipeline.output.record import read_record
@@ -84,7 +86,10 @@ def check(spec: JobSpec) -> Checked:
     Raises:
         PipelineError, ManifestError: in words for the user.
     """
-    table = read_manifest(spec.manifest, reserved=RESERVED)
+    try:
+        table = read_manifest(spec.manifest, reserved=RESERVED)
+    except StorageError as e:
+        raise PipelineError(f"manifest: {e}") from None
     try:
         pq.write_table(table.slice(0, 0), pa.BufferOutputStream())
         digest = content_digest(table)
@@ -95,6 +100,7 @@ def check(spec: JobSpec) -> Checked:
     if spec.task.kind == "linear":
         users_operator(spec.task)
     check_schemes(spec, table)
+    check_originals(spec, table)
     assets, asset_digest = read_assets(spec, wants_levin(spec, table))
     model = located(spec.model.path)
     identity = {
@@ -190,13 +196,13 @@ def check_model(spec: JobSpec, model: str) -> str:
     """Load the checkpoint as the actors will, and return its digest.
 
     Raises:
-        CheckpointError, ConfigError: it is none, or no prior for images.
+        PipelineError: it cannot be read, is none, or no prior for images.
     """
-    path = local_file(model)
     options = spec.model.model_dump(exclude={"path", "label"})
     try:
+        path = local_file(model)
         EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
-    except DiffPIRError as e:
+    except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
     return file_digest(path)
 

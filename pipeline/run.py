@@ -15,7 +15,7 @@ from pipeline.finish import Summary, clear, read_summary, summarise
 from pipeline.flow import configure_ray_data, restore_shards
 from pipeline.ledger import Ledger
 from pipeline.output.drivers import Heartbeat
-from pipeline.output.fresh import begin_anew
+from pipeline.output.fresh import begin_anew, check_strange, check_unclaimed
 from pipeline.output.plan import Work, rows_per_shard
 from pipeline.output.state import State
 from pipeline.prepare import Run, check, find_run, plan_run
@@ -71,6 +71,8 @@ def run_job(
     job = check(spec)
     if fresh:
         begin_anew(job.layout, overwrite)
+    else:
+        check_unclaimed(job.layout)
     run = find_run(job)
     if run is None:
         start_ray()
@@ -91,6 +93,7 @@ def _finish(
     layout = run.job.layout
     with Heartbeat(layout) as heartbeat:
         state = State(layout, run.id)
+        check_strange(layout, state.strange)
         work = state.pending(run.shards)
         if retry_failed:
             work += state.failed(run.shards)

@@ -22,6 +22,9 @@ from fsspec.asyn import sync
 from manifests.errors import StorageError
 from manifests.storage.cache import cached
 from manifests.storage.local import (
+    PARTIAL,
+    find_local,
+    glob_local,
     link_exclusive,
     read_local,
     read_local_part,
@@ -202,19 +205,27 @@ def create_exclusive(uri: str, data: bytes) -> bool:
     return retried(uri, create)
 
 
-def list_names(uri: str, suffix: str = "") -> list[str]:
+def list_names(uri: str, suffix: str = "", files_only: bool = True) -> list[str]:
     """Names of the files directly in a folder, sorted; none where there is no such folder.
+
+    Args:
+        uri: of the folder.
+        suffix: of the names wanted.
+        files_only: leave out folders and links.
 
     Raises:
         StorageError: the folder may not be listed, or the storage failed.
     """
     try:
-        files = list_s3(uri) if scheme_of(uri) == "s3" else retried(uri, _list_files)
+        if scheme_of(uri) == "s3":
+            found = list_s3(uri, files_only)
+        else:
+            found = retried(uri, lambda fs, path: _list(fs, path, files_only))
     except StorageError as e:
         if e.kind == "not_found":
             return []
         raise
-    names = (file.rpartition("/")[2] for file in files)
+    names = (path.rpartition("/")[2] for path in found)
     # Hidden names are of files that are still being written.
     return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
@@ -222,11 +233,16 @@ def list_names(uri: str, suffix: str = "") -> list[str]:
 def find_files(uri: str, glob: bool = False) -> list[str]:
     """Paths in their file system of all files below a folder, or of what a glob matches.
 
+    Local links to folders are followed, but what lies below a folder, or below the ``**`` of a
+    glob, is found once, under the first of its names, and those without a link come first.
+
     Raises:
         StorageError: it cannot be listed.
     """
 
     def find(fs: AbstractFileSystem, path: str) -> list[str]:
+        if is_local(uri):
+            return glob_local(path) if glob else find_local([path])
         fs.invalidate_cache()  # instances live on, and what they listed before may have changed
         return fs.glob(path) if glob else fs.find(path)
 
@@ -324,7 +340,7 @@ def remove_partials(uri: str) -> int:
         return 0
 
     def clear(fs: AbstractFileSystem, path: str) -> int:
-        left = list(Path(path).glob(".*.partial"))
+        left = [file for file in Path(path).glob(".*.partial") if PARTIAL.fullmatch(file.name)]
         for file in left:
             file.unlink(missing_ok=True)
         return len(left)
@@ -349,9 +365,8 @@ def _info(fs: AbstractFileSystem, path: str) -> dict:
     return fs.info(path)
 
 
-def _list_files(fs: AbstractFileSystem, path: str) -> list[str]:
+def _list(fs: AbstractFileSystem, path: str, files_only: bool) -> list[str]:
     fs.invalidate_cache()
     # Listing a file gives the file itself.
-    return [
-        e["name"] for e in fs.ls(path, detail=True) if e["type"] == "file" and e["name"] != path
-    ]
+    entries = [e for e in fs.ls(path, detail=True) if e["name"] != path]
+    return [e["name"].rstrip("/") for e in entries if e["type"] == "file" or not files_only]

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import re
 import stat
 import uuid
 from pathlib import Path
+
+from fsspec.utils import glob_translate
 
 from manifests.errors import StorageError
 from manifests.storage.words import too_large
 from manifests.uris import shown
 
+PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # the name of a file that is being written
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -89,3 +94,33 @@ def link_exclusive(path: str, data: bytes) -> bool:
     finally:
         os.unlink(partial)
     return True
+
+
+def find_local(folders: list[str]) -> list[str]:
+    """All files below the folders; each folder on disk once, however many links lead to it."""
+    found: list[str] = []
+    seen: set[tuple[int, int]] = set()
+    while folders:
+        links: list[str] = []
+        for top in sorted(folders, key=lambda folder: (os.path.islink(folder), folder)):
+            for folder, below, files in os.walk(top):
+                below.sort()
+                status = os.stat(folder)
+                if (status.st_dev, status.st_ino) in seen:
+                    below.clear()
+                    continue
+                seen.add((status.st_dev, status.st_ino))
+                found += (os.path.join(folder, name) for name in files)
+                paths = (os.path.join(folder, name) for name in below)
+                links += (path for path in paths if os.path.islink(path))
+        folders = links  # os.walk has not followed them
+    return found
+
+
+def glob_local(pattern: str) -> list[str]:
+    """The files that a glob matches; links to folders count as folders."""
+    head, stars, _ = pattern.partition("/**")
+    if not stars:
+        return [path for path in glob.glob(pattern) if not os.path.isdir(path)]
+    matches = re.compile(glob_translate(pattern)).match
+    return [path for path in find_local(glob.glob(head or "/")) if matches(path)]

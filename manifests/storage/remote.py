@@ -88,8 +88,11 @@ def put_if_none_match(fs: Any, path: str, data: bytes, token: str) -> bool:
         raise ConnectionError("the file was there and is gone") from None  # try again
 
 
-def list_s3(uri: str) -> list[str]:
-    """Keys directly below a prefix, page by page: one that fails does not cost the others."""
+def list_s3(uri: str, files_only: bool = True) -> list[str]:
+    """Keys directly below a prefix, page by page: one that fails does not cost the others.
+
+    Without ``files_only`` also the prefixes directly below it.
+    """
     keys: list[str] = []
     more: dict = {}
     while True:
@@ -104,6 +107,8 @@ def list_s3(uri: str) -> list[str]:
 
         reply = retried(uri, page)
         keys += (e["Key"] for e in reply.get("Contents", []) if not e["Key"].endswith("/"))
+        if not files_only:
+            keys += (e["Prefix"].removesuffix("/") for e in reply.get("CommonPrefixes", []))
         if not reply.get("IsTruncated"):
             return keys
         more = {"ContinuationToken": reply["NextContinuationToken"]}

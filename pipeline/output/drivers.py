@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import threading
 import uuid
 
@@ -16,6 +17,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from pipeline.output.layout import Layout
 
+NAME = re.compile(r"[0-9a-f]{12}\.json")  # of a driver's file
 TOUCH_SECONDS = 15.0
 # Without a touch for so long, a driver was killed, or is cut off. Longer than a touch may be tried
 # again (``storage.RETRY_SECONDS``).
@@ -82,8 +84,8 @@ def at_work(layout: Layout, now: float, own: str | None = None) -> list[dict]:
         What the file of each says: ``host``, ``pid``, ``progress``; and its ``age`` in seconds.
     """
     live = []
-    for name in storage.list_names(layout.drivers, ".json"):
-        if name == own:
+    for name in storage.list_names(layout.drivers):
+        if name == own or not NAME.fullmatch(name):
             continue
         try:
             age = now - storage.modified(layout.driver(name))

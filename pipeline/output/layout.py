@@ -5,6 +5,9 @@ plan/*.parquet              the manifest's rows as planned, one row group per sh
 results/SHARD-GEN-RUN.parquet   the results of a shard; created once, whole, or not at all
 drivers/*.json              a file for each driver that is at work: touched, tells its progress
 summary.json                counts and times, written when every shard is done
+
+Names are told apart exactly (``NAME`` in ``parts``, ``plan`` and ``drivers``): what has another is
+the user's, and is never removed.
 """
 
 from __future__ import annotations

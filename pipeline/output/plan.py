@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from manifests import storage
 from pipeline.output.layout import Layout
 
+NAME = re.compile(r"\d{5,}-[0-9a-f]{12}\.parquet")  # of a plan file
 SHARDS_PER_FILE = 512  # bounds the footer that every reader of a shard must parse
 USUAL_PIXELS = 2**16  # of an image, as long as nothing is known of it
 MAX_SHARD_PIXELS = 2**26  # of restored images: bounds a block of pixels to about 200 MB

@@ -22,7 +22,8 @@ class State:
     Attributes:
         latest: shard -> its part of the highest generation, which holds its results.
         superseded: parts of lower generations.
-        foreign: names of other files in ``results/``.
+        foreign: parts of another run, whose writer outlived the removal of its files.
+        strange: what else a reader of ``results/*.parquet`` would take for results.
     """
 
     def __init__(self, layout: Layout, run: str):
@@ -33,11 +34,15 @@ class State:
         """List what is there now: one request for each thousand parts, and no reading."""
         self.latest: dict[int, Part] = {}
         self.superseded: list[Part] = []
-        self.foreign: list[str] = []
-        for name in storage.list_names(self.layout.results):
+        self.foreign: list[Part] = []
+        self.strange: list[str] = []
+        for name in storage.list_names(self.layout.results, ".parquet", files_only=False):
             part = parse(name)
-            if part is None or part.run != self.run:
-                self.foreign.append(name)
+            if part is None:
+                self.strange.append(name)
+                continue
+            if part.run != self.run:
+                self.foreign.append(part)
                 continue
             # Names are sorted: the generations of a shard come in their order.
             if part.shard in self.latest:

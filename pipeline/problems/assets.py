@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from manifests import storage
+from manifests.errors import StorageError
 from pipeline.errors import PipelineError, RowError
 from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
 from pipeline.problems.levin import read_levin
@@ -50,6 +51,8 @@ def read_assets(spec: JobSpec, levin: bool) -> tuple[Assets, str]:
             data = storage.read_bytes(file)
             digest.update(data)
             mask_array = decode_mask(data)
+    except StorageError as e:
+        raise PipelineError(f"{field}: {e}") from None
     except RowError as e:
         raise PipelineError(f"{field}: {file}: {e}") from None
     measured: tuple[np.ndarray, ...] = ()

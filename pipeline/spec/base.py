@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field
+
+MAX_TEXT = 1000  # characters of a value that is written out
 
 
 class Spec(BaseModel):
@@ -19,3 +22,18 @@ def exactly_one(spec: Spec, what: str) -> None:
     if len(given) != 1:
         options = ", ".join(type(spec).model_fields)
         raise ValueError(f"{what} is exactly one of {options}; given: {', '.join(given) or 'none'}")
+
+
+def parse_text(text: str, expected: str) -> dict[str, Any]:
+    """``{gaussian: {std: 3}}`` as plain values, from YAML or JSON.
+
+    Raises:
+        ValueError: it is neither; says what is ``expected``.
+    """
+    try:
+        value = yaml.safe_load(text) if len(text) <= MAX_TEXT else None
+    except Exception:  # the parser's own errors, dates that are none, too deep a nesting
+        value = None
+    if not isinstance(value, dict):
+        raise ValueError(f"expected {expected}, in YAML or JSON")
+    return value

@@ -196,8 +196,8 @@ class JobSpec(Spec):
                 )
             if mask and mask.file is None:
                 raise ValueError(
-                    "task.mask: a random mask belongs to mode benchmark; to restore images give "
-                    "a mask file, or a mask column in the manifest"
+                    "task.mask: a made mask (random, box) belongs to mode benchmark; to restore "
+                    "images give a mask file, or a mask column in the manifest"
                 )
         return self
 

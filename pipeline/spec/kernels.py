@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from manifests.schema import is_parametric
 from pipeline.errors import RowError
-from pipeline.spec.base import Location, Spec, exactly_one
+from pipeline.spec.base import Location, Spec, exactly_one, parse_text
 
 Std = Annotated[float, Field(gt=0, le=1024)]
 KernelSize = Annotated[int, Field(ge=1, le=1024)]
-MAX_TEXT = 1000  # characters of a kernel that is written out
+EXAMPLE = "a kernel such as {gaussian: {std: 3}}"
 ESTIMATE_RULE = "estimate belongs to mode restore, task deblur without a mask"
 PAPER_SIZE, LARGEST = 61, 1023  # of a Gaussian; odd, so that its middle is a pixel
 
@@ -115,7 +114,7 @@ class Kernel(Spec):
         Text that begins with ``{`` is what YAML makes of it, for a command's option.
         """
         if isinstance(value, str) and is_parametric(value):
-            value = parse_text(value)
+            value = parse_text(value, EXAMPLE)
         if isinstance(value, str):
             return {"file": {"file": value}}
         if isinstance(value, dict) and isinstance(value.get("file"), str):
@@ -134,21 +133,6 @@ class Kernel(Spec):
         return drawn or isinstance(self.motion, Shake)
 
 
-def parse_text(text: str) -> dict[str, Any]:
-    """``{gaussian: {std: 3}}`` as plain values, from YAML or JSON.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    try:
-        value = yaml.safe_load(text) if len(text) <= MAX_TEXT else None
-    except Exception:  # the parser's own errors, dates that are none, too deep a nesting
-        value = None
-    if not isinstance(value, dict):
-        raise ValueError("expected a kernel such as {gaussian: {std: 3}}, in YAML or JSON")
-    return value
-
-
 def row_kernel(text: str) -> Kernel:
     """The kernel that a manifest's row writes out.
 
@@ -157,7 +141,7 @@ def row_kernel(text: str) -> Kernel:
             lies in a file, is none that a row can write.
     """
     try:
-        kernel = Kernel.model_validate(parse_text(text))
+        kernel = Kernel.model_validate(parse_text(text, EXAMPLE))
     except ValidationError as e:
         fault = e.errors(include_url=False)[0]
         path = [str(part) for part in fault["loc"] if part not in ("shake", "stroke")]

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.spec.base import Location, Spec, exactly_one
+from manifests.schema import is_parametric
+from pipeline.spec.base import Location, Spec, exactly_one, parse_text
 from pipeline.spec.kernels import Kernel
 
 
@@ -33,7 +34,10 @@ class Mask(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _from_path(cls, value: Any) -> Any:
+    def _from_text(cls, value: Any) -> Any:
+        """``mask: m.png`` is short for a file; what begins with ``{`` is an option's YAML."""
+        if isinstance(value, str) and is_parametric(value):
+            return parse_text(value, "a mask such as {box: 128}")
         return {"file": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")

@@ -107,13 +107,23 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
             "task.kernel.disk.radius: ",
         ),
         (["--task", "sr", "--noise", 0], "task.factor: required"),
-        (["--task", "deblur"], "task.noise_level, task.kernel: neither given"),
+        (["--task", "deblur"], "--noise is required to deblur"),
+        (["--task", "deblur", "--noise", 0.1], "--kernel is required to deblur"),
+        (["--task", "inpaint"], "--mask is required to inpaint"),
+        (["--task", "inpaint", "--mask", "/no.png"], "task.mask: no such file: /no.png"),
+        (["--task", "inpaint", "--mask", "{box: 0}"], "task.mask.box: "),
+        (["--task", "inpaint", "--mask", "{box: 8}"], "belongs to mode benchmark"),
+        (["--task", "inpaint", "--mask", "{box"], "expected a mask such as {box: 128}"),
+        (
+            ["--task", "sr", "--factor", 2, "--noise", 0, "--kernel", "/no.npy"],
+            "task.kernel: no such",
+        ),
         (["--task", "denoise", "--noise", 3], "task.noise_level: "),
         (["--task", "denoise", "--noise", 0.1, "--factor", 2], "task.factor: unknown key"),
         (["--task", "denoise", "--noise", 0.1, "--preset", "x"], "no preset 'x'"),
         (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "picture.format: "),
         (["--task", "denoise", "--noise", 0.1, "--bits", 16, "--format", "jpeg"], "has 8 bits"),
-        (["--task", "denoise", "--noise", 0.1, "--model", "/no.pt"], "no such file: /no.pt"),
+        (["--task", "denoise", "--noise", 0.1, "--model", "/no.pt"], "model: no such file: /no.pt"),
     ],
 )
 def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options, words):
@@ -130,6 +140,33 @@ def test_restore_writes_pictures_of_the_format_asked_for(photos, tiny_model, tmp
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert decoded((tmp_path / "out" / "images" / "coffee.jpg").read_bytes()).shape == (32, 40, 3)
+
+
+def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left_out(
+    photos, tiny_model, tmp_path
+):
+    """The output lies in the source, and pictures of the user's own among those that it makes."""
+    for name in ("a.png", "out/b.png", "out/images/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photos / "coffee.png", tmp_path / name)
+    job = [
+        "restore", tmp_path, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
+        "--model", tiny_model, "--nfe", 2, "--actors", 1,
+    ]  # fmt: skip
+    first = diffpir(*job)
+    assert first.exit_code == 0 and "3 restored, 0 failed" in first.stdout, first.output
+    again = diffpir(*job)
+    assert again.exit_code == 0 and "3 restored, 0 failed" in again.stdout, again.output
+    assert f"3 pictures of an earlier run in {tmp_path}/out/images left out" in again.stderr
+
+
+def test_images_of_a_job_that_never_began(photos, tmp_path):
+    job = ["restore", tmp_path / "in", "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1]
+    (tmp_path / "in").mkdir()
+    shutil.copy(photos / "coffee.png", tmp_path / "in" / "a.png")
+    assert "no such file: /no.pt" in diffpir(*job, "--model", "/no.pt").stderr
+    shutil.copy(photos / "coffee.png", tmp_path / "in" / "b.png")
+    assert "or remove that file" in diffpir(*job).stderr
 
 
 def test_an_empty_folder_is_said_in_words(tmp_path):
@@ -217,10 +254,10 @@ def test_damaged_records_of_an_output_are_named_without_a_traceback(finished, tm
     job.write_text((finished / "job.yaml").read_text().replace(f"{finished}/out", str(out)))
 
     (out / "drivers").mkdir(exist_ok=True)
-    (out / "drivers" / "x.json").write_text('{"ho')
+    (out / "drivers" / "0123456789ab.json").write_text('{"ho')
     result = diffpir("status", out)
     assert result.exit_code == 4 and "driver on an unknown machine" in result.stdout
-    (out / "drivers" / "x.json").unlink()
+    (out / "drivers" / "0123456789ab.json").unlink()
 
     (out / "summary.json").write_text("[]")
     assert diffpir("status", out).exit_code == 1  # as if it had stopped before its summary

@@ -167,8 +167,8 @@ def test_faults_name_the_key_and_what_was_expected(tmp_path, old, new, words):
     [
         ("{kind: deblur, kernel: {motion: {}}, noise_level: 0}", "random kernel"),
         ("{kind: deblur, kernel: {gaussian: {std: [1, 2]}}, noise_level: 0}", "random kernel"),
-        ("{kind: inpaint, mask: {random: 0.5}}", "random mask"),
-        ("{kind: inpaint, mask: {box: 9}}", "random mask"),
+        ("{kind: inpaint, mask: {random: 0.5}}", "made mask"),
+        ("{kind: inpaint, mask: {box: 9}}", "made mask"),
     ],
 )
 def test_what_is_drawn_at_random_is_for_benchmarks(tmp_path, task, words):

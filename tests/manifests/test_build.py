@@ -103,6 +103,37 @@ def test_nothing_to_build_from(tmp_path):
         build(str(tmp_path / "list.txt"))
 
 
+def test_a_file_that_is_neither_an_image_nor_a_list(folder, tmp_path):
+    for name, data in {"l.lst": b"b.png\n", "m.tsv": b"id\timage\n", "no suffix": b""}.items():
+        storage.write_bytes(storage.join(folder, name), data)
+        with pytest.raises(ManifestError, match=f"{name} is neither an image nor a list .*txt"):
+            build(storage.join(folder, name))
+    storage.write_bytes(storage.join(folder, "scan"), encoded(tmp_path, "x.png"))
+    assert build(storage.join(folder, "scan"))["width"].to_pylist() == [6]
+    assert build(storage.join(folder, "sub/broken.png"))["width"].to_pylist() == [None]
+
+
+def test_links_to_folders_are_followed_each_once(tmp_path):
+    for name in ("set/b/1.png", "set/b/c/2.png", "elsewhere/d/3.png", "elsewhere/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    root = tmp_path / "set"
+    (root / "a").symlink_to("b")  # has a name without a link
+    (root / "b" / "up").symlink_to("..")
+    (root / "x").symlink_to(tmp_path / "elsewhere")
+    (root / "y").symlink_to(tmp_path / "elsewhere" / "d")
+    (tmp_path / "elsewhere" / "back").symlink_to(root)
+    (root / "z.png").symlink_to("nowhere")
+    (root / "5.png").symlink_to(tmp_path / "elsewhere" / "4.png")  # to a file, as ever
+    rest = ["5", "b/1", "b/c/2", "x/4", "x/d/3"]
+    assert build(str(root))["id"].to_pylist() == [*rest, "z"]
+    assert build(f"{root}/**/*.png")["id"].to_pylist() == [*rest, "z"]
+    assert build(f"{root}/**/[1-5].png")["id"].to_pylist() == rest
+    assert build(f"{root}/[ab]/**/*.png")["id"].to_pylist()[:2] == ["b/1", "b/c/2"]
+    assert build(f"{root}/a/**/*.png")["image"].to_pylist()[0] == f"{root}/a/1.png"
+    assert build(f"{root}/[xy]/*.png")["id"].to_pylist() == ["x/4", "y/3"]
+
+
 def test_a_name_that_is_not_text(tmp_path):
     with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):
         pass

@@ -319,8 +319,9 @@ def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
     assert len(parts) == 5
     kept = {p: p.stat().st_mtime_ns for p in parts[1:]}
     parts[0].unlink()  # as if the run had died before it created this one
-    (tmp_path / "out" / "results" / "of-another-run.parquet").write_bytes(b"")
-    (tmp_path / "out" / "results" / ".abc.partial").write_bytes(b"left by a killed writer")
+    of_another_run = parts[0].with_stem(parts[0].stem[:-12] + "0123456789ab")
+    of_another_run.write_bytes(b"")
+    (parts[0].parent / f".{'0' * 32}.partial").write_bytes(b"left by a killed writer")
     reported = []
     run_job(spec, on_progress=reported.append)
     assert reported[-1].done == 5 and reported[-1].done_now == 1

@@ -21,6 +21,7 @@ from jobs.verify import verify_output
 from manifests.build import build, write_manifest
 from pipeline.errors import JobStopped, PipelineError
 from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
+from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse, read_tally
 from pipeline.run import run_job
@@ -80,7 +81,8 @@ def job(folder: Path, model: str, **settings) -> JobSpec:
 
 def results(folder: Path) -> pa.Table:
     """As any tool reads them, that knows nothing of this project."""
-    return ds.dataset(str(folder / "out" / "results"), format="parquet").to_table().sort_by("id")
+    parts = sorted(map(str, (folder / "out" / "results").glob("*.parquet")))
+    return ds.dataset(parts, format="parquet").to_table().sort_by("id")
 
 
 def test_failed_rows_are_retried_alone_and_the_new_generation_wins(folder, tiny_model):
@@ -133,7 +135,7 @@ def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model
     run_id = json.loads((folder / "out" / "run.json").read_text())["id"]
     with pytest.raises(PipelineError, match=r"holds an earlier run.*--overwrite"):
         run_job(spec, fresh=True)
-    (folder / "out" / "mine.txt").write_text("not this project's")
+    mine = save_users_files(folder / "out")
     changed = job(folder, tiny_model, seed=3)
     with pytest.raises(PipelineError, match="seed was 0, is 3"):
         run_job(changed)
@@ -142,7 +144,68 @@ def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model
     run_job(changed, fresh=True, overwrite=True)
     assert json.loads((folder / "out" / "run.json").read_text())["id"] != run_id
     assert set(results(folder)["seed"].to_pylist()) == {3}
-    assert (folder / "out" / "mine.txt").exists()
+    assert all(file.exists() for file in mine)
+    assert verify_output(str(folder / "out"))[0] == []
+
+
+def save_users_files(output: Path) -> list[Path]:
+    """What lies in an output's folders and is none of the project's."""
+    names = (
+        "mine.txt", ".mine.partial", "results/thesis.csv", "results/000000000-000-x.parquet.bak",
+        "plan/plan.md", "plan/00000.parquet", "drivers/nvidia.run", "drivers/nvidia.json",
+    )  # fmt: skip
+    for name in names:
+        (output / name).parent.mkdir(parents=True, exist_ok=True)
+        (output / name).write_text("not this project's")
+    return [output / name for name in names]
+
+
+def test_only_what_runs_made_is_cleared_away(finished, tiny_model):
+    out = finished / "out"
+    mine = save_users_files(out)
+    part = next((out / "results").glob("*.parquet"))
+    theirs = [
+        out / "results" / "000000000-000-0123456789ab.parquet",
+        out / "plan" / "00000-0123456789ab.parquet",
+        out / "drivers" / "0123456789ab.json",
+        out / f".{'0' * 32}.partial",
+    ]
+    for file in theirs:
+        shutil.copy(part, file)
+    os.utime(theirs[2], (0, 0))
+    run_job(job(finished, tiny_model))
+    assert all(file.exists() for file in mine) and not any(file.exists() for file in theirs)
+
+
+def test_a_file_among_the_results_that_no_run_made_is_refused(finished, tiny_model):
+    spec, results = job(finished, tiny_model), finished / "out" / "results"
+    (results / "old.parquet").mkdir()  # as other tools write one
+    for options in ({}, {"fresh": True, "overwrite": True}):
+        with pytest.raises(PipelineError, match=rf"{results} holds old\.parquet, .* move them"):
+            run_job(spec, **options)
+    (results / "old.parquet").rmdir()
+    before = sorted(results.iterdir())
+    (finished / "out" / "run.json").unlink()
+    (finished / "out" / "summary.json").unlink()
+    with pytest.raises(PipelineError, match=r"results/0.*, but no run\.json"):
+        run_job(spec)
+    assert sorted(results.iterdir()) == before and len(before) == 3
+
+
+@pytest.mark.parametrize("name", ["results/a.parquet", "results/b.parquet/c", "summary.json"])
+def test_an_output_without_a_run_that_holds_results_is_refused(tmp_path, name):
+    layout = Layout(str(tmp_path))
+    save_users_files(tmp_path)
+    check_unclaimed(layout)
+    begin_anew(layout, overwrite=False)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("the user's")
+    for begin in (check_unclaimed, lambda layout: begin_anew(layout, overwrite=True)):
+        with pytest.raises(
+            PipelineError, match=f"{tmp_path} holds {name.removesuffix('/c')}, but no run"
+        ):
+            begin(layout)
+    assert (tmp_path / name).read_text() == "the user's"
 
 
 def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):

@@ -11,6 +11,9 @@ from jobs.report import report
 from manifests import storage
 from manifests.build import build, write_manifest
 from manifests.check import check
+from pipeline.errors import PipelineError
+from pipeline.output.fresh import begin_anew, check_unclaimed
+from pipeline.output.layout import Layout
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.pictures import decoded, photograph, save_broken
@@ -68,6 +71,24 @@ def test_a_job_lives_wholly_in_a_bucket(cluster, s3_prefix, tiny_model, tmp_path
     assert len(storage.list_names(f"{s3_prefix}/out/results", ".parquet")) == 4
     record = next(r for r in report(f"{s3_prefix}/out", None))
     assert (record["rows"], record["failed"], record["metric"]) == (4, 1, "psnr")
+
+
+def test_what_is_not_a_runs_stays_in_a_bucket(s3_prefix):
+    layout = Layout(s3_prefix)
+    kept = ["results/thesis.csv", "plan/plan.md", "drivers/nvidia.json"]
+    made = ["results/000000000-000-0a.parquet", "plan/00000-0123456789ab.parquet", "run.json"]
+    for name in (*kept, *made):
+        storage.write_bytes(storage.join(s3_prefix, name), b"")
+    begin_anew(layout, overwrite=True)
+    assert not any(storage.exists(storage.join(s3_prefix, name)) for name in made)
+    assert all(storage.exists(storage.join(s3_prefix, name)) for name in kept)
+    check_unclaimed(layout)
+    theirs = storage.join(s3_prefix, "results", "b.parquet", "c")  # as other tools write one
+    storage.write_bytes(theirs, b"")
+    for begin in (check_unclaimed, lambda layout: begin_anew(layout, overwrite=True)):
+        with pytest.raises(PipelineError, match=f"{s3_prefix} holds results/b.parquet, but no"):
+            begin(layout)
+    assert storage.exists(theirs)
 
 
 def test_no_such_bucket_is_said_in_words(cluster, s3_prefix, tiny_model):

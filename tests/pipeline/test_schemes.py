@@ -1,14 +1,16 @@
-"""What a manifest may make a job read: ``allowed_schemes``."""
+"""What a manifest may make a job read (``allowed_schemes``), and a job never overwrite."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
+from pipeline.originals import check_originals
 from pipeline.prepare import check
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec import JobSpec
@@ -90,3 +92,70 @@ def test_a_job_none_of_whose_images_it_may_read_is_refused_before_any_work(tmp_p
         check(JobSpec.model_validate(settings))
     check(JobSpec.model_validate({**settings, "allowed_schemes": ["s3"]}))
     check(JobSpec.model_validate({**settings, "allowed_schemes": ["s3a", "file"]}))
+
+
+@pytest.fixture
+def originals(tmp_path) -> Path:
+    """Photographs in a folder, a link to it, and manifests that name them."""
+    (tmp_path / "photos" / "sub").mkdir(parents=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    rows = [
+        {"id": "a", "image": "photos/a.png", "mask": "other/sub/b.png"},
+        {"id": "sub/b", "image": f"{tmp_path}/other/../photos/sub/b.jpg", "mask": None},
+    ]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "images, format, named",
+    [
+        ("photos", "png", "'a' would overwrite .*/photos/a.png"),
+        ("photos/", "jpeg", "'sub/b' would overwrite .*/photos/sub/b.jpg"),
+        ("link", "png", "'a' would overwrite .*/link/a.png"),
+        ("other", "png", "'sub/b' would overwrite .*/other/sub/b.png"),
+        ("other/../photos", "png", "'a' would overwrite"),
+        ("photos", "tiff", None),
+        ("photos/sub", "png", None),
+        (".", "png", None),
+        ("photos-restored", "png", None),
+    ],
+)
+def test_pictures_that_would_overwrite_the_manifests_files_are_refused(
+    originals, tiny_model, images, format, named
+):
+    def job(place: str) -> JobSpec:
+        return JobSpec.model_validate(
+            {
+                "manifest": str(originals / "m.jsonl"),
+                "output": str(originals / "out"),
+                "images": place,
+                "picture": format,
+                "task": {"kind": "inpaint"},
+                "model": tiny_model,
+            }
+        )
+
+    for scheme in ("", "file://"):
+        spec = job(f"{scheme}{originals}/{images}")
+        if named is None:
+            check(spec)
+            continue
+        with pytest.raises(PipelineError, match=f"^images: the picture of {named}"):
+            check(spec)
+
+
+@pytest.mark.parametrize("images", ["s3://bucket/in", "s3a://bucket/in/"])
+def test_pictures_that_would_overwrite_a_buckets_files_are_refused(images):
+    spec = JobSpec.model_validate(
+        {
+            "manifest": "s3://bucket/lists/m.parquet",
+            "output": "s3://bucket/out",
+            "images": images,
+            "task": {"kind": "denoise", "noise_level": 0.1},
+        }
+    )
+    with pytest.raises(PipelineError, match=r"'a' would overwrite s3a?://bucket/in/a\.png"):
+        check_originals(spec, pa.table({"id": ["a"], "image": ["../in/a.png"]}))
+    check_originals(spec, pa.table({"id": ["a"], "image": ["s3://other/in/a.png"]}))
