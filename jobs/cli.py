@@ -199,10 +199,13 @@ def metrics(
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
     with user_errors():
+        from jobs.progress import unfinished
         from jobs.report import report
         from jobs.tables import render
 
+        notes = [unfinished(output)]  # before it is read: what comes in between is no harm
         typer.echo(render(report(output, by), format))
+    _say(notes)
 
 
 @app.command()
@@ -217,8 +220,10 @@ def compare(
     """Compare two runs image by image: differences B - A, paired by id."""
     with user_errors():
         from jobs.compare import compare as differences
+        from jobs.progress import unfinished
         from jobs.tables import render
 
+        notes = [unfinished(output) for output in dict.fromkeys((a, b))]
         records, counts = differences(a, b, confidence)
     typer.echo(render(records, format))
     typer.echo(
@@ -226,6 +231,7 @@ def compare(
         "{only_b} only in B".format(**counts),
         err=True,
     )
+    _say(notes)
 
 
 @app.command()
@@ -243,12 +249,13 @@ def fid(
     """Fréchet and kernel inception distance of restored images, from features in the results."""
     with user_errors():
         from jobs.fid import distances
+        from jobs.progress import unfinished
         from jobs.tables import render
 
+        missing = [unfinished(output) for output in outputs]
         records, notes = distances(outputs, against)
     typer.echo(render(records, format))
-    for note in notes:
-        typer.echo(note, err=True)
+    _say([*notes, *missing])
 
 
 @app.command()
@@ -371,3 +378,8 @@ def train(
             seed=seed,
         )
     typer.echo(f"model: {path}")
+
+
+def _say(notes: list[str | None]) -> None:
+    for note in filter(None, notes):
+        typer.echo(note, err=True)

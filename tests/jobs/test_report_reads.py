@@ -9,8 +9,10 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from benchmarks.report import ROWS, RUN, write_parts
+from jobs.cli import app
 from jobs.compare import compare
 from jobs.report import FIELDS, report
 from jobs.results import METRICS
@@ -109,3 +111,18 @@ def test_what_is_no_group_is_said_in_words(tmp_path):
         report(out, "place")
     with pytest.raises(PipelineError, match="no column ''; there are id, status"):
         report(out, "")
+
+
+def test_metrics_of_an_unfinished_job_say_so(tmp_path):
+    out = output_of(tmp_path / "some", site=["a"] * 3, planned=10)
+    whole = output_of(tmp_path / "all", site=["a"] * 3)
+    note = f"{out}: 3 of 10 rows: the job is not finished\n"
+    for arguments, notes in [
+        (("metrics", out), note),
+        (("metrics", whole), ""),
+        (("compare", whole, out), note),
+        (("compare", out, out), note),
+    ]:
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0 and result.stdout
+        assert "".join(line for line in result.stderr.splitlines(True) if "job is" in line) == notes
