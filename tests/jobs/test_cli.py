@@ -263,6 +263,9 @@ def test_models_convert_writes_another_precision(tiny_model, tmp_path):
     assert all(torch.equal(a[key].bfloat16().float(), b[key]) for key in a.keys() - last)
     result = diffpir("models", "convert", tiny_model, "-o", tmp_path / "x.pt")
     assert result.exit_code == 2 and "writes .safetensors" in result.stderr
+    nowhere = tmp_path / "no folder" / "x.safetensors"
+    result = diffpir("models", "convert", tiny_model, "-o", nowhere)
+    assert result.exit_code == 2 and f"{nowhere}: cannot be written (" in result.stderr
 
 
 def test_the_demo_restores_scores_and_shows(tmp_path):
