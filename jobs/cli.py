@@ -175,15 +175,22 @@ def manifest_build(
 @manifest_app.command("check")
 def manifest_check(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
-    deep: Annotated[bool, typer.Option(help="Decode every picture, not only its header.")] = False,
+    deep: Annotated[bool, typer.Option(help="Decode every picture, mask and kernel.")] = False,
 ) -> None:
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
         from manifests.check import check
+        from pipeline.pictures.decode import file_fault
+        from pipeline.schema import RESERVED
         from pipeline.spec.kernels import text_fault
 
         count = 0
-        for finding in check(manifest, deep=deep, kernel_fault=text_fault):
+        for finding in check(
+            manifest,
+            reserved=RESERVED,
+            kernel_fault=text_fault,
+            file_fault=file_fault if deep else None,
+        ):
             count += 1
             typer.echo(str(finding))
     typer.echo(f"{count} faults" if count else "no faults", err=True)

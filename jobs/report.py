@@ -9,7 +9,7 @@ from jobs.results import GROUP, METRICS, load_columns
 from pipeline.errors import PipelineError
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-FIELDS = {"rows", "failed", "metric", "count", "mean", "std", "min", *QUANTILES, "max"}
+FIELDS = {"rows", "failed", "metric", "count", "mean", "std", "sem", "min", *QUANTILES, "max"}
 
 
 def report(output: str, by: str | None) -> list[dict]:
@@ -77,13 +77,15 @@ def _records(table: pa.Table, group: dict) -> list[dict]:
             continue
         quantiles = pc.quantile(values, q=list(QUANTILES.values())).to_pylist()
         extremes = pc.min_max(values).as_py()
+        std = pc.stddev(values, ddof=1).as_py()  # None of one value
         records.append(
             {
                 **counts,
                 "metric": name,
                 "count": len(values),
                 "mean": pc.mean(values).as_py(),
-                "std": pc.stddev(values, ddof=1).as_py(),
+                "std": std,
+                "sem": None if std is None else std / len(values) ** 0.5,
                 "min": extremes["min"],
                 **dict(zip(QUANTILES, quantiles, strict=True)),
                 "max": extremes["max"],

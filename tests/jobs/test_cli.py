@@ -180,6 +180,7 @@ def test_metrics_are_what_the_rows_say(finished):
     assert (record["rows"], record["failed"], record["count"]) == (3, 1, 2)
     assert record["mean"] == pytest.approx(psnr.mean())
     assert record["std"] == pytest.approx(psnr.std(ddof=1))
+    assert record["sem"] == pytest.approx(psnr.std(ddof=1) / 2**0.5)
     assert record["median"] == pytest.approx(np.median(psnr))
     assert record["q05"] == pytest.approx(np.quantile(psnr, 0.05))
     assert (record["min"], record["max"]) == (psnr.min(), psnr.max())
