@@ -175,15 +175,22 @@ def manifest_build(
 @manifest_app.command("check")
 def manifest_check(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
-    deep: Annotated[bool, typer.Option(help="Decode every picture, not only its header.")] = False,
+    deep: Annotated[bool, typer.Option(help="Decode every picture, mask and kernel.")] = False,
 ) -> None:
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
         from manifests.check import check
+        from pipeline.pictures.decode import file_fault
+        from pipeline.schema import RESERVED
         from pipeline.spec.kernels import text_fault
 
         count = 0
-        for finding in check(manifest, deep=deep, kernel_fault=text_fault):
+        for finding in check(
+            manifest,
+            reserved=RESERVED,
+            kernel_fault=text_fault,
+            file_fault=file_fault if deep else None,
+        ):
             count += 1
             typer.echo(str(finding))
     typer.echo(f"{count} faults" if count else "no faults", err=True)
@@ -199,10 +206,13 @@ def metrics(
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
     with user_errors():
+        from jobs.progress import unfinished
         from jobs.report import report
         from jobs.tables import render
 
+        notes = [unfinished(output)]  # before it is read: what comes in between is no harm
         typer.echo(render(report(output, by), format))
+    _say(notes)
 
 
 @app.command()
@@ -217,8 +227,10 @@ def compare(
     """Compare two runs image by image: differences B - A, paired by id."""
     with user_errors():
         from jobs.compare import compare as differences
+        from jobs.progress import unfinished
         from jobs.tables import render
 
+        notes = [unfinished(output) for output in dict.fromkeys((a, b))]
         records, counts = differences(a, b, confidence)
     typer.echo(render(records, format))
     typer.echo(
@@ -226,6 +238,7 @@ def compare(
         "{only_b} only in B".format(**counts),
         err=True,
     )
+    _say(notes)
 
 
 @app.command()
@@ -243,12 +256,13 @@ def fid(
     """Fréchet and kernel inception distance of restored images, from features in the results."""
     with user_errors():
         from jobs.fid import distances
+        from jobs.progress import unfinished
         from jobs.tables import render
 
+        missing = [unfinished(output) for output in outputs]
         records, notes = distances(outputs, against)
     typer.echo(render(records, format))
-    for note in notes:
-        typer.echo(note, err=True)
+    _say([*notes, *missing])
 
 
 @app.command()
@@ -394,3 +408,8 @@ def train(
             seed=seed,
         )
     typer.echo(f"model: {path}")
+
+
+def _say(notes: list[str | None]) -> None:
+    for note in filter(None, notes):
+        typer.echo(note, err=True)

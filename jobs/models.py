@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from diffpir.networks.checkpoint import file_digest, load_model, read_checkpoint, save_model
 from diffpir.networks.precision import DTYPES
 from pipeline.checkpoint import local_file
@@ -48,6 +50,6 @@ def convert_model(uri: str, output: Path, precision: str, **untold) -> str:
     net = load_model(local_file(uri), dtype, **untold)
     try:
         save_model(net, output, dtype)
-    except OSError as e:
+    except (OSError, SafetensorError) as e:
         raise PipelineError(f"{output}: cannot be written ({e})") from None
     return describe_model(str(output))

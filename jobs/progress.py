@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.console import ROWS_FAILED, RUNNING, STOPPED
@@ -10,6 +11,7 @@ from manifests import storage
 from pipeline.finish import read_summary
 from pipeline.output.drivers import at_work
 from pipeline.output.layout import Layout
+from pipeline.output.plan import Shard
 from pipeline.output.record import read_record
 from pipeline.output.state import State
 
@@ -56,8 +58,7 @@ def progress_of(output: str) -> OutputProgress:
     layout = Layout(storage.absolute(output))
     record = read_record(layout)
     state, shards = State(layout, record.id), record.shards
-    rows = sum(shard.rows for shard in shards)
-    done = sum(shard.rows for shard in shards if shard.index in state.latest)
+    done, rows = _rows(state, shards)
     drivers = at_work(layout, time.time())
     reports = [driver.get("progress") for driver in drivers]
     reports = [report for report in reports if report]
@@ -81,3 +82,22 @@ def progress_of(output: str) -> OutputProgress:
             for d in drivers
         ],
     )
+
+
+def unfinished(output: str) -> str | None:
+    """That rows of an output are missing, in words; None where all are there.
+
+    Raises as :func:`progress_of`.
+    """
+    layout = Layout(storage.absolute(output))
+    record = read_record(layout)
+    done, rows = _rows(State(layout, record.id), record.shards)
+    if done >= rows:
+        return None
+    return f"{storage.shown(output)}: {done} of {rows} rows: the job is not finished"
+
+
+def _rows(state: State, shards: Sequence[Shard]) -> tuple[int, int]:
+    """How many have results, and how many the job has."""
+    done = sum(shard.rows for shard in shards if shard.index in state.latest)
+    return done, sum(shard.rows for shard in shards)

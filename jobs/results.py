@@ -20,20 +20,27 @@ METRICS = (
     "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "baseline_psnr", "gain",
     "seconds",
 )  # fmt: skip
+GROUP = "__group"  # what the column to group by is called beside the metrics
 READERS = 32  # parts read at once: reading waits for storage
 
 
-def load_columns(output: str, names: Iterable[str]) -> pa.Table:
+def load_columns(output: str, names: Iterable[str], group: str | None = None) -> pa.Table:
     """Columns of every committed row, in the order of the manifest.
 
     ``gain`` is ``psnr - baseline_psnr``. A dotted name reaches into a struct (``sampler.nfe``). Of
     each part only what these columns need is fetched.
 
+    Args:
+        output: folder or URI of a job.
+        names: of the columns.
+        group: one more, which comes under the name ``GROUP``; here a manifest's own ``gain`` is
+            meant, if it has one.
+
     Raises:
         PipelineError: no results there, no such column, or a part is damaged.
         StorageError: a part cannot be read.
     """
-    layout, parts, paths = _open_output(output, names)
+    layout, parts, paths = _open_output(output, names, group)
 
     def read(part: Part) -> pa.Table:
         return _read(layout.part(part.name), paths)
@@ -69,24 +76,26 @@ def first_rows(output: str, names: Iterable[str], limit: int) -> Iterator[tuple[
 
 
 def _open_output(
-    output: str, names: Iterable[str]
+    output: str, names: Iterable[str], group: str | None = None
 ) -> tuple[Layout, list[Part], dict[str, list[str] | None]]:
-    """Its parts in order, and where in each of their rows the columns are."""
+    """Its parts in order, and the steps from each of their rows to a column; none for ``gain``."""
     layout = Layout(storage.absolute(output))
     parts = live_parts(layout)
     if not parts:
         raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
     schema = _opened(layout.part(parts[0].name)).schema_arrow
-    return layout, parts, {name: _path(name, schema) for name in names}
+    paths = {name: [] if name == "gain" else _path(name, schema) for name in names}
+    if group is not None:
+        virtual = group == "gain" and group not in schema.names
+        paths[GROUP] = [] if virtual else _path(group, schema)
+    return layout, parts, paths
 
 
 def _path(name: str, schema: pa.Schema) -> list[str] | None:
-    """The steps from a row to the column; none for ``gain``, which is computed.
+    """The steps from a row to a stored column.
 
     None: a metric that results of an earlier version do not have.
     """
-    if name == "gain":
-        return []
     if name in METRICS and name not in schema.names:
         return None
     path = [name] if name in schema.names else name.split(".")
@@ -112,7 +121,7 @@ def _opened(uri: str) -> pq.ParquetFile:
 
 def _read(uri: str, paths: dict[str, list[str] | None]) -> pa.Table:
     wanted = {".".join(path) for path in paths.values() if path}
-    if "gain" in paths:
+    if [] in paths.values():
         wanted |= {"psnr", "baseline_psnr"}
     file = _opened(uri)
     try:

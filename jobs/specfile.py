@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator
 from typing import Any, get_args
 
@@ -13,9 +14,37 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.spec import JobSpec
 
+# Faults of a value that is not of the kind wanted at all: pydantic would speak of classes.
+OTHER_KIND = (
+    "model_type", "model_attributes_type", "dict_type", "tuple_type", "too_short",
+    "string_pattern_mismatch",
+)  # fmt: skip
+EXAMPLES = {
+    "task": "{kind: deblur, kernel: k.npy, noise_level: 0.05}",
+    "task.kernel": "k.npy or {gaussian: {std: 3}}",
+    "task.kernel.gaussian": "{std: 3}",
+    "task.kernel.motion": "{length: 25, angle: 30}",
+    "task.kernel.disk": "{radius: 4}",
+    "task.kernel.file": "{file: k.npz, name: k3}",
+    "task.mask": "m.png or {box: 128}",
+    "task.operator": "my.module:make",
+    "task.options": "{name: value}",
+    "model": "builtin or {path: model.pt}",
+    "sampler": "{preset: ffhq-sr4}",
+    "picture": "webp or {format: webp, quality: 90}",
+    "perceptual": "{inception: weights.pth}",
+    "perceptual.features": "my.module:make",
+    "resources": "{name: 1}",
+    "allowed_schemes": "[s3, https], in lower case",
+}
+
 
 class JobFileError(PipelineError):
     """A job specification is wrong; the text has a line for each fault."""
+
+
+class DuplicateKeyError(Exception):
+    """A key of a YAML file stands there twice."""
 
 
 def load_job(uri: str) -> JobSpec:
@@ -26,12 +55,52 @@ def load_job(uri: str) -> JobSpec:
         StorageError: it cannot be read.
     """
     try:
-        content = yaml.safe_load(storage.read_bytes(uri))
+        content = _parse(storage.read_bytes(uri))
+    except DuplicateKeyError as e:
+        raise JobFileError(f"{uri}: {e}") from None
     except (yaml.YAMLError, ValueError) as e:  # ValueError: text that is no UTF-8, or no date
         raise JobFileError(f"{uri} is not YAML: {e}") from None
     if not isinstance(content, dict):
         raise JobFileError(f"{uri} must hold keys and values (manifest: ..., output: ...)")
     return make_job(content, uri)
+
+
+def _parse(data: bytes) -> Any:
+    """As ``yaml.safe_load``, which lets the last of two equal keys win; here neither does."""
+    loader = yaml.SafeLoader(data)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_keys(node)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _check_keys(root: yaml.Node) -> None:
+    """Before anything is merged (``<<``): what is merged may be overridden."""
+    seen, todo = set(), [root]
+    while todo:
+        node = todo.pop()
+        if id(node) in seen or not isinstance(node, yaml.CollectionNode):
+            continue
+        seen.add(id(node))  # an alias is the same node again
+        if isinstance(node, yaml.SequenceNode):
+            todo += node.value
+            continue
+        lines: dict[tuple[str, str], int] = {}
+        for key, value in node.value:
+            todo += [key, value]
+            if isinstance(key, yaml.ScalarNode):
+                line = key.start_mark.line + 1
+                name = key.tag, key.value
+                if name in lines:
+                    raise DuplicateKeyError(
+                        f"line {line}: the key {key.value!r} stands there twice (first in line "
+                        f"{lines[name]}); keep one"
+                    )
+                lines[name] = line
 
 
 def make_job(content: dict[str, Any], source: str) -> JobSpec:
@@ -44,10 +113,14 @@ def make_job(content: dict[str, Any], source: str) -> JobSpec:
 
 def _faults(error: ValidationError) -> Iterator[str]:
     seen = set()
-    for fault in error.errors():
+    faults = error.errors()
+    within = {fault["loc"][:-1] for fault in faults}
+    for fault in faults:
         # Union members stand in the path by their tag or type; the file has no such key.
         path = [str(p) for p in fault["loc"]]
         shown = ".".join(p for p in path if not _is_tag(p)) or "job"
+        if fault["type"] == "too_short" and fault["loc"] in within:  # wrong items are not counted
+            continue
         if shown in seen:  # the same value, refused by another member of a union
             continue
         seen.add(shown)
@@ -66,7 +139,11 @@ def _faults(error: ValidationError) -> Iterator[str]:
         else:
             given = fault.get("input")
             got = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
+            got = ", got nothing" if given is None else got
             message = fault["msg"].removeprefix("Value error, ")
+            example = EXAMPLES.get(re.sub(r"\.\d+$", "", shown))
+            if example and fault["type"] in OTHER_KIND:
+                message = f"expected a value such as {example}"
             yield f"  {shown}: {message}{got}"
 
 

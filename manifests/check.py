@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from manifests.formats import decodable_formats
 from manifests.read import read_table
 from manifests.schema import (
     TYPES,
-    check_columns,
+    check_storable,
     duplicate_ids,
     is_parametric,
     normalise,
@@ -45,15 +45,18 @@ class Finding:
 def check(
     uri: str,
     *,
-    deep: bool = False,
+    reserved: Collection[str] = (),
     kernel_fault: Callable[[str], str | None] = lambda text: None,
+    file_fault: Callable[[str, bytes], str | None] | None = None,
 ) -> Iterator[Finding]:
     """The faults of a manifest that can be told without knowing the job.
 
     Args:
         uri: of the manifest.
-        deep: decode every picture wholly; otherwise only its header is looked at.
+        reserved: names that the user's own columns may not have.
         kernel_fault: tells what is wrong with a kernel that a row writes out.
+        file_fault: tells what is wrong with the content of a column's file; without it only the
+            header of pictures is looked at.
 
     Raises:
         ManifestError: the manifest itself cannot be read.
@@ -67,12 +70,15 @@ def check(
     if not len(table):
         yield Finding(0, None, "the manifest has no rows")
         return
+    wrong_kind: list[tuple[int, str]] = []
     try:
-        check_columns(table.column_names, name)
-        table = normalise(table, name, unique=False)
+        table = normalise(table, name, reserved, unique=False, faults=wrong_kind)
+        check_storable(table, name)
     except ManifestError as e:
         yield Finding(0, None, str(e))
         return
+    for row, words in wrong_kind:
+        yield Finding(row, table["id"][row - 1].as_py(), words)
     for value, first, second in duplicate_ids(table["id"]):
         yield Finding(second, value, f"id: the same as in row {first}")
     base = storage.parent(storage.absolute(uri))
@@ -87,7 +93,7 @@ def check(
                 wrong = kernel_fault(row[column])
                 found += [f"kernel: {wrong}"] if wrong else []
             elif row.get(column):
-                wrong = _file_fault(storage.resolve(base, row[column]), column, deep)
+                wrong = _file_fault(storage.resolve(base, row[column]), column, file_fault)
                 found += [wrong] if wrong else []
         return [Finding(number, row["id"], message) for message in found]
 
@@ -97,21 +103,26 @@ def check(
             yield from found
 
 
-def _file_fault(uri: str, column: str, deep: bool) -> str | None:
+def _file_fault(
+    uri: str, column: str, content_fault: Callable[[str, bytes], str | None] | None
+) -> str | None:
     try:
         data = storage.read_bytes(uri)
     except StorageError as e:
         return f"{column}: {e}"
     if not data:
         return f"{column}: {storage.shown(uri)} is empty (0 bytes)"
-    if column in PICTURES:
-        try:
-            with Image.open(io.BytesIO(data), formats=decodable_formats()) as picture:
-                if deep:
-                    picture.load()
-        except Exception as e:  # decoders raise what they like
-            cause = "not an image of a known format"
-            if not isinstance(e, Image.UnidentifiedImageError):
-                cause = f"cannot be decoded ({type(e).__name__}: {e})"
-            return f"{column}: {storage.shown(uri)}: {cause}"
-    return None
+    cause = (content_fault or _header_fault)(column, data)
+    return cause and f"{column}: {storage.shown(uri)}: {cause}"
+
+
+def _header_fault(column: str, data: bytes) -> str | None:
+    if column not in PICTURES:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=decodable_formats()):
+            return None
+    except Image.UnidentifiedImageError:
+        return "not an image of a known format"
+    except Exception as e:  # decoders raise what they like
+        return f"cannot be decoded ({type(e).__name__}: {e})"

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.errors import ManifestError
-from manifests.schema import STRINGS, normalise
+from manifests.read_csv import read_csv
+from manifests.read_json import read_json
+from manifests.schema import check_storable, normalise
 
 FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
-WRITTEN_KERNEL = re.compile(rb'"kernel"\s*:\s*\{')
 DIGEST_ROWS = 65536
 THREADS = 8  # parts of a folder that are fetched at once
-BLOCK_BYTES = 16 << 20  # the parsers take no row longer than a block
 
 
 def read_manifest(uri: str, reserved: Collection[str] = ()) -> pa.Table:
@@ -36,6 +32,7 @@ def read_manifest(uri: str, reserved: Collection[str] = ()) -> pa.Table:
     """
     name = storage.shown(uri)
     table = normalise(read_table(uri), name, reserved)
+    check_storable(table, name)
     if not len(table):
         raise ManifestError(f"{name}: the manifest has no rows")
     return table.combine_chunks()
@@ -44,9 +41,14 @@ def read_manifest(uri: str, reserved: Collection[str] = ()) -> pa.Table:
 def read_table(uri: str) -> pa.Table:
     """The table as it stands in the file.
 
+    Of CSV and JSON Lines, columns of the user's own are numbers, dates and the like only where
+    nothing of what was written is lost thereby (007 is text); else text.
+
     Raises:
         ManifestError: it cannot be read, or is not of the format that its name says.
     """
+    if not uri:
+        raise ManifestError("the manifest's path is empty")
     name = storage.shown(uri)
     if storage.kind_of(uri) == "directory":
         parts = storage.list_names(uri, ".parquet")
@@ -70,67 +72,24 @@ def _read_file(uri: str) -> pa.Table:
     try:
         if suffix == ".parquet":
             return pq.read_table(pa.BufferReader(data))
-        return _read_csv(data) if suffix == ".csv" else _read_json(data)
+        _check_text(data)
+        return read_csv(data) if suffix == ".csv" else read_json(data)
     except (pa.ArrowException, OSError) as e:  # OSError: of Parquet's decoder
         raise ManifestError(f"{name}: cannot be read as a table: {e}") from None
 
 
-def _read_csv(data: pa.Buffer) -> pa.Table:
-    # Ids such as 007 and NA are text, whatever they look like.
-    types = pa.csv.ConvertOptions(
-        column_types={column: pa.string() for column in STRINGS}, strings_can_be_null=False
-    )
-    return pa.csv.read_csv(
-        pa.BufferReader(data),
-        # One thread: with more, an error does not say its line.
-        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-        pa.csv.ParseOptions(newlines_in_values=True),
-        types,
-    )
-
-
-def _read_json(data: pa.Buffer) -> pa.Table:
-    options = pa.json.ReadOptions(block_size=BLOCK_BYTES)
+def _check_text(data: pa.Buffer) -> None:
+    """What is no UTF-8 would become columns of bytes, or names that are none."""
+    ends = pa.array([0, data.size], pa.int64()).buffers()[1]
     try:
-        data = _kernels_as_text(data)
-        table = pa.json.read_json(pa.BufferReader(data), options)
-        # Text that looks like a time was parsed as one, and would not come back as it was.
-        texts = [f.name for f in table.schema if f.name in STRINGS and pa.types.is_temporal(f.type)]
-        if texts:
-            schema = pa.schema([(name, pa.string()) for name in texts])
-            parse = pa.json.ParseOptions(explicit_schema=schema)
-            table = pa.json.read_json(pa.BufferReader(data), options, parse)
-        return table
-    except pa.ArrowInvalid as e:
-        line = _first_bad_line(data)
-        raise pa.ArrowInvalid(f"line {line} is not a JSON object" if line else str(e)) from None
-
-
-def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
-    """Lines whose kernel is an object, with it as text: Arrow takes no mixture of both."""
-    if not WRITTEN_KERNEL.search(data):
-        return data
-    lines = data.to_pybytes().split(b"\n")
-    for i, line in enumerate(lines):
-        if WRITTEN_KERNEL.search(line):
-            try:
-                row = json.loads(line)
-            except ValueError:  # Arrow will say so
-                continue
-            if isinstance(row, dict) and isinstance(row.get("kernel"), dict):
-                lines[i] = json.dumps({**row, "kernel": json.dumps(row["kernel"])}).encode()
-    return pa.py_buffer(b"\n".join(lines))
-
-
-def _first_bad_line(data: pa.Buffer) -> int | None:
-    """Arrow counts rows within its blocks, so lines are counted here."""
-    for number, line in enumerate(data.to_pybytes().split(b"\n"), start=1):
+        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, data]).validate(full=True)
+    except pa.ArrowInvalid:
+        content = data.to_pybytes()
         try:
-            if line.strip() and not isinstance(json.loads(line), dict):
-                return number
-        except ValueError:
-            return number
-    return None
+            content.decode()
+        except UnicodeDecodeError as e:
+            line = content.count(b"\n", 0, e.start) + 1
+            raise pa.ArrowInvalid(f"line {line} is not UTF-8 text; save it as UTF-8") from None
 
 
 def content_digest(table: pa.Table) -> str:

@@ -22,6 +22,7 @@ from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
 
@@ -42,7 +43,12 @@ RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None)}
 
 
 def normalise(
-    table: pa.Table, source: str, reserved: Collection[str] = (), *, unique: bool = True
+    table: pa.Table,
+    source: str,
+    reserved: Collection[str] = (),
+    *,
+    unique: bool = True,
+    faults: list[tuple[int, str]] | None = None,
 ) -> pa.Table:
     """The table with the known columns in their types, and every id there and unique.
 
@@ -53,6 +59,8 @@ def normalise(
         source: what messages call it.
         reserved: names that the user's own columns may not have.
         unique: whether to check the ids.
+        faults: takes each value of a wrong kind, as its row and words, and null stands in its
+            place; without it, the first is raised.
 
     Raises:
         ManifestError: names the column, and the row (counted from 1) and value where there is one.
@@ -69,7 +77,7 @@ def normalise(
             column = table[name]
             if name == "kernel" and pa.types.is_struct(column.type):
                 column = _written_out(column)
-            column = _cast(column, kind, name, source)
+            column = _cast(column, kind, name, source, faults)
             table = table.set_column(i, name, column)
     if unique:
         check_ids(table["id"], source)
@@ -111,6 +119,19 @@ def check_columns(names: list[str], source: str, reserved: Collection[str] = ())
             )
 
 
+def check_storable(table: pa.Table, source: str) -> None:
+    """Results can hold every column; else a ManifestError that names one."""
+    for field in table.schema:
+        empty = pa.schema([field]).empty_table()
+        try:
+            pq.write_table(empty, pa.BufferOutputStream())
+            empty.take(pa.array([], pa.int64()))  # as the pipeline must
+        except pa.ArrowException as e:
+            raise ManifestError(
+                f"{source}: column {field.name!r} holds {field.type}, which results cannot: {e}"
+            ) from None
+
+
 def check_ids(ids: pa.ChunkedArray, source: str) -> None:
     """Every id is there and unique; else a ManifestError that names the rows."""
     blank = pc.fill_null(pc.equal(ids, ""), True)
@@ -144,7 +165,13 @@ def _given(value):
     return value
 
 
-def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) -> pa.ChunkedArray:
+def _cast(
+    column: pa.ChunkedArray,
+    kind: pa.DataType,
+    name: str,
+    source: str,
+    faults: list[tuple[int, str]] | None,
+) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_large_string(column.type):
@@ -161,14 +188,17 @@ def _cast(column: pa.ChunkedArray, kind: pa.DataType, name: str, source: str) ->
     try:
         return column.cast(kind)
     except pa.ArrowInvalid:
+        good = []
         for row, value in enumerate(column, start=1):
             try:
-                value.cast(kind)
+                good.append(value.cast(kind).as_py())
             except pa.ArrowInvalid:
-                raise ManifestError(
-                    f"{source}: row {row}: {name} is {value.as_py()!r}, expected {_word(kind)}"
-                ) from None
-        raise
+                words = f"{name} is {value.as_py()!r}, expected {_word(kind)}"
+                if faults is None:
+                    raise ManifestError(f"{source}: row {row}: {words}") from None
+                faults.append((row, words))
+                good.append(None)
+        return pa.chunked_array([pa.array(good, kind)])
     except pa.ArrowNotImplementedError:
         raise ManifestError(
             f"{source}: column {name!r} holds {column.type}, expected {_word(kind)}"

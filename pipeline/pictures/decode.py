@@ -216,6 +216,21 @@ def decode_kernel(
     )
 
 
+def file_fault(column: str, data: bytes) -> str | None:
+    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
+    try:
+        if column == "kernel":
+            for name in kernel_names(data) or [None]:
+                decode_kernel(data, name)
+        elif column == "mask":
+            decode_mask(data)
+        else:
+            decode_picture(data)
+    except RowError as e:
+        return str(e)
+    return None
+
+
 def _weights(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> np.ndarray:
     """(H, W): a kernel's values may be any numbers, where a picture's may not."""
     if picture.mode in ("F", "I"):

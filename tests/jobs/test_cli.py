@@ -217,6 +217,7 @@ def test_metrics_are_what_the_rows_say(finished):
     assert (record["rows"], record["failed"], record["count"]) == (3, 1, 2)
     assert record["mean"] == pytest.approx(psnr.mean())
     assert record["std"] == pytest.approx(psnr.std(ddof=1))
+    assert record["sem"] == pytest.approx(psnr.std(ddof=1) / 2**0.5)
     assert record["median"] == pytest.approx(np.median(psnr))
     assert record["q05"] == pytest.approx(np.quantile(psnr, 0.05))
     assert (record["min"], record["max"]) == (psnr.min(), psnr.max())
@@ -300,6 +301,9 @@ def test_models_convert_writes_another_precision(tiny_model, tmp_path):
     assert all(torch.equal(a[key].bfloat16().float(), b[key]) for key in a.keys() - last)
     result = diffpir("models", "convert", tiny_model, "-o", tmp_path / "x.pt")
     assert result.exit_code == 2 and "writes .safetensors" in result.stderr
+    nowhere = tmp_path / "no folder" / "x.safetensors"
+    result = diffpir("models", "convert", tiny_model, "-o", nowhere)
+    assert result.exit_code == 2 and f"{nowhere}: cannot be written (" in result.stderr
 
 
 def test_the_demo_restores_scores_and_shows(tmp_path):

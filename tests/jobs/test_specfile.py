@@ -149,6 +149,14 @@ def test_a_task_that_starts_late_starts_as_early_as_its_evaluations_need():
         ("output: out", "output: ''", ["output: ", "at least 1 character"]),
         ("output: out", "output: 2024-13-45", ["is not YAML"]),
         ("std: 3.0", "std: 1.0e+12", ["task.kernel.gaussian.std: ", "1024"]),
+        ("task: {kind: deblur,", "task: deblur #", ["task: expected a value such as {kind: deb"]),
+        ("sampler: {", "sampler: ffhq-sr4 #", ["sampler: expected", "{preset: ffhq-sr4}, got 'ff"]),
+        ("sampler: {", "sampler: #", ["sampler: expected a value such as {preset", "got nothing"]),
+        ("model: builtin", "model:", ["model: expected a value such as builtin or {path:", "noth"]),
+        ("model: builtin", "model: 3", ["model: expected a value such as builtin or", "got 3"]),
+        ("seed: 0", "resources: gpu", ["resources: expected a value such as {name: 1}, got 'gpu'"]),
+        ("gaussian: {size: 61, std: 3.0}", "disk: 3", ["task.kernel.disk: ", "{radius: 4}, got 3"]),
+        ("seed: 0", "allowed_schemes: []", ["allowed_schemes: expected", "such as [s3, https]"]),
         (JOB, "- a list", ["must hold keys and values"]),
         (JOB, "a: b: c", ["is not YAML"]),
         (JOB, "", ["must hold keys and values"]),
@@ -174,6 +182,39 @@ def test_faults_name_the_key_and_what_was_expected(tmp_path, old, new, words):
 def test_what_is_drawn_at_random_is_for_benchmarks(tmp_path, task, words):
     with pytest.raises(JobFileError, match=words):
         load(tmp_path, f"{{manifest: m.csv, output: o, task: {task}}}")
+
+
+def test_a_wrong_scheme_is_one_fault(tmp_path):
+    with pytest.raises(JobFileError) as e:
+        load(tmp_path, JOB + "allowed_schemes: [s3, S3]")
+    (line,) = str(e.value).splitlines()[1:]
+    assert (
+        "allowed_schemes.1: expected a value such as [s3, https], in lower case, got 'S3'" in line
+    )
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        (
+            JOB + "seed: 1\n",
+            "job.yaml: line 10: the key 'seed' stands there twice (first in line 8)",
+        ),
+        (JOB.replace("lam: 7", "nfe: 7"), "line 7: the key 'nfe' stands there twice"),
+        (JOB + "resources: {a: 1, 'a': 2}", "line 10: the key 'a' stands"),
+        (JOB + "x: [{a: {b: 1, b: 1}}]", "line 10: the key 'b' stands"),
+    ],
+)
+def test_a_key_that_stands_there_twice_is_refused(tmp_path, text, words):
+    with pytest.raises(JobFileError) as e:
+        load(tmp_path, text)
+    assert words in str(e.value)
+
+
+def test_what_is_merged_may_be_overridden(tmp_path):
+    merged = "sampler: {<<: &a {nfe: 10, lam: 2}, nfe: 20}\nseed: 0"
+    spec = load(tmp_path, JOB.replace("sampler: {nfe: 100, lam: 7, zeta: 0.3}\nseed: 0", merged))
+    assert (spec.sampler.nfe, spec.sampler.lam) == (20, 2)
 
 
 def test_a_missing_job_file_is_said_in_words(tmp_path):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -12,6 +14,7 @@ from manifests.build import build, write_manifest
 from manifests.check import check
 from manifests.errors import ManifestError
 from manifests.read import read_manifest
+from pipeline.pictures.decode import file_fault
 
 
 def encoded(tmp_path, name: str, size=(6, 4), orientation: int = 1) -> bytes:
@@ -172,10 +175,39 @@ def test_check_names_every_fault(tmp_path):
     assert [row for row, _ in faults] == [row for row, _ in expected]
     for (_, message), (_, part) in zip(faults, expected, strict=True):
         assert part in message
-    deep = found(deep=True)
+    deep = found(file_fault=file_fault)
     assert deep[:-1] == faults
     assert deep[-1][0] == 6
     assert "cannot be decoded" in deep[-1][1]
+
+
+def test_faults_of_values_and_of_all_kinds_of_files(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    frames = [Image.new("L", (4, 4), level) for level in (0, 255)]
+    frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
+    np.save(tmp_path / "kernel.npy", -np.ones((3, 3)))
+    np.save(tmp_path / "mask.npy", np.ones(3))
+    (tmp_path / "m.csv").write_text(
+        "id,image,noise_level,seed,kernel,mask\n"
+        "a,good.png,loud,1,,\n"
+        "b,good.png,0.1,x,kernel.npy,mask.npy\n"
+        "c,moves.gif,much,,,\n"
+    )
+    found = list(check(str(tmp_path / "m.csv"), file_fault=file_fault))
+    assert [(f.row, f.id) for f in found] == [(n, "abc"[n - 1]) for n in (1, 3, 2, 2, 2, 3)]
+    words = ["noise_level is 'loud'", "noise_level is 'much'", "seed is 'x'", "mask: ", "kernel: "]
+    for finding, word in zip(found, [*words, "image: "], strict=True):
+        assert finding.message.startswith(word)
+    assert "negative" in found[4].message and "frames" in found[5].message
+
+
+def test_faults_of_columns(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    for column, value, words in [("status", 1, "'status' has the name"), ("e", {}, "'e' holds")]:
+        row = {"id": "a", "image": "good.png", column: value}
+        (tmp_path / "m.jsonl").write_text(json.dumps(row))
+        (found,) = check(str(tmp_path / "m.jsonl"), reserved={"status"})
+        assert found.row == 0 and words in found.message
 
 
 def test_a_kernel_that_is_written_out_is_no_file(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from datetime import date
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ from manifests import storage
 from manifests.build import write_manifest
 from manifests.errors import ManifestError
 from manifests.read import content_digest, read_manifest
-from manifests.schema import check_ids, duplicate_ids, normalise, row_fault
+from manifests.schema import check_ids, check_storable, duplicate_ids, normalise, row_fault
 
 FORMATS = [".parquet", ".csv", ".jsonl"]
 TEXT = st.text(
@@ -80,6 +81,42 @@ def test_ids_are_text_whatever_they_look_like(tmp_path, text, suffix):
     assert read_manifest(put(tmp_path, f"m{suffix}", content.encode()))["id"].to_pylist() == [text]
 
 
+@pytest.mark.parametrize(
+    "texts, values",
+    [
+        (["007", "12"], None),
+        (["+1", "2"], None),
+        (["12345678901234567890", "1"], None),
+        (["NA", "1.5"], None),
+        (["2024-01-02 10:00", "2024-01-02 11:00"], None),
+        (["7", "-12"], [7, -12]),
+        (["0.50", "1e-3"], [0.5, 0.001]),
+        (["0.1", ""], [0.1, None]),
+        (["True", "False"], [True, False]),
+        (["2024-01-02", "2024-02-01"], [date(2024, 1, 2), date(2024, 2, 1)]),
+    ],
+)
+def test_a_users_column_of_a_csv_keeps_what_was_written(tmp_path, texts, values):
+    lines = [f"{n},x,{text}\n" for n, text in enumerate(texts)]
+    table = read_manifest(put(tmp_path, "m.csv", "".join(["id,image,own\n", *lines]).encode()))
+    assert table["own"].to_pylist() == (texts if values is None else values)
+
+
+@pytest.mark.parametrize(
+    "written, read",
+    [
+        ("12345678901234567890", "12345678901234567890"),
+        ("1e20", 1e20),
+        ("1.5", 1.5),
+        ('"2024-01-02"', "2024-01-02"),
+        ('{"at": ["2024-01-02"]}', {"at": ["2024-01-02"]}),
+    ],
+)
+def test_a_users_value_in_json_lines_keeps_what_was_written(tmp_path, written, read):
+    line = f'{{"id": "a", "image": "x", "own": {written}}}\n'
+    assert read_manifest(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [read]
+
+
 def test_encodings_of_parquet_strings(tmp_path):
     for kind in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
         table = pa.table({"id": pa.array(["a", "b"], kind), "image": pa.array(["x", "y"], kind)})
@@ -87,6 +124,12 @@ def test_encodings_of_parquet_strings(tmp_path):
         found = read_manifest(str(tmp_path / "m.parquet"))
         assert found.schema.field("id").type == pa.string()
         assert found["image"].to_pylist() == ["x", "y"]
+
+
+@pytest.mark.parametrize("kind", [pa.list_(pa.string_view()), pa.month_day_nano_interval()])
+def test_columns_that_results_cannot_hold(kind):
+    with pytest.raises(ManifestError, match=r"'own' holds .*, which results cannot"):
+        check_storable(pa.table({"id": ["a"], "own": pa.nulls(1, kind)}), "m")
 
 
 def test_numbers_become_what_they_mean():
@@ -113,6 +156,19 @@ def test_numbers_become_what_they_mean():
         ("m.csv", b"id,image,noise_level\na,x,0\nb,x,loud\n", "row 2: noise_level is 'loud'"),
         ("m.csv", b"id,image,seed\na,x,1.5\n", "row 1: seed is 1.5, expected a whole number"),
         ("m.jsonl", b'{"id": 1, "image": "x"}\n{"id": 2,,}\n', "line 2"),
+        (
+            "m.jsonl",
+            b'{"id": 1, "image": "x"}\n\n{"id": "b", "image": "x"}\n',
+            "line 3: id is text",
+        ),
+        ("m.jsonl", b'{"id": "a", "image": "x", "id": "b"}\n', "line 1 has the key 'id' twice"),
+        ("m.jsonl", b'{"id": "a", "image": "x"}\n{"id": null, "image": "x"}\n', "row 2 has no id"),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x", "e": {}}\n',
+            "'e' holds struct<>",
+        ),
+        ("m.csv", "id,image\na,x\nb,Zo\xe9\n".encode("latin-1"), "line 3 is not UTF-8 text"),
         ("m.jsonl", b'{"id": 1.5, "image": "x"}\n', "'id' holds double, expected text"),
         ("m.jsonl", b'{"id": true, "image": "x"}\n', "'id' holds bool, expected text"),
         ("m.parquet", b"not parquet, but long enough", "m.parquet: cannot be read as a table"),

@@ -14,6 +14,7 @@ from manifests.check import check
 from pipeline.errors import PipelineError
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
+from pipeline.pictures.decode import file_fault
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.pictures import decoded, photograph, save_broken
@@ -37,7 +38,7 @@ def test_a_job_lives_wholly_in_a_bucket(cluster, s3_prefix, tiny_model, tmp_path
 
     manifest = f"{s3_prefix}/manifest.parquet"
     write_manifest(build(f"{s3_prefix}/in"), manifest)
-    assert [f.id for f in check(manifest, deep=True)] == ["broken"]
+    assert [f.id for f in check(manifest, file_fault=file_fault)] == ["broken"]
     spec = JobSpec.model_validate(
         {
             "manifest": manifest,

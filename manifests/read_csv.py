@@ -1,0 +1,73 @@
+"""CSV to a table, without guesses that change what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from manifests.schema import STRINGS, TYPES
+
+BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
+NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"  # without zeros before it
+DIGITS = 17  # that tell every float64 apart
+
+
+def read_csv(data: pa.Buffer) -> pa.Table:
+    """The table, in types that keep what was written.
+
+    Raises:
+        pa.ArrowInvalid: it is no CSV.
+    """
+    # Ids such as 007 and NA are text, whatever they look like.
+    table = _parse_csv(data, STRINGS)
+    own = [
+        field.name
+        for field in table.schema
+        if field.name not in TYPES and not pa.types.is_string(field.type)
+    ]
+    if not own or len(set(table.column_names)) < len(table.column_names):
+        return table
+    texts = _parse_csv(data, own, only=own)
+    for name in own:
+        i = table.column_names.index(name)
+        table = table.set_column(i, name, _as_written(texts[name], table[name].type))
+    return table
+
+
+def _parse_csv(data: pa.Buffer, texts: Collection[str], only: Collection[str] = ()) -> pa.Table:
+    """The columns ``texts`` as text and others as they look; of all columns, or of some."""
+    return pa.csv.read_csv(
+        pa.BufferReader(data),
+        # One thread: with more, an error does not say its line.
+        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+        pa.csv.ParseOptions(newlines_in_values=True),
+        pa.csv.ConvertOptions(
+            column_types={column: pa.string() for column in texts},
+            strings_can_be_null=False,
+            include_columns=list(only),
+        ),
+    )
+
+
+def _as_written(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    """The values of that type that the texts are; the texts, where something would be lost."""
+    if pa.types.is_null(kind):
+        return texts
+    given = pc.if_else(pc.equal(texts, ""), None, texts)
+    try:
+        values = given.cast(kind)
+        back = values.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return texts
+    if pa.types.is_floating(kind):
+        digits = pc.utf8_length(pc.replace_substring_regex(given, r"[eE].*|\D", ""))
+        same = pc.and_(pc.match_substring_regex(given, NUMBER), pc.less_equal(digits, DIGITS))
+        same = pc.or_(same, pc.equal(back, given))
+    elif pa.types.is_boolean(kind):
+        same = pc.or_(pc.equal(back, given), pc.equal(pc.utf8_capitalize(back), given))
+    else:
+        same = pc.equal(back, given)
+    return values if pc.all(same).as_py() in (True, None) else texts
