@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
 SMOOTHED = 20  # entries of the log that a point is the mean of
 
@@ -31,6 +32,8 @@ def quality(out: Path) -> None:
         r["nfe"] = int(told[1]) if told else None
     if not any(r["method"] == "none" for r in records):
         raise SystemExit(f"{out} has no baselines to draw gains over: run quality.py with them")
+    levels = sorted({r["noise_level"] for r in records})
+    colours = {level: f"C{i}" for i, level in enumerate(levels)}  # the same in every panel
     for name, label in (("nfe", "network evaluations"), ("seconds", "seconds per picture")):
         tasks = list(dict.fromkeys(r["task"] for r in records))
         columns = min(4, len(tasks))
@@ -41,14 +44,17 @@ def quality(out: Path) -> None:
         for axis in axes.flat[len(tasks) :]:
             axis.axis("off")
         for axis, task in zip(axes.flat, tasks, strict=False):
-            panel(axis, [r for r in records if r["task"] == task], name)
+            panel(axis, [r for r in records if r["task"] == task], name, colours)
             axis.set(title=task, xlabel=label, ylabel="gain in dB", xscale="log")
+            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_minor_formatter(NullFormatter())
         axes.flat[0].legend(fontsize="x-small")
         figure.savefig(out / f"quality-{name}.png", dpi=110)
         print(out / f"quality-{name}.png")
 
 
-def panel(axis: plt.Axes, records: list[dict], across: str) -> None:
+def panel(axis: plt.Axes, records: list[dict], across: str, colours: dict[float, str]) -> None:
     """Gains over the measurement itself, which pair pictures that differ more than methods do."""
     for noise in sorted({r["noise_level"] for r in records}):
         methods: dict[str, dict[str, dict]] = {}
@@ -66,9 +72,10 @@ def panel(axis: plt.Axes, records: list[dict], across: str) -> None:
             else:
                 others[name] = gain.mean()
         x, y, error = zip(*sorted(points), strict=True)
-        line = axis.errorbar(x, y, error, marker="o", capsize=2, label=f"noise {noise:g}")
+        colour = colours[noise]
+        axis.errorbar(x, y, error, marker="o", capsize=2, color=colour, label=f"noise {noise:g}")
         for name, gain in others.items():
-            axis.axhline(gain, ls="--", lw=0.8, color=line[0].get_color())
+            axis.axhline(gain, ls="--", lw=0.8, color=colour)
             axis.annotate(name, (1, gain), xycoords=("axes fraction", "data"), fontsize=6)
 
 
