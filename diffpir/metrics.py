@@ -37,6 +37,9 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     if min(a.shape[-2:]) < SSIM_WINDOW:
         return a.new_full((len(a),), float("nan"))
+    kind = a.dtype
+    if a.is_cuda:  # where convolutions in float32 are in TF32, which errs by up to 0.04
+        a, b = a.double(), b.double()
     # Channel by channel, which is the same mean: of large images it takes a lot of memory.
     channels = zip(a.split(1, dim=1), b.split(1, dim=1), strict=True)
     values = [
@@ -45,7 +48,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         ).reshape(len(a))
         for pair in channels
     ]
-    return torch.stack(values).mean(dim=0)
+    return torch.stack(values).mean(dim=0).to(kind)
 
 
 def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tensor) -> Tensor:

@@ -70,6 +70,7 @@ def compiled(net: UNet) -> UNet:
     except Exception as e:  # whatever the compiler's tool chain raises
         why = f"{type(e).__name__}: {e}".splitlines()[0]
         raise ConfigError(f"compile: this machine cannot ({why})") from None
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, SHAPES)
+    limits = torch._dynamo.config
+    limits.cache_size_limit = max(limits.cache_size_limit, SHAPES)  # its name before torch 2.7
     net.compile(mode=mode, dynamic=False)
     return net

@@ -52,7 +52,7 @@ def measured(operator: Operator, x: Tensor) -> Tensor:
     Asked with a random image: a constant one, which gradients do not see, would not tell.
     """
     probe = torch.rand(x.shape[1:], generator=torch.Generator().manual_seed(0))
-    return operator.forward((0.5 + probe).to(x).expand_as(x)) != 0
+    return operator.forward((0.5 + probe).to(x).expand_as(x).contiguous()) != 0
 
 
 def batched_mask(mask: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Ended:
         answer = torch.empty((), dtype=torch.bool, pin_memory=True)
         answer.copy_(active.any(), non_blocking=True)
         arrived = torch.cuda.Event()
-        arrived.record()
+        arrived.record(torch.cuda.current_stream(active.device))
         self.asked.append((answer, arrived))
         while self.asked and self.asked[0][1].query():
             if not self.asked.popleft()[0]:

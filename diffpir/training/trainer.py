@@ -110,6 +110,8 @@ def train(
     schedule = Schedule.linear()
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
+    if torch.device(device).type == "cuda":  # as its convolutions want them
+        net = net.to(memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     ema = UNet(net_config).to(device).requires_grad_(False)
@@ -169,10 +171,13 @@ def train(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, config)
             # The step's own generator: a resumed run draws what an unbroken one would.
-            g = torch.Generator().manual_seed(config.seed * 1_000_003 + step)
+            seed = config.seed * 1_000_003 + step
+            g = torch.Generator().manual_seed(seed)
             t = draw_timesteps(schedule, len(batch), config.uniform, g).to(device)
             x0 = batch.to(device).float() / 127.5 - 1
-            eps = torch.randn(x0.shape, generator=g).to(device)
+            if x0.is_cuda:  # a CPU would take longer for it than the GPU for the step
+                g = torch.Generator(device).manual_seed(seed)
+            eps = torch.randn(x0.shape, generator=g, device=device)
             a = alpha_bar[t][:, None, None, None]
             x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
@@ -286,8 +291,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
 @torch.no_grad()
 def update_average(ema: nn.Module, net: nn.Module, decay: float) -> None:
-    for average, current in zip(ema.parameters(), net.parameters(), strict=True):
-        average.lerp_(current, 1 - decay)
+    torch._foreach_lerp_(list(ema.parameters()), list(net.parameters()), 1 - decay)
 
 
 class LossLog:
