@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.errors import ConfigError
+from diffpir.networks.precision import layout_for
 from diffpir.networks.unet import UNet
 from diffpir.schedule import Schedule
 
@@ -53,7 +54,8 @@ class EpsDenoiser:
         padded = pad_to_multiple(seen, stride, at_least=2 * stride)
         step = torch.full((1,), t, device=x_t.device)
         label = None if self.label is None else torch.full_like(step, self.label)
-        out = self.net(padded.contiguous(memory_format=torch.channels_last), step, label)
+        padded = padded.contiguous(memory_format=layout_for(x_t.device))
+        out = self.net(padded, step, label)
         eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
         return (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5

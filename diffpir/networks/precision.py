@@ -49,9 +49,16 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's usual choice has 10 bits for fractions
     for name, part in net.named_children():
         part.to(device, torch.float32 if name == "out" else dtype)
-    if device.type == "cuda":  # a CPU's convolutions bring weights into a layout of their own
-        net.to(memory_format=torch.channels_last)
     return net
+
+
+def layout_for(device: torch.device) -> torch.memory_format:
+    """Of what a network is given: what its convolutions and norms together are fastest with.
+
+    A GPU's convolutions want channels last, but PyTorch's group norm there takes longer with it
+    than all of them (benchmarks/README.md).
+    """
+    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
 
 def compiled(net: UNet) -> UNet:

@@ -110,8 +110,6 @@ def train(
     schedule = Schedule.linear()
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
-    if torch.device(device).type == "cuda":  # as its convolutions want them
-        net = net.to(memory_format=torch.channels_last)
     if initial is not None:
         net.load_state_dict(initial.state_dict())
     ema = UNet(net_config).to(device).requires_grad_(False)
