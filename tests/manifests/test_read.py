@@ -88,6 +88,15 @@ def test_ids_are_text_whatever_they_look_like(tmp_path, text, suffix):
         (["+1", "2"], None),
         (["12345678901234567890", "1"], None),
         (["NA", "1.5"], None),
+        (["NA", "NA"], None),
+        (["12345678901234567", "0.5"], None),
+        (["12345678901234567.0", "2"], None),
+        (["1.00000000000000000001", "2"], None),
+        (["", ""], [None, None]),
+        ([".5", "1."], [0.5, 1.0]),
+        (["-.25", " 3 "], [-0.25, 3.0]),
+        ([" 7", "8 "], [7, 8]),
+        (["1.000000000000000000e+00", "0.0500000000000000000"], [1.0, 0.05]),
         (["2024-01-02 10:00", "2024-01-02 11:00"], None),
         (["7", "-12"], [7, -12]),
         (["0.50", "1e-3"], [0.5, 0.001]),
@@ -100,6 +109,7 @@ def test_a_users_column_of_a_csv_keeps_what_was_written(tmp_path, texts, values)
     lines = [f"{n},x,{text}\n" for n, text in enumerate(texts)]
     table = read_manifest(put(tmp_path, "m.csv", "".join(["id,image,own\n", *lines]).encode()))
     assert table["own"].to_pylist() == (texts if values is None else values)
+    assert pa.types.is_null(table["own"].type) == (values == [None, None])
 
 
 @pytest.mark.parametrize(
