@@ -187,17 +187,20 @@ def test_faults_of_values_and_of_all_kinds_of_files(tmp_path):
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
     np.save(tmp_path / "kernel.npy", -np.ones((3, 3)))
     np.save(tmp_path / "mask.npy", np.ones(3))
+    np.savez(tmp_path / "two.npz", a=np.ones((3, 3)), b=np.ones((3, 3)))
     (tmp_path / "m.csv").write_text(
         "id,image,noise_level,seed,kernel,mask\n"
         "a,good.png,loud,1,,\n"
         "b,good.png,0.1,x,kernel.npy,mask.npy\n"
         "c,moves.gif,much,,,\n"
+        "d,good.png,,,two.npz,\n"
     )
     found = list(check(str(tmp_path / "m.csv"), file_fault=file_fault))
-    assert [(f.row, f.id) for f in found] == [(n, "abc"[n - 1]) for n in (1, 3, 2, 2, 2, 3)]
+    assert [(f.row, f.id) for f in found] == [(n, "abcd"[n - 1]) for n in (1, 3, 2, 2, 2, 3, 4)]
     words = ["noise_level is 'loud'", "noise_level is 'much'", "seed is 'x'", "mask: ", "kernel: "]
-    for finding, word in zip(found, [*words, "image: "], strict=True):
+    for finding, word in zip(found, [*words, "image: ", "kernel: "], strict=True):
         assert finding.message.startswith(word)
+    assert "a, b" in found[6].message  # of which a row cannot name one
     assert "negative" in found[4].message and "frames" in found[5].message
 
 
