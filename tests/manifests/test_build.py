@@ -135,6 +135,20 @@ def test_links_to_folders_are_followed_each_once(tmp_path):
     assert build(f"{root}/[ab]/**/*.png")["id"].to_pylist()[:2] == ["b/1", "b/c/2"]
     assert build(f"{root}/a/**/*.png")["image"].to_pylist()[0] == f"{root}/a/1.png"
     assert build(f"{root}/[xy]/*.png")["id"].to_pylist() == ["x/4", "y/3"]
+    assert build(f"{root}/**/a/*.png")["id"].to_pylist() == ["a/1"]
+    assert build(f"{root}/**/[ab]/**/2.png")["id"].to_pylist() == ["b/c/2"]
+    assert build(f"{root}/**/d/*.png")["id"].to_pylist() == ["x/d/3"]
+
+
+def test_a_link_to_a_hidden_folder(tmp_path):
+    (tmp_path / ".store" / ".deep").mkdir(parents=True)
+    for name in (".store/1.png", ".store/.deep/2.png"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    (tmp_path / ".store" / ".link").symlink_to(tmp_path)
+    (tmp_path / "pictures").symlink_to(".store")
+    for source in (tmp_path, tmp_path / "**" / "*.png"):
+        assert build(str(source))["id"].to_pylist() == ["pictures/1"]
+    assert build(str(tmp_path / ".store"))["id"].to_pylist() == ["1"]
 
 
 def test_a_name_that_is_not_text(tmp_path):
