@@ -13,10 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from diffpir import load_model
 from jobs.cli import app
+from jobs.console import user_errors
 from jobs.report import aggregate
 from jobs.restore import restore_job
 from jobs.results import METRICS
@@ -356,6 +358,13 @@ def test_a_file_where_a_folder_should_be_is_said_in_words(photos, tmp_path):
         result = diffpir(*arguments, "-o", "s3://bucket/prior")
         assert result.exit_code == 2 and "not a URI" in result.stderr
     assert diffpir("demo", "-o", tmp_path / "d", "--nfe", 1).exit_code == 2
+
+
+def test_an_error_without_a_file_is_said_as_it_is(capsys):
+    for error in (PermissionError("port 1 is taken"), FileExistsError("port 1 is taken")):
+        with pytest.raises(typer.Exit), user_errors():
+            raise error
+        assert capsys.readouterr().err.strip() == "error: port 1 is taken"
 
 
 def test_infinite_psnr_and_missing_groups_are_counted_apart():

@@ -6,6 +6,8 @@ import json
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -225,6 +227,14 @@ def test_faults_of_columns(tmp_path):
         (tmp_path / "m.jsonl").write_text(json.dumps(row))
         (found,) = check(str(tmp_path / "m.jsonl"), reserved={"status"})
         assert found.row == 0 and words in found.message
+
+
+def test_an_id_that_is_no_text_is_one_fault(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    table = {"id": [b"\xff", b"", b"c"], "image": ["good.png"] * 3}
+    pq.write_table(pa.table(table), tmp_path / "m.parquet")
+    found = [(f.row, f.message) for f in check(str(tmp_path / "m.parquet"))]
+    assert found == [(1, r"id is b'\xff', expected text"), (2, "id: the row has none")]
 
 
 def test_a_kernel_that_is_written_out_is_no_file(tmp_path):

@@ -127,6 +127,13 @@ def test_a_users_value_in_json_lines_keeps_what_was_written(tmp_path, written, r
     assert read_manifest(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [read]
 
 
+def test_rows_of_json_lines_may_be_wide_and_somewhat_deep(tmp_path):
+    own = ["[" * 200, '"{', [[1, 2]] * 200, json.loads("[" * 90 + "]" * 90)]
+    for value in own:
+        line = json.dumps({"id": "a", "image": "x", "own": value})
+        assert read_manifest(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [value]
+
+
 def test_encodings_of_parquet_strings(tmp_path):
     for kind in (pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())):
         table = pa.table({"id": pa.array(["a", "b"], kind), "image": pa.array(["x", "y"], kind)})
@@ -172,6 +179,31 @@ def test_numbers_become_what_they_mean():
             "line 3: id is text",
         ),
         ("m.jsonl", b'{"id": "a", "image": "x", "id": "b"}\n', "line 1 has the key 'id' twice"),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x"}\n{"id": "a", "image": "x", "kernel": {}, "id": "b"}\n',
+            "line 2 has the key 'id' twice",
+        ),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x", "kernel": {"disk": {"radius": 1, "radius": 2}}}\n',
+            "line 1 has the key 'radius' twice",
+        ),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x", "own": [1, "a"]}\n',
+            r"line 1: own\[\] is text, but a number before it",
+        ),
+        *(
+            (
+                "m.jsonl",
+                b'{"id": "a"}\n{"%b": %b' % (name, opening * n),
+                "line 2 has over 100 values",
+            )
+            for name in (b"own", b"kernel")
+            for opening in (b"[", b'{"a": ')
+            for n in (101, 3000, 200_000)
+        ),
         ("m.jsonl", b'{"id": "a", "image": "x"}\n{"id": null, "image": "x"}\n', "row 2 has no id"),
         (
             "m.jsonl",
