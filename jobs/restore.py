@@ -87,13 +87,10 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
     if kept is None:
         write_manifest(table, manifest)
     elif content_digest(kept) != content_digest(table):
+        unused = not (begun or _made(spec))
+        hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(
-            f"{manifest} names other images than {source} holds now; choose another output"
-            + (
-                ""
-                if begun or _made(spec)
-                else ", or remove that file, of which no results were made"
-            )
+            f"{manifest} names other images than {source} holds now; choose another output{hint}"
         )
     return table
 

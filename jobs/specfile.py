@@ -150,11 +150,8 @@ def _faults(error: ValidationError) -> Iterator[str]:
             if example and fault["type"] in OTHER_KIND:
                 message = f"expected a value such as {example}"
             # What several fields make together is a fault of the job, and says its field itself.
-            yield (
-                f"  {message}"
-                if fault["type"] == "value_error" and not path
-                else (f"  {shown}: {message}{got}")
-            )
+            says_field = fault["type"] == "value_error" and not path
+            yield f"  {message}" if says_field else f"  {shown}: {message}{got}"
 
 
 def _is_tag(part: str) -> bool:
