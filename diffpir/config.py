@@ -111,7 +111,7 @@ PAPER_DEFAULTS: dict[str, SamplerConfig] = {
     "linear": PRESETS["ffhq-deblur-gaussian"],
 }
 
-# ... but with the embedded prior, what was best on six of its training photographs
+# ... but with the embedded prior, what was about best on six of its training photographs
 # (benchmarks/README.md). A small network errs more at high noise: fresh noise (zeta) makes the
 # sampler forget its errors, and where the measurement says enough it starts below T - 1.
 BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {

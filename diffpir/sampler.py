@@ -130,12 +130,14 @@ def sample(
 
 
 def noise_levels(noise_level: float | Tensor, y: Tensor) -> Tensor:
-    """sigma_n as a tensor on y's device, () or (B,).
+    """sigma_n as a tensor on y's device, () or (B,); given so, or as (B, 1, 1, 1).
 
     Raises:
         ValueError: negative, not finite, or not one per image.
     """
     given = torch.as_tensor(noise_level, dtype=torch.float64)
+    if given.ndim == 4 and given.shape[1:] == (1, 1, 1):  # as it stands beside images
+        given = given.flatten()
     if given.ndim > 1 or (given.ndim == 1 and len(given) not in (1, len(y))):
         raise ValueError(f"noise_level has shape {tuple(given.shape)}, y has {len(y)} images")
     if not ((given >= 0) & given.isfinite()).all():

@@ -29,10 +29,12 @@ def user_errors() -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as e:  # a folder was asked for
-        typer.secho(f"error: {e.filename} is a file, not a folder", err=True, fg="red")
+        words = f"{e.filename} is a file, not a folder" if e.filename else str(e)
+        typer.secho(f"error: {words}", err=True, fg="red")
         raise typer.Exit(WRONG) from None
     except (FileNotFoundError, PermissionError) as e:  # it cannot be made there
-        typer.secho(f"error: {e.filename}: {e.strerror}", err=True, fg="red")
+        words = f"{e.filename}: {e.strerror}" if e.filename else str(e)
+        typer.secho(f"error: {words}", err=True, fg="red")
         raise typer.Exit(WRONG) from None
     except JobStopped as e:
         typer.secho(f"stopped: {e}", err=True, fg="red")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os.path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import typer
 
 from jobs.specfile import JobFileError, make_job
@@ -70,26 +70,41 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
     table = build(source)
     kept = read_manifest(manifest) if storage.exists(manifest) else None
     begun = storage.exists(Layout(spec.output).run)
-    if begun:
-        # The output may lie in the source: its pictures are not to be restored again.
-        made = pc.starts_with(table["image"], storage.absolute(spec.images) + "/")
-        if kept is not None:
-            made = pc.and_not(made, pc.is_in(table["image"], kept["image"].combine_chunks()))
-        table = table.filter(pc.invert(made))
-        left = pc.sum(made).as_py()
-        if left:
-            where = storage.shown(spec.images)
-            typer.echo(f"{left} pictures of an earlier run in {where} left out", err=True)
+    if kept is not None or begun:
+        # The output may lie in the source: what came there since is not to be restored too.
+        known = set() if kept is None else set(kept["image"].to_pylist())
+        places = tuple(_place(folder).rstrip("/") + "/" for folder in (spec.output, spec.images))
+        wanted = [
+            image in known or not _place(image).startswith(places)
+            for image in table["image"].to_pylist()
+        ]
+        table = table.filter(pa.array(wanted, pa.bool_()))
+        if left := wanted.count(False):
+            where = storage.shown(spec.output)
+            typer.echo(f"{left} pictures left out, which came since {where} was begun", err=True)
     if not len(table):
         raise ManifestError(f"{source}: no images but those made by an earlier run")
     if kept is None:
         write_manifest(table, manifest)
     elif content_digest(kept) != content_digest(table):
+        unused = not (begun or _made(spec))
+        hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(
-            f"{manifest} names other images than {source} holds now; choose another output"
-            + ("" if begun else ", or remove that file, of which no results were made")
+            f"{manifest} names other images than {source} holds now; choose another output{hint}"
         )
     return table
+
+
+def _place(uri: str) -> str:
+    """Where it lies, whatever links lead to it."""
+    uri = storage.absolute(uri)
+    return os.path.realpath(uri) if storage.is_local(uri) else uri
+
+
+def _made(spec: JobSpec) -> bool:
+    """Whether anything stands where results do."""
+    folders = (Layout(spec.output).results, spec.images)
+    return any(storage.list_names(folder, files_only=False) for folder in folders)
 
 
 def _given(value: Any) -> Any:

@@ -58,6 +58,11 @@ def load_job(uri: str) -> JobSpec:
         content = _parse(storage.read_bytes(uri))
     except DuplicateKeyError as e:
         raise JobFileError(f"{uri}: {e}") from None
+    except RecursionError:
+        raise JobFileError(
+            f"{uri} is not a job: its values lie too deep in one another; expected keys and values "
+            "(manifest: ..., output: ...)"
+        ) from None
     except (yaml.YAMLError, ValueError) as e:  # ValueError: text that is no UTF-8, or no date
         raise JobFileError(f"{uri} is not YAML: {e}") from None
     if not isinstance(content, dict):
@@ -144,7 +149,9 @@ def _faults(error: ValidationError) -> Iterator[str]:
             example = EXAMPLES.get(re.sub(r"\.\d+$", "", shown))
             if example and fault["type"] in OTHER_KIND:
                 message = f"expected a value such as {example}"
-            yield f"  {shown}: {message}{got}"
+            # What several fields make together is a fault of the job, and says its field itself.
+            says_field = fault["type"] == "value_error" and not path
+            yield f"  {message}" if says_field else f"  {shown}: {message}{got}"
 
 
 def _is_tag(part: str) -> bool:

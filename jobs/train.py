@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 import typer
 
@@ -41,8 +43,8 @@ def train_prior(
     crop, are named and left out.
 
     Raises:
-        PipelineError: no photograph is left, the weights are no weights, or both ``channels`` and
-            ``initial`` are given.
+        PipelineError: no photograph is left, a weight is no number of 0 or more, or both
+            ``channels`` and ``initial`` are given.
         ConfigError: the network or a setting cannot be trained with.
         CheckpointError: ``initial`` is no checkpoint.
         StorageError: ``initial`` cannot be read.
@@ -73,9 +75,7 @@ def photographs_of(manifest: str, crop: int) -> tuple[list[np.ndarray], list[flo
     """The photographs of a manifest and how often each is to be drawn; names those left out."""
     table = read_manifest(manifest)
     base = storage.parent(storage.absolute(manifest))
-    weights = table["weight"].to_pylist() if "weight" in table.column_names else [1.0] * len(table)
-    if not all(isinstance(w, int | float) and w >= 0 for w in weights) or not sum(weights):
-        raise PipelineError(f"{manifest}: column 'weight' must hold numbers of 0 or more")
+    weights = _weights(table, manifest) if "weight" in table.column_names else [1.0] * len(table)
 
     def load(ref: str) -> np.ndarray | str:
         try:
@@ -99,6 +99,23 @@ def photographs_of(manifest: str, crop: int) -> tuple[list[np.ndarray], list[flo
     if not sum(frequencies):
         raise PipelineError(f"{manifest}: no photograph to train on")
     return photographs, frequencies
+
+
+def _weights(table: pa.Table, manifest: str) -> list[float]:
+    """The column ``weight``, whose numbers may be text, as a CSV's are that begin with a plus."""
+    found: list[float] = []
+    for row, value in enumerate(table["weight"].to_pylist(), start=1):
+        try:
+            found.append(float(value))
+        except (TypeError, ValueError):
+            found.append(math.nan)
+        if isinstance(value, bool) or not 0 <= found[-1] < math.inf:
+            raise PipelineError(
+                f"{manifest}: row {row}: weight is {value!r}, expected a number of 0 or more"
+            )
+    if not sum(found):
+        raise PipelineError(f"{manifest}: column 'weight' is 0 in every row")
+    return found
 
 
 def as_rgb8(image: np.ndarray) -> np.ndarray:

@@ -11,8 +11,11 @@ import pyarrow.csv
 from manifests.schema import STRINGS, TYPES
 
 BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
-NUMBER = r"^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$"  # without zeros before it
+# Without a plus or zeros before it.
+NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 DIGITS = 17  # that tell every float64 apart
+DECIMALS = 15  # that every float64 keeps
+EXACT = 2.0**53  # above it, some whole numbers are no float64
 
 
 def read_csv(data: pa.Buffer) -> pa.Table:
@@ -54,20 +57,31 @@ def _parse_csv(data: pa.Buffer, texts: Collection[str], only: Collection[str] = 
 
 def _as_written(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     """The values of that type that the texts are; the texts, where something would be lost."""
-    if pa.types.is_null(kind):
-        return texts
-    given = pc.if_else(pc.equal(texts, ""), None, texts)
+    if pa.types.is_null(kind):  # NA would be null too
+        empty = pc.all(pc.equal(texts, "")).as_py()
+        return pa.chunked_array([pa.nulls(len(texts))]) if empty else texts
+    number = pa.types.is_floating(kind) or pa.types.is_integer(kind)
+    given = pc.utf8_trim_whitespace(texts) if number else texts
+    given = pc.if_else(pc.equal(given, ""), None, given)
     try:
         values = given.cast(kind)
         back = values.cast(pa.string())
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return texts
     if pa.types.is_floating(kind):
-        digits = pc.utf8_length(pc.replace_substring_regex(given, r"[eE].*|\D", ""))
-        same = pc.and_(pc.match_substring_regex(given, NUMBER), pc.less_equal(digits, DIGITS))
+        most = pc.if_else(pc.less(pc.abs(values), EXACT), DIGITS, DECIMALS)
+        few = pc.less_equal(_digits(given), most)
+        same = pc.and_(pc.match_substring_regex(given, NUMBER), few)
         same = pc.or_(same, pc.equal(back, given))
     elif pa.types.is_boolean(kind):
         same = pc.or_(pc.equal(back, given), pc.equal(pc.utf8_capitalize(back), given))
     else:
         same = pc.equal(back, given)
     return values if pc.all(same).as_py() in (True, None) else texts
+
+
+def _digits(numbers: pa.ChunkedArray) -> pa.ChunkedArray:
+    """How many digits of each number say something: no zeros before them, or after a fraction."""
+    for pattern, by in ((r"[eE].*", ""), (r"(\.[0-9]*?)0+$", r"\1"), (r"^-?[0.]+|\D", "")):
+        numbers = pc.replace_substring_regex(numbers, pattern, by)
+    return pc.utf8_length(numbers)

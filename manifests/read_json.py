@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from manifests.schema import TYPES
 
 BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
 WRITTEN_KERNEL = re.compile(rb'"kernel"\s*:\s*\{')
+DEPTH = 100  # of lists and objects in one another; Arrow dies of very many
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+BRACKET = re.compile(rb"[\[{\]}]")
 EXACT = 2.0**53  # above it, some whole numbers are no float64
 KINDS = {
     bool: "true or false", int: "a number", float: "a number", str: "text", dict: "an object",
@@ -28,6 +32,7 @@ def read_json(data: pa.Buffer) -> pa.Table:
     Raises:
         pa.ArrowInvalid: it is no JSON Lines; says the line.
     """
+    _check_depth(data)
     data = _kernels_as_text(data)
     try:
         table = _parse_json(data)
@@ -41,6 +46,17 @@ def read_json(data: pa.Buffer) -> pa.Table:
         words = _json_fault(data) or re.sub(r" in row \d+$", "", str(e))
         raise pa.ArrowInvalid(words) from None
     return _with_large_integers(table, data)
+
+
+def _check_depth(data: pa.Buffer) -> None:
+    for number, line in enumerate(io.BytesIO(data), start=1):
+        if line.count(b"[") + line.count(b"{") <= DEPTH:
+            continue
+        depth = 0
+        for bracket in BRACKET.findall(STRING.sub(b"", line)):
+            depth += 1 if bracket in b"[{" else -1
+            if depth > DEPTH:
+                raise pa.ArrowInvalid(f"line {number} has over {DEPTH} values in one another")
 
 
 def _parse_json(data: pa.Buffer, schema: pa.Schema | None = None) -> pa.Table:
@@ -105,7 +121,9 @@ def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
     for i, line in enumerate(lines):
         if WRITTEN_KERNEL.search(line):
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_distinct)
+            except DuplicateKeyError as e:
+                raise pa.ArrowInvalid(f"line {i + 1} has the key {str(e)!r} twice") from None
             except ValueError:  # Arrow will say so
                 continue
             if isinstance(row, dict) and isinstance(row.get("kernel"), dict):
@@ -115,7 +133,7 @@ def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
 
 def _json_fault(data: pa.Buffer) -> str | None:
     """The first line that does not fit, and why; None where each looks well."""
-    kinds: dict[str, str] = {}
+    kinds: dict[str, tuple[str, int]] = {}
     for number, line in enumerate(data.to_pybytes().split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -123,14 +141,15 @@ def _json_fault(data: pa.Buffer) -> str | None:
             row = json.loads(line, object_pairs_hook=_distinct)
         except DuplicateKeyError as e:
             return f"line {number} has the key {str(e)!r} twice"
-        except (ValueError, RecursionError):
+        except ValueError:
             row = None
         if not isinstance(row, dict):
             return f"line {number} is not a JSON object"
         for path, kind in _kinds(row):
-            before = kinds.setdefault(path, kind)
+            before, line_before = kinds.setdefault(path, (kind, number))
             if kind != before:
-                return f"line {number}: {path} is {kind}, but {before} in a line before"
+                where = "before it" if line_before == number else "in a line before"
+                return f"line {number}: {path} is {kind}, but {before} {where}"
     return None
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.schema import is_parametric
+from pipeline.checkpoint import BUILTIN
 from pipeline.errors import PipelineError
 from pipeline.pictures.naming import SUFFIXES, image_path
 from pipeline.spec import JobSpec
@@ -17,31 +18,39 @@ from pipeline.steps import FILES
 
 
 def check_originals(spec: JobSpec, table: pa.Table) -> None:
-    """No picture may go where a file of the manifest lies, under whatever name of its folder.
+    """No picture may go where a file lies that the job reads, under whatever name.
 
     Raises:
         PipelineError: one would; names it.
     """
     if not spec.images:
         return
+    images = storage.absolute(spec.images)
+    if storage.is_local(images) and not os.path.exists(images):
+        return  # nothing lies there: rows may be many
     suffix = SUFFIXES[spec.picture.format]
     base = storage.parent(storage.absolute(spec.manifest))
-    # Rows are many and folders few: only folders are looked up on disk, each once.
+    # Rows are many and folders few: each folder is resolved once, and of files only links.
     source = cache(lambda folder: _real(storage.resolve(base, folder)))
     target = cache(lambda folder: _real(_folder(_picture(spec.images, f"{folder}x", suffix))))
     ids = table["id"].to_pylist()
     folders = {target(_folder(image_id)) for image_id in ids}
-    originals = {
-        storage.join(source(_folder(file)), _name(file))
-        for file in _named(table)
-        if source(_folder(file)) in folders
-    }
+    originals: dict[str, str] = {}
+    read = [(file, "the manifest names") for file in set(_named(table))]
+    for file, whose in (*read, *_of_job(spec)):
+        folder = source(_folder(file))
+        place = storage.join(folder, _name(file))
+        if folder in folders:
+            originals[place] = whose
+        if storage.is_local(place) and os.path.islink(place):
+            originals[_real(place)] = whose
     for image_id in ids if originals else ():
         picture = _picture(spec.images, image_id, suffix)
-        if storage.join(target(_folder(image_id)), _name(picture)) in originals:
+        whose = originals.get(storage.join(target(_folder(image_id)), _name(picture)))
+        if whose:
             raise PipelineError(
                 f"images: the picture of {image_id!r} would overwrite {storage.shown(picture)}, "
-                "which the manifest names; choose another folder"
+                f"which {whose}; choose another folder"
             )
 
 
@@ -52,6 +61,20 @@ def _named(table: pa.Table) -> Iterator[str]:
             for file in table[name].to_pylist():
                 if file and not (name == "kernel" and is_parametric(file)):
                     yield file
+
+
+def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    """The files that the specification itself names, absolute, and what is said of them."""
+    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
+    files = {
+        "manifest": spec.manifest,
+        "model": None if spec.model.path == BUILTIN else spec.model.path,
+        "task.kernel": kernel and kernel.file and kernel.file.file,
+        "task.mask": mask and mask.file,
+    }
+    for field, file in files.items():
+        if file:
+            yield storage.absolute(file), f"the job reads ({field})"
 
 
 def _picture(images: str, image_id: str, suffix: str) -> str:
@@ -67,9 +90,9 @@ def _name(file: str) -> str:
     return file[file.rfind("/") + 1 :]
 
 
-def _real(folder: str) -> str:
-    """The one name of a folder that has several."""
-    folder = storage.absolute(folder)
-    if storage.is_local(folder):
-        return os.path.realpath(folder)
-    return f"{storage.scheme_of(folder)}://{folder.partition('://')[2]}"
+def _real(path: str) -> str:
+    """The one name of a file or folder that has several."""
+    path = storage.absolute(path)
+    if storage.is_local(path):
+        return path if "\0" in path else os.path.realpath(path)  # no file's, and it would raise
+    return f"{storage.scheme_of(path)}://{path.partition('://')[2]}"

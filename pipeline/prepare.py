@@ -35,6 +35,10 @@ from pipeline.problems.measurement import users_operator
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
 
+HINTS = {  # of what two values do not tell
+    "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
+    "types)"
+}
 PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs")
 
 
@@ -118,7 +122,7 @@ def find_run(job: Checked) -> Run | None:
     record = read_record(job.layout)
     planned, asked = _flat(record.identity), _flat(job.identity)
     changed = [
-        f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}"
+        f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}{HINTS.get(name, '')}"
         for name in sorted(planned.keys() | asked.keys())
         if planned.get(name) != asked.get(name)
     ]

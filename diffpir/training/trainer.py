@@ -135,9 +135,9 @@ def train(
                 )
         if step > config.steps:
             raise ConfigError(f"{state_file} is at step {step} already, past {config.steps}")
-    # What a killed run did after its last checkpoint is done again.
-    for name in ("log.jsonl", "validation.jsonl"):
-        keep_until(out / name, step)
+        # What a killed run did after its last checkpoint is done again.
+        for name in ("log.jsonl", "validation.jsonl"):
+            keep_until(out / name, step)
 
     def save() -> None:
         partial = state_file.with_suffix(".partial")
@@ -241,17 +241,30 @@ def read_state(path: Path, device: str) -> dict:
 
 
 def keep_until(log: Path, step: int) -> None:
-    """Drop a log's lines of steps after this one, and a line that was cut off."""
-    if not log.exists():
+    """Drop a log's entries of steps after this one, and a last one that was cut off.
+
+    Whatever else stands there is the user's, and is kept.
+    """
+    if not log.is_file():
         return
-    kept = []
-    for line in log.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(f"{line}\n")
-        except ValueError:
-            continue
-    log.write_text("".join(kept))
+    lines = log.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if not _is_after(line, step)]
+    if kept and not kept[-1].endswith(b"\n"):
+        kept[-1] += b"\n"  # the next entry begins a line
+    if kept != lines:
+        partial = log.with_name(f".{log.name}.partial")
+        partial.write_bytes(b"".join(kept))
+        os.replace(partial, log)
+
+
+def _is_after(line: bytes, step: int) -> bool:
+    """Whether a line of a log is an entry of a later step, or the beginning of one."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line.startswith(b"{") and not line.endswith(b"\n")
+    found = entry.get("step") if isinstance(entry, dict) else None
+    return isinstance(found, int) and found > step
 
 
 def draw_timesteps(schedule: Schedule, count: int, uniform: float, g: torch.Generator) -> Tensor:

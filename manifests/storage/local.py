@@ -8,6 +8,8 @@ import os
 import re
 import stat
 import uuid
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from fsspec.utils import glob_translate
@@ -96,25 +98,43 @@ def link_exclusive(path: str, data: bytes) -> bool:
     return True
 
 
-def find_local(folders: list[str]) -> list[str]:
-    """All files below the folders; each folder on disk once, however many links lead to it."""
+def find_local(folders: list[str], every_name: bool = False) -> list[str]:
+    """All files below the folders, but for hidden folders there.
+
+    Each folder on disk once, however many links lead to it; or with ``every_name`` after that
+    again, by each other name that a link gives to it or to one that it lies in.
+    """
     found: list[str] = []
+    again: list[str] = []
     seen: set[tuple[int, int]] = set()
     while folders:
         links: list[str] = []
         for top in sorted(folders, key=lambda folder: (os.path.islink(folder), folder)):
-            for folder, below, files in os.walk(top):
-                below.sort()
-                status = os.stat(folder)
-                if (status.st_dev, status.st_ino) in seen:
+            for folder, below, files in _walk(top):
+                if _identity(folder) in seen:
                     below.clear()
+                    again.append(folder)
                     continue
-                seen.add((status.st_dev, status.st_ino))
+                seen.add(_identity(folder))
                 found += (os.path.join(folder, name) for name in files)
                 paths = (os.path.join(folder, name) for name in below)
                 links += (path for path in paths if os.path.islink(path))
         folders = links  # os.walk has not followed them
+    for top in again if every_name else ():
+        found += (os.path.join(folder, name) for folder, _, files in _walk(top) for name in files)
     return found
+
+
+def _walk(top: str) -> Iterator[tuple[str, list[str], list[str]]]:
+    """As ``os.walk``, in order and without what is hidden: a link there would count as seen."""
+    for folder, below, files in os.walk(top):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield folder, below, files
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def glob_local(pattern: str) -> list[str]:
@@ -123,4 +143,10 @@ def glob_local(pattern: str) -> list[str]:
     if not stars:
         return [path for path in glob.glob(pattern) if not os.path.isdir(path)]
     matches = re.compile(glob_translate(pattern)).match
-    return [path for path in find_local(glob.glob(head or "/")) if matches(path)]
+    paths = filter(matches, find_local(glob.glob(head or "/"), every_name=True))
+    identity = cache(_identity)
+    once: dict[tuple, str] = {}
+    for path in paths:  # the first name of each that matches
+        folder, name = os.path.split(path)
+        once.setdefault((identity(folder), name), path)
+    return list(once.values())

@@ -10,6 +10,7 @@ from pipeline.errors import PipelineError
 from pipeline.output import drivers, parts, plan
 from pipeline.output.drivers import Heartbeat, in_words
 from pipeline.output.layout import Layout
+from pipeline.output.record import read_record
 
 NAMED = 3  # files that a message names at most
 
@@ -49,20 +50,24 @@ def check_strange(layout: Layout, names: Sequence[str]) -> None:
 def begin_anew(layout: Layout, overwrite: bool) -> None:
     """Refuse an output that holds a run, or with ``overwrite`` remove that run's files.
 
-    Only what has the name of a run's file is removed; ``run.json`` goes last, so that a removal
-    that was killed is still a run's output, and can be removed again.
+    Only what has the name of a run's file is removed, and a ``run.json`` (with ``summary.json``)
+    that is a run's by its content; it goes last, so that a removal that was killed is still a
+    run's output, and can be removed again.
 
     Raises:
-        PipelineError: the output holds a run, a driver is at work there, or files that would be
-            taken for results are none of a run's.
+        PipelineError: the output holds a run, a driver is at work there, or ``run.json`` or files
+            that would be taken for results are none of a run's.
     """
+    begun = storage.exists(layout.run)
+    if begun:
+        read_record(layout)
     results = _results(layout)
     held = {
         layout.results: [name for name in results if parts.parse(name)],
         layout.plans: _matching(layout.plans, plan.NAME),
         layout.drivers: _matching(layout.drivers, drivers.NAME),
     }
-    if not storage.exists(layout.run) and not any(held.values()):
+    if not begun and (storage.exists(layout.summary) or not any(held.values())):
         check_unclaimed(layout)
         return
     name = storage.shown(layout.output)
@@ -80,8 +85,9 @@ def begin_anew(layout: Layout, overwrite: bool) -> None:
         for file in names:
             storage.remove(storage.join(folder, file))
         storage.remove_partials(folder)
-    storage.remove(layout.summary)
-    storage.remove(layout.run)
+    if begun:
+        storage.remove(layout.summary)
+        storage.remove(layout.run)
 
 
 def _results(layout: Layout) -> list[str]:

@@ -42,6 +42,6 @@ def read_record(layout: Layout) -> Record:
         record = json.loads(data)
         shards = tuple(shards_of(record["plan"]))
         return Record(record["id"], dict(record["identity"]), shards, record.get("spec", {}))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None

@@ -220,8 +220,7 @@ def file_fault(column: str, data: bytes) -> str | None:
     """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
     try:
         if column == "kernel":
-            for name in kernel_names(data) or [None]:
-                decode_kernel(data, name)
+            decode_kernel(data)  # a row cannot name one of several
         elif column == "mask":
             decode_mask(data)
         else:

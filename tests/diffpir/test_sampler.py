@@ -120,11 +120,19 @@ def test_without_noise_known_pixels_are_kept_image_by_image():
         (torch.tensor([0.1, -0.1]), "0 or more"),
         (torch.tensor([0.1, 0.1, 0.1]), "2 images"),
         (torch.full((2, 1), 0.1), "2 images"),
+        (torch.full((3, 1, 1, 1), 0.1), "2 images"),
+        (torch.full((2, 1, 1, 2), 0.1), "2 images"),
     ],
 )
 def test_noise_levels_that_are_none_are_refused(level, why):
     with pytest.raises(ValueError, match=why):
         run(pictures(), noise_level=level)
+
+
+def test_noise_levels_may_stand_as_they_do_beside_images():
+    sigma = torch.tensor([0.02, 0.1])
+    given = [run(pictures(), noise_level=level) for level in (sigma, sigma[:, None, None, None])]
+    torch.testing.assert_close(*given, atol=0, rtol=0)
 
 
 def test_guidance_zero_ignores_the_measurement():

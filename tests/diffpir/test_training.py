@@ -170,6 +170,19 @@ def test_the_log_of_a_killed_run_says_each_step_once(tmp_path):
     assert steps == [10, 20, 30, 40]
 
 
+def test_what_else_stands_in_a_log_is_kept(tmp_path):
+    users = b'{"event": 1}\n[1]\n\xff\n\n{"step": "9"}\nmine\n{half\n' + b"[" * 9999 + b"\n"
+    (tmp_path / "log.jsonl").write_bytes(users + b'{"step": 90}\nno end')
+    fit(tmp_path, 1)  # not begun yet: no entry is of this run
+    assert (tmp_path / "log.jsonl").read_bytes().startswith(users + b'{"step": 90}\nno end')
+    (tmp_path / "log.jsonl").write_bytes(users + b'{"step": 90}\n{"step": 1}\n{"step"')
+    fit(tmp_path, 1)
+    assert (tmp_path / "log.jsonl").read_bytes() == users + b'{"step": 1}\n'
+    (tmp_path / "log.jsonl").write_bytes(users + b"no end")
+    fit(tmp_path, 1)
+    assert (tmp_path / "log.jsonl").read_bytes() == users + b"no end\n"
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -13,14 +13,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import typer
 from typer.testing import CliRunner
 
 from diffpir import load_model
 from jobs.cli import app
+from jobs.console import user_errors
 from jobs.report import aggregate
+from jobs.restore import restore_job
 from jobs.results import METRICS
+from jobs.train import photographs_of
+from manifests.errors import ManifestError
+from manifests.read import read_manifest
+from pipeline.errors import PipelineError
 from tests.pictures import decoded, photograph
 
+DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
@@ -143,7 +151,7 @@ def test_restore_writes_pictures_of_the_format_asked_for(photos, tiny_model, tmp
 
 
 def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left_out(
-    photos, tiny_model, tmp_path
+    photos, tiny_model, tmp_path, capsys
 ):
     """The output lies in the source, and pictures of the user's own among those that it makes."""
     for name in ("a.png", "out/b.png", "out/images/c.png"):
@@ -157,7 +165,32 @@ def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left
     assert first.exit_code == 0 and "3 restored, 0 failed" in first.stdout, first.output
     again = diffpir(*job)
     assert again.exit_code == 0 and "3 restored, 0 failed" in again.stdout, again.output
-    assert f"3 pictures of an earlier run in {tmp_path}/out/images left out" in again.stderr
+    left_out = f"pictures left out, which came since {tmp_path}/out was begun"
+    assert f"3 {left_out}" in again.stderr
+    shutil.copy(photos / "coffee.png", tmp_path / "out" / "sheet.png")
+    (tmp_path / "done").symlink_to(tmp_path / "out")
+    (tmp_path / "out" / "run.json").unlink()  # the manifest that is kept says enough
+    again = restore_job(str(tmp_path), str(tmp_path / "out"), images=None, task=DENOISE)
+    assert len(read_manifest(again.manifest)) == 3
+    assert f"4 {left_out}" in capsys.readouterr().err
+
+
+def test_an_output_that_a_link_in_the_source_leads_to(photos, tmp_path, capsys):
+    source, output = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    output.mkdir()
+    (source / "done").symlink_to(output)
+    for name in ("in/a.png", "out/b.png", "out/images/a.png", "c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(photos / "coffee.png", tmp_path / name)
+        if name == "out/b.png":  # the user's own, as the output is not begun
+            job = restore_job(str(source), str(output), images=None, task=DENOISE)
+    restore_job(str(source), str(output), images=None, task=DENOISE)
+    assert [row["id"] for row in read_manifest(job.manifest).to_pylist()] == ["a", "done/b"]
+    assert "1 pictures left out" in capsys.readouterr().err
+    shutil.copy(photos / "coffee.png", source / "new.png")
+    with pytest.raises(ManifestError, match=r"choose another output$"):  # images/ holds one
+        restore_job(str(source), str(output), images=None, task=DENOISE)
 
 
 def test_images_of_a_job_that_never_began(photos, tmp_path):
@@ -327,6 +360,13 @@ def test_a_file_where_a_folder_should_be_is_said_in_words(photos, tmp_path):
     assert diffpir("demo", "-o", tmp_path / "d", "--nfe", 1).exit_code == 2
 
 
+def test_an_error_without_a_file_is_said_as_it_is(capsys):
+    for error in (PermissionError("port 1 is taken"), FileExistsError("port 1 is taken")):
+        with pytest.raises(typer.Exit), user_errors():
+            raise error
+        assert capsys.readouterr().err.strip() == "error: port 1 is taken"
+
+
 def test_infinite_psnr_and_missing_groups_are_counted_apart():
     table = pa.table(
         {
@@ -374,6 +414,26 @@ def test_train_goes_on_from_a_models_weights(photos, tmp_path, tiny_model):
     assert before.config == after.config
     for a, b in zip(before.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)  # stored in half precision
+
+
+def test_weights_of_photographs_are_numbers(photos, tmp_path):
+    manifest = tmp_path / "m.csv"
+    for texts, words in [
+        ((" .5", "+1"), None),
+        (("NA", "1"), "row 1: weight is 'NA', expected a number of 0 or more"),
+        (("1", ""), "row 2: weight is None"),
+        (("1", "-1"), "row 2: weight is -1"),
+        (("True", "True"), "row 1: weight is True"),
+        (("0", "0"), "'weight' is 0 in every row"),
+    ]:
+        rows = zip(("coffee", "sub/chelsea"), texts, strict=True)
+        lines = [f"{name},{photos}/{name}.png,{text}" for name, text in rows]
+        manifest.write_text("\n".join(["id,image,weight", *lines]))
+        if words:
+            with pytest.raises(PipelineError, match=words):
+                photographs_of(str(manifest), 16)
+        else:
+            assert photographs_of(str(manifest), 16)[1] == [0.5, 1.0]
 
 
 def test_compare_pairs_two_runs_by_id(finished, tmp_path):

@@ -6,6 +6,8 @@ import json
 import os
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -135,6 +137,20 @@ def test_links_to_folders_are_followed_each_once(tmp_path):
     assert build(f"{root}/[ab]/**/*.png")["id"].to_pylist()[:2] == ["b/1", "b/c/2"]
     assert build(f"{root}/a/**/*.png")["image"].to_pylist()[0] == f"{root}/a/1.png"
     assert build(f"{root}/[xy]/*.png")["id"].to_pylist() == ["x/4", "y/3"]
+    assert build(f"{root}/**/a/*.png")["id"].to_pylist() == ["a/1"]
+    assert build(f"{root}/**/[ab]/**/2.png")["id"].to_pylist() == ["b/c/2"]
+    assert build(f"{root}/**/d/*.png")["id"].to_pylist() == ["x/d/3"]
+
+
+def test_a_link_to_a_hidden_folder(tmp_path):
+    (tmp_path / ".store" / ".deep").mkdir(parents=True)
+    for name in (".store/1.png", ".store/.deep/2.png"):
+        Image.new("L", (1, 1)).save(tmp_path / name)
+    (tmp_path / ".store" / ".link").symlink_to(tmp_path)
+    (tmp_path / "pictures").symlink_to(".store")
+    for source in (tmp_path, tmp_path / "**" / "*.png"):
+        assert build(str(source))["id"].to_pylist() == ["pictures/1"]
+    assert build(str(tmp_path / ".store"))["id"].to_pylist() == ["1"]
 
 
 def test_a_name_that_is_not_text(tmp_path):
@@ -187,17 +203,20 @@ def test_faults_of_values_and_of_all_kinds_of_files(tmp_path):
     frames[0].save(tmp_path / "moves.gif", save_all=True, append_images=frames[1:])
     np.save(tmp_path / "kernel.npy", -np.ones((3, 3)))
     np.save(tmp_path / "mask.npy", np.ones(3))
+    np.savez(tmp_path / "two.npz", a=np.ones((3, 3)), b=np.ones((3, 3)))
     (tmp_path / "m.csv").write_text(
         "id,image,noise_level,seed,kernel,mask\n"
         "a,good.png,loud,1,,\n"
         "b,good.png,0.1,x,kernel.npy,mask.npy\n"
         "c,moves.gif,much,,,\n"
+        "d,good.png,,,two.npz,\n"
     )
     found = list(check(str(tmp_path / "m.csv"), file_fault=file_fault))
-    assert [(f.row, f.id) for f in found] == [(n, "abc"[n - 1]) for n in (1, 3, 2, 2, 2, 3)]
+    assert [(f.row, f.id) for f in found] == [(n, "abcd"[n - 1]) for n in (1, 3, 2, 2, 2, 3, 4)]
     words = ["noise_level is 'loud'", "noise_level is 'much'", "seed is 'x'", "mask: ", "kernel: "]
-    for finding, word in zip(found, [*words, "image: "], strict=True):
+    for finding, word in zip(found, [*words, "image: ", "kernel: "], strict=True):
         assert finding.message.startswith(word)
+    assert "a, b" in found[6].message  # of which a row cannot name one
     assert "negative" in found[4].message and "frames" in found[5].message
 
 
@@ -208,6 +227,14 @@ def test_faults_of_columns(tmp_path):
         (tmp_path / "m.jsonl").write_text(json.dumps(row))
         (found,) = check(str(tmp_path / "m.jsonl"), reserved={"status"})
         assert found.row == 0 and words in found.message
+
+
+def test_an_id_that_is_no_text_is_one_fault(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "good.png")
+    table = {"id": [b"\xff", b"", b"c"], "image": ["good.png"] * 3}
+    pq.write_table(pa.table(table), tmp_path / "m.parquet")
+    found = [(f.row, f.message) for f in check(str(tmp_path / "m.parquet"))]
+    assert found == [(1, r"id is b'\xff', expected text"), (2, "id: the row has none")]
 
 
 def test_a_kernel_that_is_written_out_is_no_file(tmp_path):

@@ -88,6 +88,15 @@ def test_ids_are_text_whatever_they_look_like(tmp_path, text, suffix):
         (["+1", "2"], None),
         (["12345678901234567890", "1"], None),
         (["NA", "1.5"], None),
+        (["NA", "NA"], None),
+        (["12345678901234567", "0.5"], None),
+        (["12345678901234567.0", "2"], None),
+        (["1.00000000000000000001", "2"], None),
+        (["", ""], [None, None]),
+        ([".5", "1."], [0.5, 1.0]),
+        (["-.25", " 3 "], [-0.25, 3.0]),
+        ([" 7", "8 "], [7, 8]),
+        (["1.000000000000000000e+00", "0.0500000000000000000"], [1.0, 0.05]),
         (["2024-01-02 10:00", "2024-01-02 11:00"], None),
         (["7", "-12"], [7, -12]),
         (["0.50", "1e-3"], [0.5, 0.001]),
@@ -100,6 +109,7 @@ def test_a_users_column_of_a_csv_keeps_what_was_written(tmp_path, texts, values)
     lines = [f"{n},x,{text}\n" for n, text in enumerate(texts)]
     table = read_manifest(put(tmp_path, "m.csv", "".join(["id,image,own\n", *lines]).encode()))
     assert table["own"].to_pylist() == (texts if values is None else values)
+    assert pa.types.is_null(table["own"].type) == (values == [None, None])
 
 
 @pytest.mark.parametrize(
@@ -115,6 +125,13 @@ def test_a_users_column_of_a_csv_keeps_what_was_written(tmp_path, texts, values)
 def test_a_users_value_in_json_lines_keeps_what_was_written(tmp_path, written, read):
     line = f'{{"id": "a", "image": "x", "own": {written}}}\n'
     assert read_manifest(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [read]
+
+
+def test_rows_of_json_lines_may_be_wide_and_somewhat_deep(tmp_path):
+    own = ["[" * 200, '"{', [[1, 2]] * 200, json.loads("[" * 90 + "]" * 90)]
+    for value in own:
+        line = json.dumps({"id": "a", "image": "x", "own": value})
+        assert read_manifest(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [value]
 
 
 def test_encodings_of_parquet_strings(tmp_path):
@@ -162,6 +179,31 @@ def test_numbers_become_what_they_mean():
             "line 3: id is text",
         ),
         ("m.jsonl", b'{"id": "a", "image": "x", "id": "b"}\n', "line 1 has the key 'id' twice"),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x"}\n{"id": "a", "image": "x", "kernel": {}, "id": "b"}\n',
+            "line 2 has the key 'id' twice",
+        ),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x", "kernel": {"disk": {"radius": 1, "radius": 2}}}\n',
+            "line 1 has the key 'radius' twice",
+        ),
+        (
+            "m.jsonl",
+            b'{"id": "a", "image": "x", "own": [1, "a"]}\n',
+            r"line 1: own\[\] is text, but a number before it",
+        ),
+        *(
+            (
+                "m.jsonl",
+                b'{"id": "a"}\n{"%b": %b' % (name, opening * n),
+                "line 2 has over 100 values",
+            )
+            for name in (b"own", b"kernel")
+            for opening in (b"[", b'{"a": ')
+            for n in (101, 3000, 200_000)
+        ),
         ("m.jsonl", b'{"id": "a", "image": "x"}\n{"id": null, "image": "x"}\n', "row 2 has no id"),
         (
             "m.jsonl",

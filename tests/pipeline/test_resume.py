@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from jobs.verify import verify_output
+from manifests import storage
 from manifests.build import build, write_manifest
 from pipeline.errors import JobStopped, PipelineError
 from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
@@ -28,6 +30,9 @@ from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.pictures import photograph
 
+CHANGED = (
+    r"manifest\.rows was 6, is 5; manifest\.sha256 was .* \(its rows or columns are others, or"
+)
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
@@ -208,6 +213,45 @@ def test_an_output_without_a_run_that_holds_results_is_refused(tmp_path, name):
     assert (tmp_path / name).read_text() == "the user's"
 
 
+RECORD = '{"id": "0123456789ab", "identity": {}, "plan": []}'
+PART = "results/000000000-000-0123456789ab.parquet"
+
+
+@pytest.mark.parametrize(
+    "files, words",
+    [
+        ({"run.json": '{"mine": 1}', "summary.json": "mine"}, "run.json is not a record of a run"),
+        ({"run.json": "[" * 9999, PART: ""}, "run.json is not a record of a run"),
+        ({"summary.json": "mine", PART: ""}, "holds results/.*, summary.json, but no run.json"),
+    ],
+)
+def test_a_record_or_summary_of_another_program_is_not_overwritten(tmp_path, files, words):
+    (tmp_path / "results").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    for overwrite in (False, True):
+        with pytest.raises(PipelineError, match=words):
+            begin_anew(Layout(str(tmp_path)), overwrite)
+    assert {name: (tmp_path / name).read_text() for name in files} == files
+
+
+def test_a_removal_that_was_killed_is_done_again(tmp_path, monkeypatch):
+    (tmp_path / "results").mkdir()
+    files = {"run.json": RECORD, "summary.json": "{}", PART: ""}
+    remove = storage.remove
+    for allowed in range(len(files) + 1):
+        for name, text in files.items():
+            (tmp_path / name).write_text(text)
+        left = iter(range(allowed))
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "remove", lambda uri, left=left: (next(left), remove(uri)))
+            with contextlib.suppress(StopIteration):
+                begin_anew(Layout(str(tmp_path)), overwrite=True)
+        assert sum((tmp_path / name).exists() for name in files) == len(files) - allowed
+        begin_anew(Layout(str(tmp_path)), overwrite=True)
+        assert not any((tmp_path / name).exists() for name in files)
+
+
 def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):
     layout = Layout(str(tmp_path))
 
@@ -237,7 +281,7 @@ def test_drivers_that_were_killed_are_not_taken_for_live(tmp_path):
 def test_a_changed_manifest_is_refused_by_rows_and_digest(finished, tiny_model):
     table = pq.read_table(finished / "m.parquet")
     pq.write_table(table.slice(1), finished / "m.parquet")
-    with pytest.raises(PipelineError, match=r"manifest\.rows was 6, is 5; manifest\.sha256 was"):
+    with pytest.raises(PipelineError, match=CHANGED):
         run_job(job(finished, tiny_model))
 
 

@@ -80,6 +80,7 @@ def test_what_is_not_a_runs_stays_in_a_bucket(s3_prefix):
     made = ["results/000000000-000-0a.parquet", "plan/00000-0123456789ab.parquet", "run.json"]
     for name in (*kept, *made):
         storage.write_bytes(storage.join(s3_prefix, name), b"")
+    storage.write_bytes(layout.run, b'{"id": "", "identity": {}, "plan": []}')
     begin_anew(layout, overwrite=True)
     assert not any(storage.exists(storage.join(s3_prefix, name)) for name in made)
     assert all(storage.exists(storage.join(s3_prefix, name)) for name in kept)

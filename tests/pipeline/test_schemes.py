@@ -146,6 +146,38 @@ def test_pictures_that_would_overwrite_the_manifests_files_are_refused(
             check(spec)
 
 
+@pytest.mark.parametrize(
+    "task, read",
+    [
+        ({"kind": "denoise", "noise_level": 0.1}, "the manifest names"),
+        ({"kind": "inpaint", "mask": "data/m.png"}, r"the job reads \(task.mask\)"),
+        ({"kind": "inpaint", "mask": "photos/link.png"}, r"the job reads \(task.mask\)"),
+        (
+            {"kind": "deblur", "kernel": "data/m.png", "noise_level": 0.1},
+            r"the job reads \(task.kernel\)",
+        ),
+    ],
+)
+def test_what_links_lead_to_and_the_jobs_own_files_are_not_overwritten(
+    tmp_path, monkeypatch, task, read
+):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "link.png").symlink_to(tmp_path / "data" / "m.png")
+    (tmp_path / "photos" / "m.png").touch()
+    name = "link" if task["kind"] == "denoise" else "m"
+    images = ["no\0file/m.png", f"photos/{name}.png"]
+    table = pa.table({"id": ["x/y", "m"], "image": images})
+    monkeypatch.chdir(tmp_path)
+    spec = JobSpec.model_validate(
+        {"manifest": "m.csv", "output": "out", "images": "data", "task": task, "model": "data/p.pt"}
+    )
+    check_originals(spec, table)  # no such folder: nothing can be overwritten there
+    (tmp_path / "data").mkdir()
+    with pytest.raises(PipelineError, match=f"'m' would overwrite data/m.png, which {read}"):
+        check_originals(spec, table)
+    check_originals(spec.model_copy(update={"images": str(tmp_path / "out")}), table)
+
+
 @pytest.mark.parametrize("images", ["s3://bucket/in", "s3a://bucket/in/"])
 def test_pictures_that_would_overwrite_a_buckets_files_are_refused(images):
     spec = JobSpec.model_validate(
