@@ -36,6 +36,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     load = Load(job.base, files, spec.schemes, spec.max_pixels, beside=restoring)
     model = (job.model, job.identity["model_digest"])
     actors = min(resources.max_actors, len(work))  # more would load a model for nothing
+    least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
     step = resources.step
     (
@@ -63,9 +64,9 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
                 resources.actor.get("GPU", 0) > 0,
             ),
             compute=ActorPoolStrategy(
-                min_size=min(resources.min_actors, actors),
+                min_size=least,
                 max_size=actors,
-                max_tasks_in_flight_per_actor=2,
+                max_tasks_in_flight_per_actor=_in_flight(len(work), least, actors),
             ),
             batch_size=max(item.rows for item in work),
             batch_format="pyarrow",
@@ -79,6 +80,15 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
         )
         .write_datasink(ShardSink(layout, run.id, work, ledger), ray_remote_args=step)
     )
+
+
+def _in_flight(shards: int, least: int, most: int) -> int:
+    """Shards that an actor is given at a time: the one it works on and, usually, the next.
+
+    Where there are few, none is to wait for one actor while another has nothing to do. But a pool
+    grows only where shards wait.
+    """
+    return 1 if least == most and shards <= 4 * most else 2
 
 
 class IsolatedRestorer(Isolated):
