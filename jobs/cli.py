@@ -10,7 +10,7 @@ import typer
 
 from jobs import cluster_commands
 from jobs.console import ProgressLine, finish, user_errors
-from jobs.options import Fresh, HeadChannels, Heads, Overwrite, RetryFailed, local_path
+from jobs.options import Fresh, HeadChannels, Heads, Overwrite, RetryFailed, local_output
 from jobs.tables import Style
 
 app = typer.Typer(
@@ -315,16 +315,7 @@ def models_inspect(
 @models_app.command("convert")
 def models_convert(
     file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=local_path,
-            metavar="PATH",
-            help="File to write (.safetensors).",
-        ),
-    ],
+    output: Annotated[Path, local_output("File to write (.safetensors).")],
     precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.bf16,
     num_head_channels: HeadChannels = None,
     num_heads: Heads = None,
@@ -339,16 +330,9 @@ def models_convert(
 
 @app.command()
 def demo(
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=local_path,
-            metavar="PATH",
-            help="Folder for everything the demo makes.",
-        ),
-    ] = Path("out/demo"),
+    output: Annotated[Path, local_output("Folder for everything the demo makes.")] = Path(
+        "out/demo"
+    ),
     nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
 ) -> None:
     """Degrade a few photographs, restore them with the embedded prior, show and score them."""
@@ -361,16 +345,7 @@ def demo(
 @app.command()
 def train(
     manifest: Annotated[str, typer.Argument(help="Manifest of photographs.")],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            parser=local_path,
-            metavar="PATH",
-            help="Folder for state, log and model; resumes there.",
-        ),
-    ],
+    output: Annotated[Path, local_output("Folder for state, log and model; resumes there.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,

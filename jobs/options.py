@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,3 +40,8 @@ def local_path(value: str | Path) -> Path:
     if "://" in str(value):
         raise typer.BadParameter(f"{value}: must be a path on this machine, not a URI")
     return Path(value)
+
+
+def local_output(help: str) -> Any:
+    """``--output`` of a command that writes on this machine."""
+    return typer.Option("--output", "-o", parser=local_path, metavar="PATH", help=help)

@@ -55,8 +55,8 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
 def layout_for(device: torch.device) -> torch.memory_format:
     """Of what a network is given: what its convolutions and norms together are fastest with.
 
-    A GPU's convolutions want channels last, but PyTorch's group norm there takes longer with it
-    than all of them (benchmarks/README.md).
+    A GPU's convolutions want channels last, but PyTorch's other kernels there lose more with it,
+    group norm's above all (benchmarks/README.md).
     """
     return torch.contiguous_format if device.type == "cuda" else torch.channels_last
 
