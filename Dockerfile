@@ -11,7 +11,7 @@
 FROM python:3.11.13-slim-bookworm
 
 # Older KubeRay's probes call wget; the cluster launcher's head reaches workers by ssh and rsync;
-# jobs with `compile` call a compiler.
+# PyTorch on a GPU calls a C compiler for its kernels, and jobs with `compile` one for C++.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ openssh-client rsync wget \
     && rm -rf /var/lib/apt/lists/* \

@@ -1,6 +1,7 @@
 """What the flow costs beside the bare sampler: the same images, batches, threads and settings.
 
-    python benchmarks/flow.py [--images 16] [--nfe 20] [--actors 1 2] [--json FILE]
+    python benchmarks/flow.py [--network builtin] [--images 16] [--nfe 20] [--actors 1 2]
+        [--json FILE]
 
 First a loop over `diffpir.restore` on arrays that are in memory already, then `run_job` from PNG
 files to Parquet with each number of actors, which share the cores. `steady` counts the images that
@@ -26,7 +27,7 @@ import torch
 from PIL import Image
 from processes import Processes
 from skimage import data
-from timing import device, network, parser, synchronize, write
+from timing import NETWORKS, device, network, parser, synchronize, write
 
 from diffpir import (
     Downsample,
@@ -37,7 +38,9 @@ from diffpir import (
     preset,
     restore,
 )
+from diffpir.networks.checkpoint import save_model
 from diffpir.networks.precision import place
+from diffpir.networks.unet import UNet
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
@@ -58,11 +61,11 @@ def photographs(count: int) -> list[np.ndarray]:
     return crops
 
 
-def bare_loop(crops: list[np.ndarray], batch: int, nfe: int, threads: int) -> float:
+def bare_loop(net: UNet, crops: list[np.ndarray], batch: int, nfe: int, threads: int) -> float:
     """Seconds for all images, the model being loaded."""
     torch.set_num_threads(threads)
     schedule, on = Schedule.linear(), device()
-    denoise = EpsDenoiser(place(network("builtin"), on), schedule)
+    denoise = EpsDenoiser(place(net, on), schedule)
     kernel = torch.tensor(gaussian_kernel(61, 3.0)).float().to(on)
     config = dataclasses.replace(preset("ffhq-deblur-gaussian"), nfe=nfe)
     y = torch.tensor(np.stack(crops)).permute(0, 3, 1, 2).float().to(on) / 255
@@ -128,6 +131,7 @@ def flow(manifest: Path, out: Path, settings: dict) -> dict[str, float]:
 
 def main() -> None:
     options = parser(__doc__)
+    options.add_argument("--network", choices=NETWORKS, default="builtin")
     options.add_argument("--images", type=int, default=16)
     options.add_argument("--batch", type=int, default=2)
     options.add_argument("--nfe", type=int, default=20)
@@ -143,18 +147,23 @@ def main() -> None:
             Image.fromarray(crop).save(folder / "in" / f"{i:03d}.png")
         manifest = folder / "manifest.parquet"
         write_manifest(build(str(folder / "in")), str(manifest))
+        model = "builtin"
+        if options.network != model:
+            model = str(save_model(network(options.network), folder / "model.safetensors"))
         most = max(options.actors)
         runs = [(count, cores // count) for count in options.actors]
         if most > 1 and (1, cores // most) not in runs:
             runs.append((1, cores // most))
         bare = {
-            threads: options.images / bare_loop(crops, options.batch, options.nfe, threads)
+            threads: options.images
+            / bare_loop(network(options.network), crops, options.batch, options.nfe, threads)
             for threads in sorted({threads for _, threads in runs})
         }
         for threads, rate in bare.items():
             print(f"bare loop, {threads} thread(s)       {rate:10.3f}", flush=True)
         for actors, threads in runs:
             settings = {
+                "model": model,
                 "sampler": {"nfe": options.nfe},
                 "batch_pixels": options.batch * SIDE**2,
                 "shard_rows": options.batch,
@@ -177,6 +186,7 @@ def main() -> None:
     write(
         options.json,
         {
+            "network": options.network,
             "images": options.images,
             "batch": options.batch,
             "nfe": options.nfe,

@@ -108,18 +108,18 @@ def main() -> None:
                     return placed(x, each)
 
             calls["bf16 by autocast, channels last"] = autocast
-            contiguous = deepcopy(plain).to(bf16)
-            calls["bf16, contiguous"] = call(contiguous, bf16, first, each)
+            half = deepcopy(plain).to(bf16)
+            calls["bf16, contiguous"] = call(half, bf16, first, each)
+            half = deepcopy(half).to(memory_format=last)
+            calls["bf16, channels last"] = call(half, bf16, last, each)
             ours = place(deepcopy(plain), on, "bf16")
-            if on.type == "cuda":  # a CPU's convolutions bring weights into their own layout
-                ours.to(memory_format=last)
-            calls["bf16, channels last"] = call(ours, bf16, last, each[:1])
+            calls["bf16, as jobs have it"] = call(ours, bf16, layout_for(ours), each[:1])
             if options.compile:
                 quick = compiled(place(deepcopy(plain), on, "bf16"))
-                calls["bf16, compiled"] = call(quick, bf16, layout_for(on), each[:1])
+                calls["bf16, compiled"] = call(quick, bf16, layout_for(quick), each[:1])
         if on.type == "cuda":
-            half = place(deepcopy(plain), on, "fp16")
-            calls["fp16, contiguous"] = call(half, torch.float16, first, each[:1])
+            ours = place(deepcopy(plain), on, "fp16")
+            calls["fp16, as jobs have it"] = call(ours, torch.float16, layout_for(ours), each[:1])
         seconds = best(calls, options.repeats)
         if options.profile:
             print(shares(calls[min(seconds, key=seconds.get)]))

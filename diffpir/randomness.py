@@ -34,25 +34,30 @@ def noise_stream(
             yield torch.from_numpy(
                 np.stack([g.standard_normal(shape, np.float32) for g in generators])
             )
-    for draws in drawn_ahead(generators, shape):
-        yield torch.from_numpy(draws).pin_memory().to(device, non_blocking=True)
+    for draws in drawn_ahead(generators, shape, pinned=True):
+        yield draws.to(device, non_blocking=True)
 
 
 def drawn_ahead(
-    generators: Sequence[np.random.Generator], shape: tuple[int, int, int]
-) -> Iterator[np.ndarray]:
+    generators: Sequence[np.random.Generator], shape: tuple[int, int, int], *, pinned: bool = False
+) -> Iterator[Tensor]:
     """Endless (B, C, H, W) of N(0, I), drawn by all cores while the last one is being used.
 
-    For GPUs: a batch's noise takes one core longer than a GPU takes for the network.
+    For GPUs: a batch's noise takes one core longer than a GPU takes for the network. In pinned
+    memory they are copied to one while it computes.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def begin() -> list[Future]:
-            return [pool.submit(g.standard_normal, shape, np.float32) for g in generators]
+        def begin() -> tuple[Tensor, list[Future]]:
+            draws = torch.empty((len(generators), *shape), pin_memory=pinned)
+            each = zip(generators, draws.numpy(), strict=True)
+            return draws, [pool.submit(g.standard_normal, None, np.float32, z) for g, z in each]
 
         ahead = begin()
         while True:
-            draws = np.stack([draw.result() for draw in ahead])
+            draws, drawn = ahead
+            for one in drawn:
+                one.result()
             ahead = begin()
             yield draws
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+import torch
 
 from tests.local_ray import have_ray, stop_ray
 
@@ -14,6 +15,9 @@ os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
 # that makes an operation of a small network take milliseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two files of tests are at work at a time
+# Kernels for GPUs are interpreted where there is none; Triton looks when it is first imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 pytest_plugins = ["tests.s3"]
 

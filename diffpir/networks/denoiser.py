@@ -54,7 +54,7 @@ class EpsDenoiser:
         padded = pad_to_multiple(seen, stride, at_least=2 * stride)
         step = torch.full((1,), t, device=x_t.device)
         label = None if self.label is None else torch.full_like(step, self.label)
-        padded = padded.contiguous(memory_format=layout_for(x_t.device))
+        padded = padded.contiguous(memory_format=layout_for(self.net))
         out = self.net(padded, step, label)
         eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import torch
 
 from diffpir.config import Precision
@@ -39,6 +41,10 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
     The last norm and convolution stay in float32: at high noise their rounding would be multiplied
     by sigma_bar, and they are a thousandth of the work.
 
+    In half precision on a GPU, what stands between the convolutions is fused
+    (:mod:`diffpir.networks.fused`), and there are no gradients. That takes Triton and a C
+    compiler; without, a warning says so.
+
     fp32 on a GPU is that of IEEE, not TF32, in all of this process from here on.
 
     Raises:
@@ -49,16 +55,29 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's usual choice has 10 bits for fractions
     for name, part in net.named_children():
         part.to(device, torch.float32 if name == "out" else dtype)
+    if device.type == "cuda" and dtype is not torch.float32:
+        try:
+            from diffpir.networks.fused import enlarged, fuse
+
+            enlarged(torch.zeros(1, 32, 2, 2, dtype=dtype, device=device))
+        except Exception as e:  # no Triton, or whatever its tool chain raises
+            why = f"{type(e).__name__}: {e}".splitlines()[0]
+            warnings.warn(
+                f"the network runs at a third of its speed: no Triton ({why})", stacklevel=2
+            )
+        else:
+            fuse(net).to(memory_format=torch.channels_last)
     return net
 
 
-def layout_for(device: torch.device) -> torch.memory_format:
+def layout_for(net: UNet) -> torch.memory_format:
     """Of what a network is given: what its convolutions and norms together are fastest with.
 
-    A GPU's convolutions want channels last, but PyTorch's other kernels there lose more with it,
-    group norm's above all (benchmarks/README.md).
+    A GPU's convolutions in half precision want channels last, but PyTorch's other kernels there
+    lose more with it, group norm's above all (benchmarks/README.md).
     """
-    return torch.contiguous_format if device.type == "cuda" else torch.channels_last
+    on_gpu = net.out[2].weight.is_cuda
+    return torch.contiguous_format if on_gpu and not net.fused else torch.channels_last
 
 
 def compiled(net: UNet) -> UNet:

@@ -58,6 +58,8 @@ class UNet(nn.Module):
     Returns (B, out_channels, H, W): the predicted noise, then (learned sigma) variance logits.
     """
 
+    fused = False  # see diffpir.networks.fused
+
     def __init__(self, config: UNetConfig):
         super().__init__()
         self.config = config
@@ -126,7 +128,13 @@ class UNet(nn.Module):
             skips.append(x)
         x = self.middle_block(x, emb)
         for block in self.output_blocks:
-            x = block(torch.cat([x, skips.pop()], dim=1), emb)
+            x = block(self.join(x, skips.pop()), emb)
+        return self.head(x)
+
+    def join(self, x: Tensor, skip: Tensor) -> Tensor:
+        return torch.cat([x, skip], dim=1)
+
+    def head(self, x: Tensor) -> Tensor:
         norm, _, conv = self.out
         return conv(silu(norm(x.to(norm.weight.dtype))))
 

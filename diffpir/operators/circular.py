@@ -43,14 +43,16 @@ class Downsample:
         otf, _ = self._spectrum(*x.shape[-2:])
         return filtered(x, otf.conj())
 
+    def gram(self, r: Tensor) -> Tensor:
+        """``A A^T r``, for r of the shape of y."""
+        return filtered(r, self._gain(r))
+
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         return x + self.adjoint(self.solve(y - self.forward(x), rho))
 
     def solve(self, r: Tensor, rho: Rho) -> Tensor:
         """``(A A^T + rho)^-1 r``, for r of the shape of y."""
-        height, width = r.shape[-2:]
-        _, gain = self._spectrum(height * self.factor, width * self.factor)
-        return filtered(r, 1 / (gain + per_image(rho, r)))
+        return filtered(r, 1 / (self._gain(r) + per_image(rho, r)))
 
     def initial(self, y: Tensor) -> Tensor:
         return enlarge(y, self.kernel, self.factor)
@@ -60,6 +62,9 @@ class Downsample:
 
     def frame(self, x: Tensor) -> Tensor:
         return x
+
+    def _gain(self, r: Tensor) -> Tensor:
+        return self._spectrum(*(self.factor * side for side in r.shape[-2:]))[1]
 
     def _spectrum(self, height: int, width: int) -> tuple[Tensor, Tensor]:
         """Transfer function (B, 1, H, W // 2 + 1) and eigenvalues of ``A A^T``, for y's rfft2."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
@@ -86,9 +87,16 @@ class PartialBlur:
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         y = y if self.mask is None else self.mask * y
 
+        def within(whole: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+            return self._cut(whole(F.pad(r, self._padding(self.blur.factor))), self.blur.factor)
+
         def precondition(r: Tensor) -> Tensor:
-            whole = F.pad(r, self._padding(self.blur.factor))
-            return self._cut(self.blur.solve(whole, rho), self.blur.factor)
+            return within(lambda whole: self.blur.solve(whole, rho), r)
+
+        def gram(r: Tensor) -> Tensor:
+            if self.mask is None:
+                return within(self.blur.gram, r)
+            return self.mask * within(self.blur.gram, self.mask * r)
 
         def solve(x: Tensor, y: Tensor) -> Tensor:
             return prox_by_cg(
@@ -97,6 +105,8 @@ class PartialBlur:
                 x,
                 y,
                 rho,
+                # Mirrored, A A^T is no convolution.
+                gram=None if self.boundary == "reflect" else gram,
                 precondition=precondition,
                 dims=(2, 3),
                 rtol=self.rtol,

@@ -20,6 +20,7 @@ def prox_by_cg(
     y: Tensor,
     rho: Rho,
     *,
+    gram: Map | None = None,
     precondition: Map = lambda r: r,
     dims: tuple[int, ...] = (1, 2, 3),
     rtol: float,
@@ -35,6 +36,7 @@ def prox_by_cg(
         forward, adjoint: A and its transpose.
         x: (B, C, H, W).
         y: of the shape of A x.
+        gram: ``A A^T``, where that is less work than ``forward`` of ``adjoint``.
         rho: above 0, a float or one per image.
         precondition: symmetric, near ``(A A^T + rho)^-1``.
         dims: of y that a system spans: (2, 3) where A treats channels alike and apart.
@@ -56,7 +58,7 @@ def prox_by_cg(
         active = dot(r, r) > goal
         if ended(active):
             break
-        q = forward(adjoint(d)) + rho * d
+        q = (gram(d) if gram else forward(adjoint(d))) + rho * d
         step = torch.where(active, rz / dot(d, q), 0)
         u = u + step * d
         r = r - step * q
