@@ -43,7 +43,7 @@ def prox_by_cg(
         rtol: of ``||r|| / ||y - A x||``, where a system stops.
         max_iterations: where all do.
     """
-    rho = per_image(rho, x)
+    rho = per_image(rho, x) if isinstance(rho, Tensor) else x.new_full((), rho)
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(dim=dims, keepdim=True)
@@ -58,21 +58,24 @@ def prox_by_cg(
         active = dot(r, r) > goal
         if ended(active):
             break
-        q = (gram(d) if gram else forward(adjoint(d))) + rho * d
+        q = torch.addcmul(gram(d) if gram else forward(adjoint(d)), rho, d)
         step = torch.where(active, rz / dot(d, q), 0)
-        u = u + step * d
-        r = r - step * q
+        u.addcmul_(step, d)
+        r = torch.addcmul(r, step, q, value=-1)
         z = precondition(r)
         rz, before = dot(r, z), rz
-        d = z + torch.where(active, rz / before, 0) * d
+        d = torch.addcmul(z, torch.where(active, rz / before, 0), d)
     return x + adjoint(u)
 
 
 class Ended:
-    """Whether no system is active any more; of a GPU asked without waiting for its answer.
+    """Whether no system is active any more; of a GPU asked without letting it wait.
 
-    What an answer that comes late costs is some iterations more, which change nothing.
+    The answer may be of up to ``late`` iterations ago: a GPU has those left to do while the program
+    waits. What they cost is their time, for they change nothing.
     """
+
+    late = 2
 
     def __init__(self):
         self.asked: deque[tuple[Tensor, torch.cuda.Event]] = deque()
@@ -85,7 +88,9 @@ class Ended:
         arrived = torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(active.device))
         self.asked.append((answer, arrived))
-        while self.asked and self.asked[0][1].query():
-            if not self.asked.popleft()[0]:
+        while len(self.asked) > self.late or (self.asked and self.asked[0][1].query()):
+            answer, arrived = self.asked.popleft()
+            arrived.synchronize()
+            if not answer:
                 return True
         return False
