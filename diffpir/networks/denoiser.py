@@ -55,7 +55,8 @@ class EpsDenoiser:
         step = torch.full((1,), t, device=x_t.device)
         label = None if self.label is None else torch.full_like(step, self.label)
         padded = padded.contiguous(memory_format=layout_for(self.net))
-        out = self.net(padded, step, label)
+        with torch.cuda.device_of(padded):  # where Triton starts its kernels
+            out = self.net(padded, step, label)
         eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
         return (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5

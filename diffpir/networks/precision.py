@@ -59,12 +59,11 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
         try:
             from diffpir.networks.fused import enlarged, fuse
 
-            enlarged(torch.zeros(1, 32, 2, 2, dtype=dtype, device=device))
+            with torch.cuda.device(device):
+                enlarged(torch.zeros(1, 32, 2, 2, dtype=dtype, device=device))
         except Exception as e:  # no Triton, or whatever its tool chain raises
             why = f"{type(e).__name__}: {e}".splitlines()[0]
-            warnings.warn(
-                f"the network runs at a third of its speed: no Triton ({why})", stacklevel=2
-            )
+            warnings.warn(f"the network takes twice its time without Triton ({why})", stacklevel=2)
         else:
             fuse(net).to(memory_format=torch.channels_last)
     return net
