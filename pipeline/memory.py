@@ -34,4 +34,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def is_device_fault(error: BaseException) -> bool:
     """Whether the GPU answered with an error after which its process cannot use it any more."""
-    return "CUDA error" in str(error) and not is_out_of_memory(error)
+    texts = ("CUDA error", "Triton Error [CUDA]")
+    return any(text in str(error) for text in texts) and not is_out_of_memory(error)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-import torch
 
 from tests.local_ray import have_ray, stop_ray
 
@@ -15,6 +14,9 @@ os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
 # that makes an operation of a small network take milliseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two files of tests are at work at a time
+# PyTorch reads those two when it is loaded.
+import torch
+
 # Kernels for GPUs are interpreted where there is none; Triton looks when it is first imported.
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -26,10 +26,18 @@ RESAMPLE = {None: SAME, "up": UP, "down": DOWN}
 
 def fuse(net: UNet) -> UNet:
     """``net`` itself, with these kernels; for channels-last input, and without gradients."""
-    fused = {UNet: FusedUNet, ResBlock: FusedResBlock, Upsample: FusedUpsample}
+    return _become({UNet: FusedUNet, ResBlock: FusedResBlock, Upsample: FusedUpsample}, net)
+
+
+def unfuse(net: UNet) -> UNet:
+    """``net`` itself, without them again."""
+    return _become({FusedUNet: UNet, FusedResBlock: ResBlock, FusedUpsample: Upsample}, net)
+
+
+def _become(classes: dict[type, type], net: UNet) -> UNet:
     for module in net.modules():
-        module.__class__ = fused.get(type(module), type(module))
-    return net
+        module.__class__ = classes.get(type(module), type(module))
+    return net.requires_grad_(False)
 
 
 class FusedUNet(UNet):
@@ -125,8 +133,13 @@ def add(h: Tensor, bias: Tensor, x: Tensor, *, resample: str | None = None) -> T
     """``h + bias + x``, in the memory of ``h``: (B, C, H, W), channels last; bias (C,).
 
     ``x`` is resampled to the size of ``h`` as in :func:`norm_silu`.
+
+    Raises:
+        ValueError: it has another size then.
     """
     h, x = _channels_last(h), _channels_last(x)
+    if _resampled(x, resample) != h.shape:
+        raise ValueError(f"{tuple(x.shape)} cannot be added to {tuple(h.shape)}")
     batch, channels, height, width = h.shape
     lanes, tile = _tile(channels)
     rows = height * width
@@ -136,8 +149,14 @@ def add(h: Tensor, bias: Tensor, x: Tensor, *, resample: str | None = None) -> T
 
 
 def concatenate(x: Tensor, y: Tensor) -> Tensor:
-    """Along the channels: (B, C1, H, W) and (B, C2, H, W), both channels last."""
+    """Along the channels: (B, C1, H, W) and (B, C2, H, W), both channels last.
+
+    Raises:
+        ValueError: they differ in more than their channels.
+    """
     x, y = _channels_last(x), _channels_last(y)
+    if x.shape[0] != y.shape[0] or x.shape[2:] != y.shape[2:] or x.dtype != y.dtype:
+        raise ValueError(f"{tuple(x.shape)} and {tuple(y.shape)} cannot be joined")
     batch, first, height, width = x.shape
     second = y.shape[1]
     lanes, tile = min(_tile(first), _tile(second))
@@ -159,12 +178,17 @@ def _tile(channels: int) -> tuple[int, int]:
     return lanes, TILE // lanes
 
 
-def _empty(x: Tensor, resample: str | None, dtype: torch.dtype) -> Tensor:
+def _resampled(x: Tensor, resample: str | None) -> tuple[int, int, int, int]:
     batch, channels, height, width = x.shape
     if resample == "up":
         height, width = 2 * height, 2 * width
     elif resample == "down":
         height, width = height // 2, width // 2
+    return batch, channels, height, width
+
+
+def _empty(x: Tensor, resample: str | None, dtype: torch.dtype) -> Tensor:
+    batch, channels, height, width = _resampled(x, resample)
     # Said by its strides: a single row or channel would leave the layout open.
     return x.new_empty((batch, height, width, channels), dtype=dtype).permute(0, 3, 1, 2)
 

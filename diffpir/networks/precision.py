@@ -43,7 +43,8 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
 
     In half precision on a GPU, what stands between the convolutions is fused
     (:mod:`diffpir.networks.fused`), and there are no gradients. That takes Triton and a C
-    compiler; without, a warning says so.
+    compiler with Python's headers; without, a warning says so. Such a network's GPU must be the
+    current one when it is called, as :class:`EpsDenoiser` sees to.
 
     fp32 on a GPU is that of IEEE, not TF32, in all of this process from here on.
 
@@ -53,8 +54,12 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
     device, dtype = torch.device(device), dtype_of(precision, device)
     if device.type == "cuda" and dtype is torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's usual choice has 10 bits for fractions
-    for name, part in net.named_children():
-        part.to(device, torch.float32 if name == "out" else dtype)
+    if net.fused:  # for another device, perhaps
+        from diffpir.networks.fused import unfuse
+
+        unfuse(net)
+    for name, layers in net.named_children():
+        layers.to(device, torch.float32 if name == "out" else dtype)
     if device.type == "cuda" and dtype is not torch.float32:
         try:
             from diffpir.networks.fused import enlarged, fuse

@@ -43,12 +43,12 @@ def prox_by_cg(
         rtol: of ``||r|| / ||y - A x||``, where a system stops.
         max_iterations: where all do.
     """
-    rho = per_image(rho, x) if isinstance(rho, Tensor) else x.new_full((), rho)
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(dim=dims, keepdim=True)
 
     r = y - forward(x)
+    rho = per_image(rho, x) if isinstance(rho, Tensor) else r.new_full((), rho)
     u = torch.zeros_like(r)
     goal = rtol**2 * dot(r, r)
     z = precondition(r)
@@ -60,7 +60,7 @@ def prox_by_cg(
             break
         q = torch.addcmul(gram(d) if gram else forward(adjoint(d)), rho, d)
         step = torch.where(active, rz / dot(d, q), 0)
-        u.addcmul_(step, d)
+        u = torch.addcmul(u, step, d)
         r = torch.addcmul(r, step, q, value=-1)
         z = precondition(r)
         rz, before = dot(r, z), rz

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from diffpir.networks.precision import layout_for, place
 from diffpir.networks.unet import UNet, UNetConfig
 
 fused = pytest.importorskip("diffpir.networks.fused", reason="Triton is not installed")
@@ -83,20 +84,63 @@ def test_other_layouts_are_taken():
     assert torch.equal(fused.concatenate(x, x), torch.cat([x, x], dim=1))
 
 
+def test_what_does_not_fit_is_refused():
+    x, y = images(1, 32, 4, 4), images(1, 64, 2, 2)
+    with pytest.raises(ValueError, match="cannot be joined"):
+        fused.concatenate(x, y)
+    with pytest.raises(ValueError, match="cannot be added"):
+        fused.add(x, torch.zeros(32, device=ON), images(1, 32, 4, 4), resample="up")
+
+
 NETWORKS = {
     "resampling in blocks": dict(
-        level_channels=(32, 96), attention_levels=(1,), num_head_channels=32, resblock_updown=True
+        level_channels=(32, 96), attention_levels=(1,), num_heads=2, resblock_updown=True
     ),
-    "resampling between blocks": dict(level_channels=(32, 64), use_scale_shift_norm=False),
+    "resampling between blocks, labels": dict(
+        level_channels=(32, 64), use_scale_shift_norm=False, num_heads=1, num_classes=3
+    ),
 }
+
+
+def network(name: str) -> UNet:
+    net = UNet(UNetConfig(model_channels=32, num_res_blocks=1, **NETWORKS[name]))
+    return net.requires_grad_(False).to(ON).eval()
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("shape, times", [((1, 3, 8, 12), 1), ((2, 3, 4, 8), 2)])
 def test_a_network(name, shape, times):
-    settings = {"num_head_channels": 32} | NETWORKS[name]
-    net = UNet(UNetConfig(model_channels=32, num_res_blocks=1, **settings)).to(ON).eval()
+    net = network(name)
     x, t = images(*shape), torch.tensor([300, 20][:times], device=ON)
+    given = (t, torch.tensor([2, 0][:times], device=ON)) if net.config.num_classes else (t,)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        expected, found = net(x, t), fused.fuse(deepcopy(net))(x, t)
+        expected = deepcopy(net).double()(x.double(), *given)
+        found = fused.fuse(deepcopy(net))(x, *given)
     assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_as_near_as_without(dtype):
+    net, t = network("resampling in blocks"), torch.tensor([300], device=ON)
+    x = images(1, 3, 8, 12)
+    half = deepcopy(net).to(dtype)
+    half.out.to(torch.float32)
+    exact = net(x, t)
+    plain, found = half(x.to(dtype), t), fused.fuse(deepcopy(half))(x.to(dtype), t)
+    assert found.dtype == torch.float32
+    assert (found - exact).norm() < 1.5 * (plain - exact).norm()
+
+
+def test_a_fused_network_can_be_placed_elsewhere():
+    net = network("resampling in blocks")
+    x, t = torch.randn(1, 3, 8, 8), torch.tensor([7])
+    expected = deepcopy(net).cpu()(x, t)
+    again = place(fused.fuse(deepcopy(net)), "cpu", "fp32")
+    assert type(again) is UNet and torch.equal(again(x, t), expected)
+
+
+@pytest.mark.skipif(ON.type == "cpu", reason="no GPU")
+def test_half_precision_on_a_gpu_is_fused():
+    net = place(network("resampling in blocks"), "cuda", "bf16")
+    assert net.fused and layout_for(net) == torch.channels_last
+    assert layout_for(place(net, "cuda", "fp32")) == torch.contiguous_format

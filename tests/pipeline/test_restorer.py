@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.memory import is_out_of_memory
+from pipeline.memory import is_device_fault, is_out_of_memory
 from pipeline.problems.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.spec import JobSpec
@@ -95,3 +95,9 @@ def test_without_a_share_of_a_gpu_it_computes_on_the_cpu(tiny_model, monkeypatch
 def test_what_libraries_say_when_memory_is_short_is_understood(text):
     assert is_out_of_memory(RuntimeError(text)) and not is_out_of_memory(ValueError(text))
     assert not is_out_of_memory(RuntimeError("CUDA error: an illegal memory access"))
+
+
+def test_a_fault_of_a_gpu_is_understood_whoever_meets_it_first():
+    for whose in ("CUDA error", "Triton Error [CUDA]"):
+        assert is_device_fault(RuntimeError(f"{whose}: an illegal memory access was encountered"))
+        assert not is_device_fault(RuntimeError(f"{whose}: out of memory"))
