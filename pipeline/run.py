@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from ray.exceptions import RayError
+from ray.exceptions import RayActorError, RayError
 
 from manifests.errors import ManifestError, StorageError
 from pipeline.errors import JobStopped, PipelineError
@@ -127,6 +127,8 @@ def _restore(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledge
         restore_shards(run, work, resources, ledger)
     except Exception as e:
         cause = _cause(e)
+        if isinstance(cause, RayActorError):
+            raise JobStopped(f"an actor failed: {_last_line(cause)}") from e
         known = isinstance(cause, PipelineError | ManifestError)
         raise JobStopped(str(cause) if known else f"{type(cause).__name__}: {cause}") from e
 
@@ -136,9 +138,17 @@ def _cause(error: BaseException) -> BaseException:
     while True:
         inner = getattr(error, "cause", None) if isinstance(error, RayError) else None
         inner = inner or error.__cause__
-        if not isinstance(inner, BaseException):
+        if not isinstance(inner, BaseException) or not str(inner):  # Ray Data's may have no words
             return error
         error = inner
+
+
+def _last_line(error: RayActorError) -> str:
+    """What its actor raised: Ray has it as the last line of a traceback."""
+    line = str(error).strip().splitlines()[-1]
+    name, _, text = line.partition(": ")
+    ours = name.startswith(("diffpir.", "manifests.", "pipeline."))
+    return text if ours and text else line
 
 
 class _watching:

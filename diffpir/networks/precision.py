@@ -67,8 +67,9 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
             with torch.cuda.device(device):
                 enlarged(torch.zeros(1, 32, 2, 2, dtype=dtype, device=device))
         except Exception as e:  # no Triton, or whatever its tool chain raises
-            why = f"{type(e).__name__}: {e}".splitlines()[0]
-            warnings.warn(f"the network takes twice its time without Triton ({why})", stacklevel=2)
+            warnings.warn(
+                f"the network takes twice its time without Triton ({_reason(e)})", stacklevel=2
+            )
         else:
             fuse(net).to(memory_format=torch.channels_last)
     return net
@@ -98,9 +99,14 @@ def compiled(net: UNet) -> UNet:
     try:
         torch.compile(torch.sin)(torch.zeros(8, device=device))
     except Exception as e:  # whatever the compiler's tool chain raises
-        why = f"{type(e).__name__}: {e}".splitlines()[0]
-        raise ConfigError(f"compile: this machine cannot ({why})") from None
+        raise ConfigError(f"compile: this machine cannot ({_reason(e)})") from None
     limits = torch._dynamo.config
     limits.cache_size_limit = max(limits.cache_size_limit, SHAPES)  # its name before torch 2.7
     net.compile(mode=mode, dynamic=False)
     return net
+
+
+def _reason(error: Exception) -> str:
+    """In two lines at most: compilers say in the first that they failed, in the second why."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])}"

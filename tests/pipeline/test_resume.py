@@ -17,7 +17,11 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
+import ray
+from ray.data.exceptions import SystemException
+from ray.exceptions import RayActorError
 
+from diffpir import ConfigError
 from jobs.verify import verify_output
 from manifests import storage
 from manifests.build import build, write_manifest
@@ -26,7 +30,7 @@ from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse, read_tally
-from pipeline.run import run_job
+from pipeline.run import _restore, run_job
 from pipeline.spec import JobSpec
 from tests.pictures import photograph
 
@@ -396,3 +400,32 @@ def test_an_output_that_cannot_be_written_stops_the_job_in_words(folder, tiny_mo
         run_job(spec)
     (folder / "out" / "results").unlink()
     assert run_job(spec).rows == 6
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (ConfigError("compile: this machine cannot"), "compile: this machine cannot"),
+        (OSError("the model is gone"), "OSError: the model is gone"),
+    ],
+)
+def test_what_an_actor_raised_when_it_was_made_is_told(error, words):
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def __init__(self):
+            raise error
+
+        def ready(self):
+            pass
+
+    def fail(run, work, resources, ledger):
+        try:
+            ray.get(Actor.remote().ready.remote())
+        except RayActorError as e:
+            raise e from SystemException()  # as Ray Data has it
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.run.restore_shards", fail)
+        with pytest.raises(JobStopped) as stopped:
+            _restore(None, [], None, None)
+    assert str(stopped.value) == f"an actor failed: {words}"
