@@ -136,8 +136,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
                 if bicubic
                 else make_kernel(choice, assets, rng("kernel"))
             )
-        if spec.boundary != "circular":
-            kernel = trimmed(kernel)
+        kernel = trimmed(kernel)
     size = _measured_size(image, kernel, spec)
     mask = None
     if task.kind == "inpaint" or (

@@ -251,3 +251,12 @@ def test_a_users_operator_that_is_none_is_refused_in_words():
 def test_an_operator_with_a_data_step_of_its_own_keeps_it():
     task = {"kind": "linear", "operator": "diffpir.operators:luminance"}
     assert isinstance(users_operator(spec_of(task).task), MixChannels)
+
+
+@pytest.mark.parametrize("boundary", ["circular", "reflect", "unknown"])
+def test_zeros_around_a_kernel_do_not_make_it_too_large(boundary):
+    kernel = np.zeros((61, 61))
+    kernel[28:33, 28:33] = 1 / 25
+    spec = spec_of({"kind": "deblur", "boundary": boundary})
+    row, inputs = {"id": "a", "image": "x"}, Inputs(photo(40, 30), kernel=kernel)
+    assert build_problem(row, inputs, spec, Assets()).kernel.shape == (5, 5)
