@@ -395,7 +395,7 @@ def test_kernels_that_rows_write_out_are_checked_like_files(tiny_model, tmp_path
         "wrong value": {"disk": {"radius": -1}},
         "wrong field": {"gaussian": {"sdt": 3}},
         "random": "{motion: {size: 9}}",
-        "too large": "{gaussian: {size: 99}}",
+        "too large": "{gaussian: {size: 99, std: 20}}",
         "no text": "{{",
     }
     lines = [json.dumps({"id": k, "image": "a.png", "kernel": v}) for k, v in kernels.items()]
