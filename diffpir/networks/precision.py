@@ -62,7 +62,8 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
         layers.to(device, torch.float32 if name == "out" else dtype)
     if device.type == "cuda" and dtype is not torch.float32:
         try:
-            from diffpir.networks.fused import enlarged, fuse
+            from diffpir.networks.fused import fuse
+            from diffpir.networks.triton_kernels import enlarged
 
             with torch.cuda.device(device):
                 enlarged(torch.zeros(1, 32, 2, 2, dtype=dtype, device=device))

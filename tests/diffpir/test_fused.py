@@ -10,7 +10,9 @@ from torch import nn
 from diffpir.networks.precision import layout_for, place
 from diffpir.networks.unet import UNet, UNetConfig
 
-fused = pytest.importorskip("diffpir.networks.fused", reason="Triton is not installed")
+pytest.importorskip("triton", reason="Triton is not installed")
+from diffpir.networks import triton_kernels as kernels
+from diffpir.networks.fused import fuse
 
 ON = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -46,7 +48,7 @@ def test_norm_and_silu(channels, resample, of_bias, of_scale):
     x, norm = images(2, channels, 6, 10), norm_of(channels)
     bias = torch.randn(of_bias, channels, device=ON) if of_bias else None
     film = torch.randn(of_scale, 2 * channels, device=ON) if of_scale else None
-    found = fused.norm_silu(x, norm, bias=bias, scale_shift=film, resample=resample)
+    found = kernels.norm_silu(x, norm, bias=bias, scale_shift=film, resample=resample)
     h = norm(x if bias is None else x + bias[:, :, None, None])
     if film is not None:
         scale, shift = film[:, :, None, None].chunk(2, dim=1)
@@ -61,7 +63,7 @@ def test_the_variance_of_what_lies_far_from_zero(side, dtype):
     x, norm = images(1, 32 * 2, side, side + 1), norm_of(64)
     x = (100 + x).to(dtype)
     expected = F.silu(F.group_norm(x.double(), 32, norm.weight.double(), norm.bias.double()))
-    torch.testing.assert_close(fused.norm_silu(x, norm).double(), expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(kernels.norm_silu(x, norm).double(), expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("resample", [None, "up", "down"])
@@ -69,27 +71,27 @@ def test_a_sum(resample):
     x, bias = images(2, 64, 12, 20), torch.randn(64, device=ON)
     h = resampled(images(2, 64, 12, 20), resample)
     expected = h + bias[:, None, None] + resampled(x, resample)
-    torch.testing.assert_close(fused.add(h.clone(), bias, x, resample=resample), expected)
+    torch.testing.assert_close(kernels.add(h.clone(), bias, x, resample=resample), expected)
 
 
 @pytest.mark.parametrize("first, second", [(32, 32), (96, 64), (256, 128)])
 def test_joining(first, second):
     x, y = images(3, first, 5, 7), images(3, second, 5, 7)
-    assert torch.equal(fused.concatenate(x, y), torch.cat([x, y], dim=1))
+    assert torch.equal(kernels.concatenate(x, y), torch.cat([x, y], dim=1))
 
 
 def test_other_layouts_are_taken():
     x = torch.randn(2, 64, 6, 10, device=ON)
-    assert torch.equal(fused.enlarged(x), F.interpolate(x, scale_factor=2))
-    assert torch.equal(fused.concatenate(x, x), torch.cat([x, x], dim=1))
+    assert torch.equal(kernels.enlarged(x), F.interpolate(x, scale_factor=2))
+    assert torch.equal(kernels.concatenate(x, x), torch.cat([x, x], dim=1))
 
 
 def test_what_does_not_fit_is_refused():
     x, y = images(1, 32, 4, 4), images(1, 64, 2, 2)
     with pytest.raises(ValueError, match="cannot be joined"):
-        fused.concatenate(x, y)
+        kernels.concatenate(x, y)
     with pytest.raises(ValueError, match="cannot be added"):
-        fused.add(x, torch.zeros(32, device=ON), images(1, 32, 4, 4), resample="up")
+        kernels.add(x, torch.zeros(32, device=ON), images(1, 32, 4, 4), resample="up")
 
 
 NETWORKS = {
@@ -115,7 +117,7 @@ def test_a_network(name, shape, times):
     given = (t, torch.tensor([2, 0][:times], device=ON)) if net.config.num_classes else (t,)
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         expected = deepcopy(net).double()(x.double(), *given)
-        found = fused.fuse(deepcopy(net))(x, *given)
+        found = fuse(deepcopy(net))(x, *given)
     assert (found - expected).norm() < 1e-5 * expected.norm()
 
 
@@ -126,7 +128,7 @@ def test_half_precision_is_as_near_as_without(dtype):
     half = deepcopy(net).to(dtype)
     half.out.to(torch.float32)
     exact = net(x, t)
-    plain, found = half(x.to(dtype), t), fused.fuse(deepcopy(half))(x.to(dtype), t)
+    plain, found = half(x.to(dtype), t), fuse(deepcopy(half))(x.to(dtype), t)
     assert found.dtype == torch.float32
     assert (found - exact).norm() < 1.5 * (plain - exact).norm()
 
@@ -135,7 +137,7 @@ def test_a_fused_network_can_be_placed_elsewhere():
     net = network("resampling in blocks")
     x, t = torch.randn(1, 3, 8, 8), torch.tensor([7])
     expected = deepcopy(net).cpu()(x, t)
-    again = place(fused.fuse(deepcopy(net)), "cpu", "fp32")
+    again = place(fuse(deepcopy(net)), "cpu", "fp32")
     assert type(again) is UNet and torch.equal(again(x, t), expected)
 
 
