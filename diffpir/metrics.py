@@ -12,9 +12,13 @@ from diffpir.sampler import SIGMA_FLOOR
 SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
 
 
+def load() -> None:
+    """Import what the scores need, which takes a second, and which most processes do without."""
+    import torchmetrics.functional.image  # noqa: F401
+
+
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, (B,); infinite where the images are equal."""
-    # Here, as it takes a second, and most processes score nothing.
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     return peak_signal_noise_ratio(a, b, data_range=1.0, reduction="none", dim=(1, 2, 3))

@@ -205,6 +205,19 @@ def check_model(spec: JobSpec, model: str) -> str:
     return file_digest(path)
 
 
+def check_writable(spec: JobSpec) -> None:
+    """The pictures' folder takes files; the output shows when the plan is written.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    if spec.images:
+        try:
+            storage.check_writable(storage.absolute(spec.images))
+        except StorageError as e:
+            raise PipelineError(f"images: {e}") from None
+
+
 def _flat(value: dict, prefix: str = "") -> dict:
     """Nested dicts as one, with dotted keys."""
     flat = {}

@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
+import torch
+from ray.exceptions import RayTaskError
 
+from diffpir.errors import ConfigError
+from diffpir.networks.precision import check_compiler
 from pipeline.errors import PipelineError
+from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
 from pipeline.spec import JobSpec
 
 # What actors and steps ask Ray for by default; the threads that an actor really uses are set apart
@@ -17,9 +22,6 @@ from pipeline.spec import JobSpec
 # for little, so that several jobs at once leave each other room to read.
 ACTOR_CPUS = 0.2
 STEP_CPUS = 0.5
-GIB = 2**30
-# Actors of one thread each give more than the same threads in one, as long as memory suffices.
-GIB_PER_ACTOR = 4
 # Of the C library, for the processes of Ray: what a network takes and gives back at every layer
 # stays in the process, in place of a system call and fresh pages each time; larger things go back.
 # Clusters have it in their image: as an actor's own environment it would cost a new process each.
@@ -79,11 +81,12 @@ def plan_resources(spec: JobSpec) -> Resources:
     """Fill in what the specification leaves open, from the connected cluster.
 
     Raises:
-        PipelineError: more is asked for than the cluster has, and it is not said to grow.
+        PipelineError: more is asked for than the cluster has, and it is not said to grow; or what
+            its machines cannot do.
     """
     alive = [node for node in ray.nodes() if node["Alive"]]
     nodes = [node["Resources"] for node in alive]
-    gpus = spec.gpus if spec.gpus is not None else float(_total(nodes, "GPU") > 0)
+    gpus = spec.gpus if spec.gpus is not None else float(total(nodes, "GPU") > 0)
     actor = {
         "CPU": ACTOR_CPUS if spec.cpus is None else spec.cpus,
         "GPU": gpus,
@@ -96,17 +99,18 @@ def plan_resources(spec: JobSpec) -> Resources:
         step_cpus *= 0.99  # what asks for the same as the actors would be fused into them
     places = room(nodes, actor, step_cpus)
     if spec.actors is None:
-        usual = places if gpus else sum(_usual(node) for node in nodes)
+        usual = places if gpus else sum(usual_on(node) for node in nodes)
         least = most = max(1, min(usual, places))
     else:
         least, most = spec.actors.min, spec.actors.max
     if not spec.autoscaling:
         if least > places:
+            have = {name: total(nodes, name) for name in actor}
             raise PipelineError(
-                f"actors: the job asks for {least}, the cluster has room for {places}: each takes "
-                f"{_words(actor)}, reading takes {step_cpus:g} CPUs, and the {len(nodes)} node(s) "
-                f"have {_words(_totals(nodes, actor))} in all (a cluster that grows when it is "
-                "asked: autoscaling: true)"
+                f"{too_much(nodes, actor, step_cpus)}: the job asks for {least} actor(s), the "
+                f"cluster has room for {places}: each takes {in_words(actor)}, reading takes "
+                f"{step_cpus:g} CPUs, and the {len(nodes)} node(s) have {in_words(have)} in all "
+                "(a cluster that grows when it is asked: autoscaling: true)"
             )
         most = min(most, places)
     if spec.precision == "fp16" and not gpus:
@@ -114,10 +118,38 @@ def plan_resources(spec: JobSpec) -> Resources:
     pixels = spec.batch_pixels
     if pixels == "auto":
         pixels = BATCH_PIXELS["gpu" if gpus else "cpu"]
-    hosts = [node for node in nodes if _places(node, actor)]
+    hosts = [node for node in nodes if room_on(node, actor)]
     threads = _threads(spec, hosts, most)
     step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}
-    return Resources(least, most, pixels, threads, actor, step)
+    resources = Resources(least, most, pixels, threads, actor, step)
+    if spec.compile:
+        _check_compiler(resources.actor_options, gpus > 0)
+    return resources
+
+
+def device_of(gpu: bool) -> torch.device:
+    """Where an actor computes.
+
+    Args:
+        gpu: whether it has a share of one. Without, it computes on the CPU, on a machine with GPUs
+            too: Ray does not hide them from actors that asked for none.
+    """
+    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+
+
+def _check_compiler(actor_options: dict[str, Any], gpu: bool) -> None:
+    """Ask a machine that an actor may come to: actors themselves would say it after the start."""
+
+    @ray.remote(max_calls=1, max_retries=0)
+    def ask() -> None:
+        check_compiler(device_of(gpu))
+
+    try:
+        ray.get(ask.options(**actor_options).remote())
+    except RayTaskError as e:
+        if isinstance(e.cause, ConfigError):
+            raise PipelineError(str(e.cause)) from None
+        raise
 
 
 def _off_gpus(nodes: list[dict]) -> dict[str, Any]:
@@ -141,57 +173,3 @@ def _threads(spec: JobSpec, hosts: list[dict], actors: int) -> int | None:
     largest = max(node.get("CPU", 0) for node in hosts)
     here = math.ceil(actors / len(hosts))  # actors on a node, as Ray spreads them
     return max(1, int(largest) // here)
-
-
-def room(nodes: list[dict], actor: dict[str, float], step_cpus: float) -> int:
-    """How many such actors these nodes can hold, with room left for reading.
-
-    Args:
-        nodes: the resources of each, by Ray's names.
-        actor: what one asks for, by the same names.
-        step_cpus: what reading asks for.
-    """
-    if max(node.get("CPU", 0) for node in nodes) < step_cpus:
-        return 0
-    places = sum(_places(node, actor) for node in nodes)
-    cpus = actor.get("CPU")
-    if not cpus:
-        return places
-    total = _total(nodes, "CPU")
-    beside = int((total - max(1.0, step_cpus)) / cpus)
-    return min(places, max(beside, int(total >= cpus + step_cpus)))
-
-
-def _places(node: dict, actor: dict[str, float]) -> int:
-    # Ray counts in ten-thousandths, and cuts a GPU for whole numbers of actors only.
-    places = min(
-        (int(round(node.get(name, 0) * 1e4) // round(need * 1e4)) for name, need in actor.items()),
-        default=0,
-    )
-    gpu = actor.get("GPU", 0)
-    return min(places, int(node.get("GPU", 0)) * int(1 / gpu)) if 0 < gpu < 1 else places
-
-
-def _usual(node: dict) -> int:
-    """Actors without a GPU that a node has by default."""
-    return int(min(node.get("CPU", 0), node.get("memory", 0) // (GIB_PER_ACTOR * GIB)))
-
-
-def _total(nodes: list[dict], name: str) -> float:
-    return sum(node.get(name, 0) for node in nodes)
-
-
-def _totals(nodes: list[dict], names: dict[str, float]) -> dict[str, float]:
-    return {name: _total(nodes, name) for name in names}
-
-
-def _words(resources: dict[str, float]) -> str:
-    shown = {
-        name: (amount / GIB, f"GiB of {name}") if name == "memory" else (amount, _plural(name))
-        for name, amount in resources.items()
-    }
-    return ", ".join(f"{amount:.4g} {name}" for amount, name in shown.values())
-
-
-def _plural(name: str) -> str:
-    return f"{name}s" if name in ("CPU", "GPU") else name

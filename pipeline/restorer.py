@@ -43,6 +43,7 @@ from pipeline.problems.problem import (
     own,
     start_of,
 )
+from pipeline.resources import device_of
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
@@ -76,8 +77,7 @@ class Restorer:
         model: ``builtin``, or the checkpoint's path or URI, and the digest that results name it by.
         batch_pixels: per network call at most, and of the images that are restored together.
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
-        gpu: whether this actor has a share of a GPU. Without one it computes on the CPU, on a
-            machine with GPUs too: Ray does not hide them from actors that asked for none.
+        gpu: whether this actor has a share of a GPU.
         on_batch: told how many images were restored together, and the seconds of the network.
     """
 
@@ -93,7 +93,7 @@ class Restorer:
     ):
         path, self.digest = model
         self.spec, self.assets = spec, assets
-        self.device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+        self.device = device_of(gpu)
         options = spec.model.model_dump(exclude={"path", "label"})
         usual = torch.get_num_threads()
         # Ray calls from another thread than this. Threads that OpenMP had started for this one
@@ -201,6 +201,8 @@ class Restorer:
 
     def _restore(self, problems: list[Problem]) -> list[Restored]:
         """Restore problems together; those of one shape are one batch of the data step."""
+        if any(problem.reference is not None for problem in problems):
+            metrics.load()
         began = time.perf_counter()
         groups: dict[tuple, list[int]] = defaultdict(list)
         for i, problem in enumerate(problems):

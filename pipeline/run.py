@@ -18,11 +18,12 @@ from pipeline.output.drivers import Heartbeat
 from pipeline.output.fresh import begin_anew, check_strange, check_unclaimed
 from pipeline.output.plan import Work, rows_per_shard
 from pipeline.output.state import State
-from pipeline.prepare import Run, check, find_run, plan_run
+from pipeline.prepare import Run, check, check_writable, find_run, plan_run
 from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec import JobSpec
 
 POLL_SECONDS = 1.0
+ADVICE = "\nFailed to "  # begins what Ray Data adds to what a step raised
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def run_job(
     if run is None:
         start_ray()
         resources = plan_resources(spec)
+        check_writable(spec)
         rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
         run = plan_run(job, spec.shard_rows or rows)
 
@@ -130,7 +132,8 @@ def _restore(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledge
         if isinstance(cause, RayActorError):
             raise JobStopped(f"an actor failed: {_last_line(cause)}") from e
         known = isinstance(cause, PipelineError | ManifestError)
-        raise JobStopped(str(cause) if known else f"{type(cause).__name__}: {cause}") from e
+        text = str(cause).partition(ADVICE)[0]
+        raise JobStopped(text if known else f"{type(cause).__name__}: {text}") from e
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -95,16 +95,25 @@ def compiled(net: UNet) -> UNet:
         ConfigError: this machine cannot compile; found out here, not on the first image.
     """
     device = net.out[2].weight.device
+    check_compiler(device)
     # CUDA graphs, replayed: the Python and the launches of a network of small layers cost nothing.
     mode = "reduce-overhead" if device.type == "cuda" else None
-    try:
-        torch.compile(torch.sin)(torch.zeros(8, device=device))
-    except Exception as e:  # whatever the compiler's tool chain raises
-        raise ConfigError(f"compile: this machine cannot ({_reason(e)})") from None
     limits = torch._dynamo.config
     limits.cache_size_limit = max(limits.cache_size_limit, SHAPES)  # its name before torch 2.7
     net.compile(mode=mode, dynamic=False)
     return net
+
+
+def check_compiler(device: str | torch.device) -> None:
+    """Compile next to nothing.
+
+    Raises:
+        ConfigError: this machine cannot.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(8, device=device))
+    except Exception as e:  # whatever the compiler's tool chain raises
+        raise ConfigError(f"compile: this machine cannot ({_reason(e)})") from None
 
 
 def _reason(error: Exception) -> str:

@@ -12,9 +12,12 @@ disks.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
@@ -49,6 +52,7 @@ __all__ = [
     "RETRY_SECONDS",
     "absolute",
     "cached_local",
+    "check_writable",
     "create_exclusive",
     "exists",
     "filesystem",
@@ -72,6 +76,8 @@ __all__ = [
     "size_of",
     "write_bytes",
 ]
+
+T = TypeVar("T")
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -151,6 +157,18 @@ def _read_part(uri: str, start: int | None, size: int) -> bytes:
     return retried(uri, read)
 
 
+def check_writable(folder: str) -> None:
+    """Write a small hidden file into a folder, which may come into being with it, and remove it.
+
+    Raises:
+        StorageError: nothing can be written there.
+    """
+    probe = join(folder, ".diffpir-probe")
+    write_bytes(probe, b"")
+    with contextlib.suppress(StorageError):  # some may write, but not remove
+        remove(probe)
+
+
 def write_bytes(uri: str, data: bytes) -> None:
     """Create or replace a file; nobody ever sees half of it.
 
@@ -167,7 +185,7 @@ def write_bytes(uri: str, data: bytes) -> None:
         else:
             fs.pipe_file(path, data)
 
-    retried(uri, write)
+    _written(uri, write)
 
 
 def create_exclusive(uri: str, data: bytes) -> bool:
@@ -202,7 +220,17 @@ def create_exclusive(uri: str, data: bytes) -> bool:
             f"{shown(uri)}: this storage cannot create a file exclusively; use s3 or gs"
         )
 
-    return retried(uri, create)
+    return _written(uri, create)
+
+
+def _written(uri: str, action: Callable[[AbstractFileSystem, str], T]) -> T:
+    try:
+        return retried(uri, action)
+    except StorageError as e:
+        if e.kind != "not_found":
+            raise
+        # The file itself need not be there: what it is to lie in is not, and cannot be made.
+        raise StorageError(f"cannot be written: {e}", e.kind) from None
 
 
 def list_names(uri: str, suffix: str = "", files_only: bool = True) -> list[str]:

@@ -41,7 +41,8 @@ def in_words(error: Exception, uri: str) -> StorageError:
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
         return StorageError(f"access denied: {explained}", "access_denied")
     if isinstance(error, FileNotFoundError) or status in (404, 410):
-        return StorageError(f"no such file: {name}", "not_found")
+        what = "bucket" if code == "NoSuchBucket" else "file"
+        return StorageError(f"no such {what}: {name}", "not_found")
     if isinstance(error, NotADirectoryError):
         return StorageError(explained, "not_found")
     if isinstance(error, IsADirectoryError):

@@ -31,7 +31,7 @@ def _batch_pixels(value: Any) -> Any:
         isinstance(value, bool) or not str(value).isdecimal() or not int(value)
     ):
         raise ValueError("must be a whole number of 1 or more, or auto")
-    return value
+    return value if value == "auto" else int(value)
 
 
 BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -231,15 +233,40 @@ def test_run_resumes_verifies_and_starts_anew_only_when_told(finished):
 
 def test_a_job_that_cannot_go_on_says_so_and_exits_with_1(finished, tmp_path):
     text = (finished / "job.yaml").read_text().replace(f"{finished}/out", f"{tmp_path}/out")
-    (tmp_path / "png").write_text("a file where pictures should go")
+    places = [tmp_path / "png" / f"{name}.png" for name in ("coffee", "sub/chelsea")]
+    for place in places:
+        place.mkdir(parents=True)  # folders where pictures should go
     text = text.replace("{manifest", f"{{images: {tmp_path}/png, manifest")
     (tmp_path / "job.yaml").write_text(text)
     result = diffpir("run", tmp_path / "job.yaml")
     assert result.exit_code == 1, result.output
-    assert result.stderr.count("stopped: ") == 1 and f"{tmp_path}/png" in result.stderr
-    assert "Traceback" not in result.output
-    (tmp_path / "png").unlink()
+    (line,) = (line for line in result.stderr.splitlines() if "stopped: " in line)
+    assert line.removeprefix("stopped: is a folder, not a file: ") in map(str, places)
+    assert "Traceback" not in result.output and "attempts" not in result.output
+    for place in places:
+        place.rmdir()
     assert diffpir("run", tmp_path / "job.yaml").exit_code == 3
+
+
+def test_compiling_without_a_compiler_is_refused_before_any_work(photos, tmp_path):
+    """By Ray's processes, so in a Ray of its own, where none finds a compiler."""
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name in ("bash", "env", "ls", "ps", "sh"):
+        if where := shutil.which(name):
+            (tools / name).symlink_to(where)
+    command = ["-m", "jobs", "restore", photos, "-o", tmp_path / "out", "--task", "denoise"]
+    done = subprocess.run(
+        [sys.executable, *map(str, command), "--noise", "0.1", "--compile"],
+        env={**os.environ, "PATH": str(tools), "CXX": "", "RAY_ADDRESS": ""},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert "error: compile: this machine cannot (" in done.stderr and not done.stdout
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path / "out") == ["manifest.parquet"]
 
 
 def test_metrics_are_what_the_rows_say(finished):

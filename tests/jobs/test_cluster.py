@@ -199,7 +199,8 @@ def scraped(cluster, name: str, end: float, label: str = "") -> None:
 def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s3_prefix):
     file = job(2, gpus=1, actors=4)
     done = diffpir("submit", file, *WITH_KEYS, "--wait", code=2)
-    assert "asks for 4, the cluster has room for 1: each takes 0.2 CPUs, 1 GPUs" in done.stderr
+    assert "actors: the job asks for 4 actor(s), the cluster has room for 1: each" in done.stderr
+    assert "takes 0.2 CPUs, 1 GPUs" in done.stderr
     assert not storage.exists(f"{s3_prefix}/out/run.json")
 
     def refused(*arguments, **environment: str) -> str:
@@ -216,7 +217,8 @@ def test_what_is_wrong_is_said_in_words_before_any_work(cluster, diffpir, job, s
 
 def test_what_a_growing_cluster_does_not_have_yet_is_waited_for(cluster, diffpir, job, s3_prefix):
     file = job(2, gpus=0, resources={"late": 1}, actors=1)
-    assert "room for 0" in diffpir("submit", file, *WITH_KEYS, "--wait", code=2).stderr
+    refusal = diffpir("submit", file, *WITH_KEYS, "--wait", code=2).stderr
+    assert "resources.late: the job asks for 1 actor(s), the cluster has room for 0" in refusal
     file = job(2, gpus=0, resources={"late": 1}, actors=1, autoscaling=True)
     id = diffpir("submit", file, *WITH_KEYS).stdout.strip()
     end = time.monotonic() + SECONDS

@@ -195,6 +195,23 @@ def test_failures_have_a_kind(tmp_path):
             write(f"{file}/below", b"")
 
 
+def test_a_bucket_that_is_not_there_is_said_to_be_missing(s3):
+    uri = "s3://no-such-bucket/x"
+    with refused("not_found", f"^no such bucket: {uri}$"):
+        storage.read_bytes(uri)
+    for write in (storage.write_bytes, storage.create_exclusive):
+        with refused("not_found", f"^cannot be written: no such bucket: {uri}$"):
+            write(uri, b"")
+
+
+def test_whether_a_folder_can_be_written_leaves_nothing_in_it(folder, tmp_path):
+    storage.check_writable(folder)
+    assert storage.find_files(folder) == []
+    (tmp_path / "file").write_bytes(b"")
+    with refused("not_found", "^cannot be written: .*Not a directory"):
+        storage.check_writable(f"{tmp_path}/file")
+
+
 def test_keys_that_no_bucket_has(s3):
     for uri in ("s3://no bucket/x", s3):
         with refused("bad_uri", "^s3://"):

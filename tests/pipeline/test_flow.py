@@ -348,7 +348,9 @@ def test_a_resumed_job_does_only_what_is_left_and_a_changed_one_is_refused(
         ({"task": {**TASKS["deblur"], "kernel": "nowhere.npy"}}, "nowhere.npy"),
         ({"model": "nowhere.pt"}, "nowhere.pt"),
         ({"model": {"path": "MODEL", "label": 3}}, "takes no label"),
-        ({"actors": 99}, "asks for 99, the cluster has room for"),
+        ({"actors": 99}, r"^actors: the job asks for 99 actor\(s\), the cluster has room for"),
+        ({"resources": {"scanner": 1}}, r"^resources\.scanner: the job asks for 1 actor\(s\)"),
+        ({"images": "/dev/null/pictures"}, "^images: cannot be written: .*Not a directory"),
     ],
 )
 def test_a_wrong_job_fails_before_any_work(settings, words, photographs, tiny_model, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.resources import GIB, room
+from pipeline.room import GIB, room, too_much
 
 CPU4 = {"CPU": 4, "memory": 16 * GIB}
 GPU2 = {"CPU": 8, "GPU": 2, "memory": 64 * GIB}
@@ -30,3 +30,20 @@ GPU2 = {"CPU": 8, "GPU": 2, "memory": 64 * GIB}
 )
 def test_room(nodes, actor, step_cpus, expected):
     assert room(nodes, actor, step_cpus) == expected
+
+
+@pytest.mark.parametrize(
+    "nodes, actor, step_cpus, field",
+    [
+        ([CPU4], {"CPU": 8}, 0.5, "cpus"),
+        ([CPU4, CPU4], {"CPU": 0.2, "GPU": 1}, 0.5, "gpus"),
+        ([GPU2, GPU2], {"CPU": 0.2, "GPU": 4}, 0.5, "gpus"),
+        ([CPU4], {"CPU": 0.2, "memory": 32 * GIB}, 0.5, "memory"),
+        ([CPU4], {"CPU": 0.2, "scanner": 1}, 0.5, "resources.scanner"),
+        ([CPU4], {"CPU": 0.2}, 8, "step_cpus"),
+        ([CPU4], {"CPU": 0.2}, 0.5, "actors"),
+        ([CPU4, GPU2], {"CPU": 6, "memory": 8 * GIB}, 0.5, "actors"),
+    ],
+)
+def test_what_is_too_much_is_named(nodes, actor, step_cpus, field):
+    assert too_much(nodes, actor, step_cpus) == field
