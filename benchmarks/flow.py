@@ -3,13 +3,14 @@
     python benchmarks/flow.py [--network builtin] [--images 16] [--nfe 20] [--actors 1 2]
         [--json FILE]
 
-First a loop over `diffpir.restore` on arrays that are in memory already, then `run_job` from PNG
-files to Parquet with each number of actors, which share the cores. `steady` counts the images that
-were committed after the first part of each actor, and the time from that to the last; `start` is
-what a run takes beside that pace: Ray's start, the loading of the model, the end. `beside` is what
-all other processes than the actors take of a core meanwhile: the driver, Ray's own, reading and
-writing. With two numbers of actors there is also one actor with as many threads as each of the many
-has.
+`run_job` from PNG files to Parquet with each number of actors, which share the cores. `bare` is a
+loop over `diffpir.restore` on arrays that are in memory already, with the threads of one actor:
+over half the images before the run and over the others after it, as machines change their pace.
+`steady` counts the images that were committed after the first part of each actor, and the time
+from that to the last; `start` is what a run takes beside that pace: Ray's start, the loading of
+the model, the end. `beside` is what all other processes than the actors take of a core meanwhile:
+the driver, Ray's own, reading and writing. With two numbers of actors there is also one actor
+with as many threads as each of the many has.
 """
 
 from __future__ import annotations
@@ -139,7 +140,7 @@ def main() -> None:
     options = options.parse_args()
     crops, cores = photographs(options.images), os.cpu_count() or 1
     found = {}
-    print(f"{'':28} images/s  steady  of the bare loop  start in s  beside")
+    print(f"{'':28} images/s  steady   bare  of the bare loop  start in s  beside")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "in").mkdir()
@@ -154,14 +155,12 @@ def main() -> None:
         runs = [(count, cores // count) for count in options.actors]
         if most > 1 and (1, cores // most) not in runs:
             runs.append((1, cores // most))
-        bare = {
-            threads: options.images
-            / bare_loop(network(options.network), crops, options.batch, options.nfe, threads)
-            for threads in sorted({threads for _, threads in runs})
-        }
-        for threads, rate in bare.items():
-            print(f"bare loop, {threads} thread(s)       {rate:10.3f}", flush=True)
+        net, half = network(options.network), options.images // 2
         for actors, threads in runs:
+
+            def bare(part: list[np.ndarray], threads: int = threads) -> float:
+                return bare_loop(net, part, options.batch, options.nfe, threads)
+
             settings = {
                 "model": model,
                 "sampler": {"nfe": options.nfe},
@@ -172,17 +171,21 @@ def main() -> None:
             if actors * threads < cores:
                 settings["cpus"] = threads
             title = f"{actors} actor(s), {threads} thread(s)"
+            before = bare(crops[:half])
             row = flow(manifest, folder / title, settings)
-            row["of_the_bare_loop"] = row["steady"] / (bare[threads] * actors)
+            row["bare"] = len(crops) / (before + bare(crops[half:]))
+            row["of_the_bare_loop"] = row["steady"] / (row["bare"] * actors)
             found[title] = row
             print(
                 f"{title:28} {row['images_per_second']:8.3f} {row['steady']:7.3f} "
-                f"{row['of_the_bare_loop']:17.3f} {row['start']:11.1f} {row['beside']:7.3f}",
+                f"{row['bare']:6.3f} {row['of_the_bare_loop']:17.3f} {row['start']:11.1f} "
+                f"{row['beside']:7.3f}",
                 flush=True,
             )
     if most > 1:
         many, one = (found[f"{n} actor(s), {cores // most} thread(s)"] for n in (most, 1))
-        print(f"{most} actors over one, of the same threads: {many['steady'] / one['steady']:.3f}")
+        gain = most * many["of_the_bare_loop"] / one["of_the_bare_loop"]
+        print(f"{most} actors over one, of the same threads and each by its bare loop: {gain:.3f}")
     write(
         options.json,
         {
@@ -190,7 +193,6 @@ def main() -> None:
             "images": options.images,
             "batch": options.batch,
             "nfe": options.nfe,
-            "bare_images_per_second": bare,
             "flow": found,
         },
     )
