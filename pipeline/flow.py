@@ -66,7 +66,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
             compute=ActorPoolStrategy(
                 min_size=least,
                 max_size=actors,
-                max_tasks_in_flight_per_actor=_in_flight(len(work), least, actors),
+                max_tasks_in_flight_per_actor=in_flight(len(work), least, actors),
             ),
             batch_size=max(item.rows for item in work),
             batch_format="pyarrow",
@@ -82,7 +82,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     )
 
 
-def _in_flight(shards: int, least: int, most: int) -> int:
+def in_flight(shards: int, least: int, most: int) -> int:
     """Shards that an actor is given at a time: the one it works on and, usually, the next.
 
     Where there are few, none is to wait for one actor while another has nothing to do. But a pool

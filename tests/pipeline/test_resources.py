@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.flow import in_flight
 from pipeline.room import GIB, room, too_much
 
 CPU4 = {"CPU": 4, "memory": 16 * GIB}
@@ -47,3 +48,16 @@ def test_room(nodes, actor, step_cpus, expected):
 )
 def test_what_is_too_much_is_named(nodes, actor, step_cpus, field):
     assert too_much(nodes, actor, step_cpus) == field
+
+
+@pytest.mark.parametrize(
+    "shards, least, most, expected",
+    [
+        (4, 2, 2, 1),  # two each, and neither waits while the other works
+        (8, 2, 2, 1),
+        (9, 2, 2, 2),  # the next is decoded by the time that it is wanted
+        (4, 1, 2, 2),  # a pool grows only where shards wait
+    ],
+)
+def test_shards_that_an_actor_is_given_at_a_time(shards, least, most, expected):
+    assert in_flight(shards, least, most) == expected
