@@ -223,10 +223,11 @@ def test_a_full_or_read_only_disk_is_named(tmp_path):
     private = ["unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c"]
     code = f"""
 from manifests import storage
+from manifests.errors import StorageError
 for write in (storage.write_bytes, storage.create_exclusive):
     try:
         write("{tmp_path}/a.npz", bytes(1_000_000))
-    except storage.StorageError as e:
+    except StorageError as e:
         print(e.kind, e)
 """
     for options, cause in (

@@ -208,8 +208,9 @@ def test_where_nothing_listens(monkeypatch, scheme):
 
 def test_what_cannot_pass_fails_at_once(s3_prefix, monkeypatch):
     start = time.monotonic()
-    for uri in (storage.join(s3_prefix, "none"), "s3://no-such-bucket-here/x"):
-        with pytest.raises(StorageError, match="no such file") as caught:
+    missing = {storage.join(s3_prefix, "none"): "file", "s3://no-such-bucket-here/x": "bucket"}
+    for uri, what in missing.items():
+        with pytest.raises(StorageError, match=f"^no such {what}: {uri}$") as caught:
             storage.read_bytes(uri)
         assert caught.value.kind == "not_found"
     with pytest.raises(StorageError, match=r"^no such file"):

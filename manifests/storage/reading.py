@@ -1,0 +1,91 @@
+"""Reading files, whole or in part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fsspec import AbstractFileSystem
+from fsspec.asyn import sync
+
+from manifests.storage.cache import cached
+from manifests.storage.local import read_local, read_local_part
+from manifests.storage.remote import read_http, read_s3
+from manifests.storage.retries import retried
+from manifests.storage.words import too_large
+from manifests.uris import scheme_of
+
+
+def read_bytes(uri: str, limit: int | None = None) -> bytes:
+    """The whole content of a file.
+
+    Args:
+        limit: refuse a file of more bytes, without holding many more than these in memory.
+
+    Raises:
+        StorageError: it is not there, may not be read, is no regular file, is larger than
+            ``limit``, or the storage failed.
+    """
+    scheme = scheme_of(uri)
+
+    def read(fs: AbstractFileSystem, path: str) -> bytes:
+        if scheme == "file":
+            return read_local(path, uri, limit)
+        if scheme == "s3":
+            return sync(fs.loop, read_s3, fs, path, uri, limit)
+        if scheme in ("http", "https"):
+            return sync(fs.loop, read_http, fs, path, uri, limit)
+        if limit is None:
+            return fs.cat_file(path)
+        with fs.open(path, "rb") as f:
+            data = f.read(limit + 1)
+            if len(data) > limit:
+                raise too_large(uri, getattr(f, "size", None), limit)
+        return data
+
+    return retried(uri, read)
+
+
+def read_tail(uri: str, size: int) -> bytes:
+    """The last bytes of a file, or all of it where it is shorter.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+    # A web server may ignore that only a part was asked for.
+    return _read_part(uri, None, size)[-size:]
+
+
+def read_range(uri: str, start: int, size: int) -> bytes:
+    """``size`` bytes of a file from ``start`` on; fewer where it ends before.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+    return _read_part(uri, start, size) if size else b""
+
+
+def _read_part(uri: str, start: int | None, size: int) -> bytes:
+    scheme = scheme_of(uri)
+    stop = None if start is None else start + size
+
+    def read(fs: AbstractFileSystem, path: str) -> bytes:
+        if scheme == "file":
+            return read_local_part(path, uri, start, size)
+        if scheme == "s3":
+            part = f"-{size}" if start is None else f"{start}-{stop - 1}"
+            return sync(fs.loop, read_s3, fs, path, uri, part=part)
+        return fs.cat_file(path, start=-size if start is None else start, end=stop)
+
+    return retried(uri, read)
+
+
+def cached_local(uri: str) -> Path:
+    """A local file with the content of any URI: local files themselves, others from a cache.
+
+    The cache is ``$DIFFPIR_CACHE`` or ``~/.cache/diffpir``. A file that has changed at its source
+    is fetched anew.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    return retried(uri, lambda fs, path: cached(fs, path, uri))
