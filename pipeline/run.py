@@ -71,14 +71,14 @@ def run_job(
     began = time.perf_counter()
     job = check(spec)
     if fresh:
+        if overwrite:
+            _startable(spec)  # before anything is removed
         begin_anew(job.layout, overwrite)
     else:
         check_unclaimed(job.layout)
     run = find_run(job)
     if run is None:
-        start_ray()
-        resources = plan_resources(spec)
-        check_writable(spec)
+        resources = _startable(spec)
         rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
         run = plan_run(job, spec.shard_rows or rows)
 
@@ -86,6 +86,14 @@ def run_job(
         return _finish(run, retry_failed, on_progress, began)
     except StorageError as e:
         raise JobStopped(str(e)) from None
+
+
+def _startable(spec: JobSpec) -> Resources:
+    """What a new run of this job takes; raises PipelineError where the cluster has not got it."""
+    start_ray()
+    resources = plan_resources(spec)
+    check_writable(spec)
+    return resources
 
 
 def _finish(

@@ -150,6 +150,10 @@ def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model
         run_job(changed)
     with Heartbeat(Layout(str(folder / "out"))), pytest.raises(PipelineError, match="at work"):
         run_job(changed, fresh=True, overwrite=True)
+    for fault in ({"actors": 99}, {"images": "/dev/null/pictures"}):
+        with pytest.raises(PipelineError, match=r"^(actors|images): "):
+            run_job(job(folder, tiny_model, **fault), fresh=True, overwrite=True)
+    assert len(results(folder)) == 6  # of the earlier run still
     run_job(changed, fresh=True, overwrite=True)
     assert json.loads((folder / "out" / "run.json").read_text())["id"] != run_id
     assert set(results(folder)["seed"].to_pylist()) == {3}
