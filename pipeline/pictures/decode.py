@@ -180,8 +180,20 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """(H, W) bool from an image (light: known, dark: hidden) or a ``.npy`` (0: hidden).
 
     Raises:
-        RowError: as :func:`decode_image`, or ``bad_mask``: not two-dimensional, not numbers.
+        RowError: as :func:`decode_image`, or ``bad_mask``: not two-dimensional, not numbers, or
+            every pixel is hidden.
     """
+    known = _known(data, max_pixels)
+    if not known.any():
+        raise RowError(
+            "the mask hides every pixel; expected some to be known: in a picture those lighter "
+            "than middle grey, in a .npy those that are not 0",
+            "bad_mask",
+        )
+    return known
+
+
+def _known(data: bytes, max_pixels: int) -> np.ndarray:
     if is_numpy(data):
         mask = read_array(data, "mask", None, max_pixels)
         if not mask.size or mask.dtype.kind == "c" or not np.isfinite(mask).all():

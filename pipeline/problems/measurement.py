@@ -125,6 +125,8 @@ def degraded(
     except (RuntimeError, ValueError) as e:
         text = f"the operator cannot be applied to {size_text(clean)} pixels: {e}"
         raise RowError(text, "failed") from None
+    if spec.task.kind == "linear":
+        _check_users_operator(operator, y)
     return y, operator.frame(scene)
 
 
@@ -149,7 +151,16 @@ def _of_users_operator(image: Tensor, grey: bool, operator: Operator) -> tuple[T
     try:
         # A grey picture is what an operator measured that mixes channels, or a grey scene's.
         mixes = grey and operator.adjoint(image[:, :1]).shape[1] == 3
-        y = image[:, :1] if mixes else image
+    except Exception as e:
+        raise RowError(f"task.operator: {type(e).__name__}: {e}", "failed") from None
+    y = image[:, :1] if mixes else image
+    _check_users_operator(operator, y)
+    return y, grey and not mixes
+
+
+def _check_users_operator(operator: Operator, y: Tensor) -> None:
+    """Its adjoint is one, and its scenes are those of the prior."""
+    try:
         check_adjoint(operator.forward, operator.adjoint, y)
         channels = operator.initial(y).shape[1]
     except Exception as e:
@@ -158,7 +169,6 @@ def _of_users_operator(image: Tensor, grey: bool, operator: Operator) -> tuple[T
         raise RowError(
             f"task.operator: its scenes have {channels} channels, the prior's 3", "failed"
         )
-    return y, grey and not mixes
 
 
 def estimated_noise(y: Tensor, mask: Tensor | None, task: Task) -> float:

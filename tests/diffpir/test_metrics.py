@@ -81,6 +81,26 @@ def test_hidden_pixels_are_filled_from_the_nearest_known_ones():
     torch.testing.assert_close(constant, torch.full_like(constant, 0.3))
 
 
+@pytest.mark.parametrize("holes", [0.5, 0.95, 0.999])
+def test_what_hidden_pixels_are_filled_with(holes):
+    """The mean of the known pixels in the smallest window with any, pixel by pixel."""
+    rng = np.random.default_rng(0)
+    y, mask = rng.random((3, 23, 31)), rng.random((23, 31)) >= holes
+    mask[3, 28] = True
+    filled = metrics.fill_hidden(torch.tensor(y)[None] * torch.tensor(mask), torch.tensor(mask))
+    for row, column in np.argwhere(~mask):
+        reach = 1
+        while True:
+            window = np.s_[
+                max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1
+            ]
+            if mask[window].any():
+                break
+            reach *= 2
+        expected = [channel[window][mask[window]].mean() for channel in y]
+        np.testing.assert_allclose(filled[0, :, row, column], expected, rtol=1e-9)
+
+
 def test_bicubic_reduction_agrees_with_matlab():
     g = golden("bicubic_downsample")
     for case in ("c0", "c1"):

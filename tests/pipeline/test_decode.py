@@ -82,6 +82,8 @@ def test_masks_are_images_or_arrays(tmp_path):
     for wrong, kind in (
         (npy(np.zeros((2, 3, 4))), "bad_mask"),
         (npy(np.zeros((0, 3))), "bad_mask"),
+        (npy(np.zeros((4, 6))), "bad_mask"),
+        (saved(Image.fromarray(mask.astype(np.uint8)), "PNG"), "bad_mask"),  # 0 and 1 of 255
         (b"", "empty_file"),
         (b"text", "not_an_image"),
         (npy(mask)[:-1], "damaged"),

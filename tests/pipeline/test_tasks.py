@@ -231,10 +231,10 @@ def test_a_users_own_operator_restores_what_it_measured(tiny_model):
 
 
 def test_a_users_operator_that_is_none_is_refused_in_words():
-    with pytest.raises(RowError, match="adjoint is not the transpose of forward"):
-        build_problem(
-            {"id": "a", "image": "x"}, Inputs(photo(40, 30)), spec_of(users("untrue")), Assets()
-        )
+    for mode in ("restore", "benchmark"):
+        spec = spec_of(users("untrue"), mode=mode)
+        with pytest.raises(RowError, match="adjoint is not the transpose of forward"):
+            build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 30)), spec, Assets())
     with pytest.raises(RowError, match=r"task\.operator: RuntimeError"):
         inputs = Inputs(photo(40, 30))
         build_problem({"id": "a", "image": "x"}, inputs, spec_of(users("halves", step=0)), Assets())
