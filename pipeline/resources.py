@@ -9,7 +9,7 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError
 
 from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler
@@ -146,10 +146,11 @@ def _check_compiler(actor_options: dict[str, Any], gpu: bool) -> None:
 
     try:
         ray.get(ask.options(**actor_options).remote())
-    except RayTaskError as e:
-        if isinstance(e.cause, ConfigError):
-            raise PipelineError(str(e.cause)) from None
-        raise
+    except RayError as e:
+        cause = getattr(e, "cause", None) or e
+        ours = isinstance(cause, ConfigError)
+        words = str(cause) if ours else f"compile: {type(cause).__name__}: {cause}"
+        raise PipelineError(words) from None
 
 
 def _off_gpus(nodes: list[dict]) -> dict[str, Any]:

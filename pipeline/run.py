@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec import JobSpec
 
 POLL_SECONDS = 1.0
-ADVICE = "\nFailed to "  # begins what Ray Data adds to what a step raised
+ADVICE = re.compile(r"\nFailed to .* attempts \(")  # begins what Ray Data adds to an error's text
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _restore(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledge
         if isinstance(cause, RayActorError):
             raise JobStopped(f"an actor failed: {_last_line(cause)}") from e
         known = isinstance(cause, PipelineError | ManifestError)
-        text = str(cause).partition(ADVICE)[0]
+        text = ADVICE.split(str(cause))[0]
         raise JobStopped(text if known else f"{type(cause).__name__}: {text}") from e
 
 
