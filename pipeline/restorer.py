@@ -257,7 +257,7 @@ class Restorer:
                 results.append(({}, None, ("the model's output is not finite", "not_finite")))
                 continue
             picture = shown[i].permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
-            if problem.grey:
+            if problem.channels == 1:
                 picture = picture[:, :, 0]
             outcome = {
                 "width": picture.shape[1],

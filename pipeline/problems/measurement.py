@@ -106,6 +106,7 @@ def degraded(
     seed: int,
     *,
     bicubic: bool,
+    grey: bool,
 ) -> tuple[Tensor, Tensor]:
     """A benchmark's measurement of a clean image, and the part of the image that it shows."""
     if spec.task.kind == "linear":
@@ -119,9 +120,10 @@ def degraded(
     try:
         if bicubic and spec.boundary == "circular":
             # The field's reduction, which does not wrap around at the border as a blur's FFT does.
-            y = add_noise(bicubic_downsample(scene, spec.task.factor), noise_level, seed, operator)
+            y = bicubic_downsample(scene, spec.task.factor)
+            y = add_noise(y, noise_level, seed, operator, grey=grey)
         else:
-            y = synthesise(scene, operator, noise_level, seed)
+            y = synthesise(scene, operator, noise_level, seed, grey=grey)
     except (RuntimeError, ValueError) as e:
         text = f"the operator cannot be applied to {size_text(clean)} pixels: {e}"
         raise RowError(text, "failed") from None

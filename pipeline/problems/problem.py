@@ -57,7 +57,8 @@ class Problem:
         kernel_estimate: what the blurred image told of its kernel, where the job asked it.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known.
-        grey: the result has one channel; y has three equal ones.
+        grey: y has three equal channels, and so the result.
+        channels: of the picture that the result becomes, 1 or 3.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Problem:
     seed: int
     reference: Tensor | None
     grey: bool
+    channels: int
 
     @property
     def shape_key(self) -> tuple:
@@ -119,7 +121,11 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     def rng(purpose: str) -> np.random.Generator:
         return generator(seed_of(purpose))
 
-    image, grey = to_tensor(inputs.image), inputs.image.ndim == 2
+    image = to_tensor(inputs.image)
+    flat = inputs.image.ndim == 2
+    # Many a grey picture is stored with three equal channels; but what a user's operator measured
+    # of colours may have them too.
+    grey = flat or (task.kind != "linear" and bool((image == image[:, :1]).all()))
     kernel, estimate, bicubic = inputs.kernel, None, False
     if task.kind in ("deblur", "sr"):
         if kernel is None:
@@ -147,7 +153,14 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
     if spec.mode == "benchmark":
         grey = grey and task.kind not in ("colorize", "demosaic")
         y, reference = degraded(
-            image, size, operator, spec, noise_level, seed_of("noise"), bicubic=bicubic
+            image,
+            size,
+            operator,
+            spec,
+            noise_level,
+            seed_of("noise"),
+            bicubic=bicubic,
+            grey=grey,
         )
     else:
         y, grey = measured(image, grey, mask, operator, task)
@@ -165,6 +178,7 @@ def build_problem(row: dict, inputs: Inputs, spec: JobSpec, assets: Assets) -> P
         seed=seed_of("sampler"),
         reference=reference,
         grey=grey,
+        channels=1 if grey and flat else 3,
     )
 
 

@@ -119,6 +119,32 @@ def test_a_benchmark_blurs_as_its_boundary_says(boundary, scipy_mode):
     assert problem.reference.shape[2:] == (33, 41)
 
 
+@pytest.mark.parametrize("kind", ["denoise", "deblur", "sr", "inpaint"])
+@pytest.mark.parametrize("stored", [1, 3])
+def test_a_benchmark_measures_a_grey_picture_once(kind, stored):
+    # Three looks at the same grey would make it easier than it is.
+    clean = photo(40, 32, grey=True)
+    picture = clean if stored == 1 else np.dstack([clean] * 3)
+    task = {"kind": kind, "noise_level": 0.1, **({"factor": 2} if kind == "sr" else {})}
+    mask = np.arange(40 * 32).reshape(32, 40) % 2 == 0
+    inputs = Inputs(picture, kernel=KERNEL, mask=mask)
+    spec = spec_of(task, mode="benchmark")
+    problem = build_problem({"id": "a", "image": "x"}, inputs, spec, Assets())
+    clean_spec = spec_of({**task, "noise_level": 0}, mode="benchmark")
+    noiseless = build_problem({"id": "a", "image": "x"}, inputs, clean_spec, Assets())
+    noise = (problem.y - noiseless.y).numpy()
+    np.testing.assert_allclose(noise, noise[:, :1].repeat(3, axis=1), atol=1e-6)
+    assert noise[noise != 0].std() == pytest.approx(0.1, rel=0.1)
+    assert problem.grey and problem.channels == stored
+
+
+def test_a_benchmark_of_colours_measures_each():
+    spec = spec_of({"kind": "denoise", "noise_level": 0.1}, mode="benchmark")
+    problem = build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 32)), spec, Assets())
+    noise = (problem.y - problem.reference)[0].flatten(1).numpy()
+    assert np.abs(np.corrcoef(noise) - np.eye(3)).max() < 0.1 and not problem.grey
+
+
 @pytest.mark.parametrize("factor", [1, 3])
 def test_a_benchmark_of_an_unknown_border_keeps_what_the_blur_saw_whole(factor):
     kernel = np.random.default_rng(0).random((6, 7))
@@ -160,6 +186,23 @@ def test_colours_are_given_to_the_luma_that_was_measured(tiny_model):
     inside = (result.min(axis=2) > 0) & (result.max(axis=2) < 255)  # elsewhere it was clipped
     luma = result @ np.array([0.299, 0.587, 0.114])
     assert np.abs(luma - grey)[inside].max() < 1 and inside.mean() > 0.1
+
+
+def test_greys_in_three_channels_stay_grey_and_a_file_of_colours(tiny_model):
+    grey = photo(40, 30, grey=True)
+    thrice = np.dstack([grey] * 3)
+    (flat, deep), done = restored(
+        spec_of({"kind": "denoise"}), tiny_model, [{"image": grey}, {"image": thrice}]
+    )
+    assert flat.shape == (30, 40) and deep.shape == (30, 40, 3)
+    assert (deep == deep[:, :, :1]).all()
+    problem = build_problem(
+        {"id": "a", "image": "x"},
+        Inputs(thrice),
+        spec_of({"kind": "demosaic", "noise_level": 0}),
+        Assets(),
+    )
+    assert problem.y.shape == (1, 1, 30, 40)  # a mosaic may be stored so as well
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "grbg", "gbrg"])
