@@ -110,8 +110,9 @@ class Tiled:
     def _windows(self, size: int) -> list[tuple[int, Tensor]]:
         """Along one axis: where each tile starts, and its weights; at each pixel they sum to 1."""
         tile = min(self.tile, size)
-        count = -(-(size - self.overlap) // (tile - self.overlap)) if size > tile else 1
-        room = (size - tile) // self.multiple
+        # Tiles start at multiples only: both in their units, so that rounding costs no overlap.
+        room, most = (size - tile) // self.multiple, (tile - self.overlap) // self.multiple
+        count = -(-room // max(1, most)) + 1
         starts = [i * room // max(1, count - 1) * self.multiple for i in range(count)]
         weights = torch.ones(count, tile, dtype=torch.float64)
         for i in range(count - 1):

@@ -93,6 +93,17 @@ def test_weights_sum_to_one_and_tiles_cover_everything(size, tile, overlap):
     np.testing.assert_allclose(total, 1)
 
 
+@pytest.mark.parametrize("multiple", [1, 8, 64])
+def test_tiles_overlap_as_far_as_was_asked_at_least(multiple):
+    for size in range(576, 4000, 64):
+        starts = [start for start, _ in Tiled(None, 512, 96, multiple=multiple)._windows(size)]
+        gaps = np.diff(starts)
+        assert gaps.min() > 0 and gaps.max() <= 512 - 96 and not (gaps % multiple).any()
+        assert starts[-1] + 512 == size
+        steps = -(-(size - 512) // ((512 - 96) // multiple * multiple))
+        assert len(gaps) == steps  # and no tile more than that takes
+
+
 def test_what_cannot_be_is_refused():
     for tile, overlap, multiple in ((60, 10, 8), (64, 64, 8), (0, 0, 1)):
         with pytest.raises(ValueError, match="multiple of"):

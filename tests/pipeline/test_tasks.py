@@ -191,7 +191,7 @@ def test_colours_are_given_to_the_luma_that_was_measured(tiny_model):
 def test_greys_in_three_channels_stay_grey_and_a_file_of_colours(tiny_model):
     grey = photo(40, 30, grey=True)
     thrice = np.dstack([grey] * 3)
-    (flat, deep), done = restored(
+    (flat, deep), _ = restored(
         spec_of({"kind": "denoise"}), tiny_model, [{"image": grey}, {"image": thrice}]
     )
     assert flat.shape == (30, 40) and deep.shape == (30, 40, 3)
