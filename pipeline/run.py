@@ -77,20 +77,24 @@ def run_job(
         begin_anew(job.layout, overwrite)
     else:
         check_unclaimed(job.layout)
-    run = find_run(job)
+    run, resources = find_run(job), None
     if run is None:
         resources = _startable(spec)
         rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
         run = plan_run(job, spec.shard_rows or rows)
 
     try:
-        return _finish(run, retry_failed, on_progress, began)
+        return _finish(run, resources, retry_failed, on_progress, began)
     except StorageError as e:
         raise JobStopped(str(e)) from None
 
 
 def _startable(spec: JobSpec) -> Resources:
-    """What a new run of this job takes; raises PipelineError where the cluster has not got it."""
+    """What a run takes of the cluster.
+
+    Raises:
+        PipelineError: the cluster has not got it, or the pictures' folder takes no files.
+    """
     start_ray()
     resources = plan_resources(spec)
     check_writable(spec)
@@ -98,9 +102,13 @@ def _startable(spec: JobSpec) -> Resources:
 
 
 def _finish(
-    run: Run, retry_failed: bool, on_progress: Callable[[Progress], None], began: float
+    run: Run,
+    resources: Resources | None,
+    retry_failed: bool,
+    on_progress: Callable[[Progress], None],
+    began: float,
 ) -> Summary:
-    """Do what is left of a planned run."""
+    """Do what is left of a planned run; None for the resources of one that is resumed."""
     layout = run.job.layout
     with Heartbeat(layout) as heartbeat:
         state = State(layout, run.id)
@@ -110,9 +118,8 @@ def _finish(
             work += state.failed(run.shards)
         done_now = 0
         if work:
-            start_ray()
+            resources = resources or _startable(run.job.spec)
             configure_ray_data()
-            resources = plan_resources(run.job.spec)
             ledger = Ledger(run.id)
             to_do = sum(item.rows for item in work)
 

@@ -101,6 +101,8 @@ def test_failed_rows_are_retried_alone_and_the_new_generation_wins(folder, tiny_
     before = results(folder)
     assert run_job(spec) == first  # nothing to do, nothing done
     assert run_job(spec, retry_failed=True).failures == {"not_found": 1}  # still not there
+    with pytest.raises(PipelineError, match=r"^images: cannot be written"):
+        run_job(job(folder, tiny_model, images="/dev/null/pictures"), retry_failed=True)
 
     os.rename(folder / "3.png", folder / "in" / "3.png")
     seen = []
