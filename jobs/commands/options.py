@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,10 +30,13 @@ Overwrite = Annotated[
         callback=_with_fresh,
     ),
 ]
-HeadChannels = Annotated[
-    int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
-]
-Heads = Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")]
+
+
+class Precision(StrEnum):
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 def local_path(value: str | Path) -> Path:

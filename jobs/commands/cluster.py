@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import Fresh, Overwrite, RetryFailed
 from jobs.console import duration, user_errors
-from jobs.options import Fresh, Overwrite, RetryFailed
 
 app = typer.Typer()
 Address = Annotated[

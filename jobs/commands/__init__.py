@@ -1,0 +1,1 @@
+"""The commands: each parses, calls, prints. Heavy imports wait until one needs them."""

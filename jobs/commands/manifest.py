@@ -1,0 +1,53 @@
+"""The commands on manifests: build, check."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.console import user_errors
+
+app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
+
+
+@app.command("build")
+def build_manifest(
+    source: Annotated[str, typer.Argument(help="Folder, glob, bucket prefix or list (.txt).")],
+    output: Annotated[
+        str, typer.Option("--output", "-o", help="Manifest to write (.parquet, .csv, .jsonl).")
+    ],
+) -> None:
+    """Make a manifest of images: id, image, width, height, bytes."""
+    with user_errors():
+        from manifests.build import build, write_manifest
+
+        table = build(source)
+        write_manifest(table, output)
+    typer.echo(f"{len(table)} images: {output}")
+
+
+@app.command("check")
+def check_manifest(
+    manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
+    deep: Annotated[bool, typer.Option(help="Decode every picture, mask and kernel.")] = False,
+) -> None:
+    """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
+    with user_errors():
+        from manifests.check import check
+        from pipeline.pictures.decode import file_fault
+        from pipeline.schema import RESERVED
+        from pipeline.spec.kernels import text_fault
+
+        count = 0
+        for finding in check(
+            manifest,
+            reserved=RESERVED,
+            kernel_fault=text_fault,
+            file_fault=file_fault if deep else None,
+        ):
+            count += 1
+            typer.echo(str(finding))
+    typer.echo(f"{count} faults" if count else "no faults", err=True)
+    if count:
+        raise typer.Exit(3)

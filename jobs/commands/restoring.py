@@ -1,0 +1,152 @@
+"""The commands that restore: run, restore, demo."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jobs.commands.options import Fresh, Overwrite, Precision, RetryFailed, local_output
+from jobs.console import ProgressLine, finish, user_errors
+
+app = typer.Typer()
+
+
+class Kind(StrEnum):
+    deblur = "deblur"
+    sr = "sr"
+    denoise = "denoise"
+    inpaint = "inpaint"
+    colorize = "colorize"
+    demosaic = "demosaic"
+
+
+class Boundary(StrEnum):
+    circular = "circular"
+    reflect = "reflect"
+    unknown = "unknown"
+
+
+@app.command()
+def run(
+    job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
+    retry_failed: RetryFailed = False,
+    fresh: Fresh = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Run a job, or resume it where it stopped.
+
+    Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
+    started), 1 if it stopped on the way (the same command goes on).
+    """
+    with user_errors():
+        from jobs.specfile import load_job
+        from pipeline.run import run_job
+
+        spec = load_job(job)
+        summary = run_job(
+            spec, ProgressLine(), retry_failed=retry_failed, fresh=fresh, overwrite=overwrite
+        )
+    finish(summary, spec.output)
+
+
+@app.command()
+def restore(
+    source: Annotated[
+        str, typer.Argument(help="Folder, glob, bucket prefix, list (.txt), or a manifest.")
+    ],
+    output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
+    task: Annotated[Kind, typer.Option(help="What happened to the images.")],
+    kernel: Annotated[
+        str | None,
+        typer.Option(
+            help="deblur, sr: file of the blur kernel (.npy, .npz, .mat, image), "
+            "or a kernel such as '{gaussian: {std: 3}}'."
+        ),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(help="Standard deviation of the noise, pixels on [0, 1]; or 'auto'."),
+    ] = None,
+    factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
+    mask: Annotated[
+        str | None, typer.Option(help="inpaint, deblur: mask file; light is known, dark is hidden.")
+    ] = None,
+    boundary: Annotated[
+        Boundary | None,
+        typer.Option(
+            help="deblur, sr: what the blur met beyond the border; unknown: the scene went on.",
+            show_default="unknown",
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
+        "builtin"
+    ),
+    preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
+    nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
+    actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the network; auto: bf16 where the hardware has it.")
+    ] = Precision.auto,
+    batch_pixels: Annotated[
+        str, typer.Option(help="Pixels per network call at most, a number or 'auto'.")
+    ] = "auto",
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Compile the network, per size of image and batch.")
+    ] = False,
+    images: Annotated[
+        str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Of them: png, webp, jpeg, tiff.", show_default="png")
+    ] = None,
+    quality: Annotated[
+        int | None, typer.Option(help="1 to 100: jpeg (95), webp (lossless).", show_default=False)
+    ] = None,
+    bits: Annotated[int | None, typer.Option(help="8 or 16 (png, tiff).", show_default="8")] = None,
+) -> None:
+    """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
+    with user_errors():
+        from jobs.restore import restore_job
+        from pipeline.run import run_job
+
+        spec = restore_job(
+            source,
+            output,
+            task={
+                "kind": task.value,
+                "kernel": kernel,
+                "noise_level": noise,
+                "factor": factor,
+                "mask": mask,
+                "boundary": boundary and boundary.value,
+            },
+            model=model,
+            sampler={"preset": preset, "nfe": nfe},
+            seed=seed,
+            actors=actors,
+            precision=precision.value,
+            batch_pixels=batch_pixels,
+            compile=compile,
+            images=images,
+            picture={"format": format, "quality": quality, "bits": bits},
+        )
+        summary = run_job(spec, ProgressLine())
+    finish(summary, spec.output)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, local_output("Folder for everything the demo makes.")] = Path(
+        "out/demo"
+    ),
+    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
+) -> None:
+    """Degrade a few photographs, restore them with the embedded prior, show and score them."""
+    with user_errors():
+        from jobs.demo import run_demo
+
+        run_demo(output, nfe, ProgressLine())

@@ -1,0 +1,118 @@
+"""The commands on a job's results: metrics, compare, fid, verify, sheet."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from jobs.console import user_errors
+from jobs.tables import Style
+
+app = typer.Typer()
+
+
+@app.command()
+def metrics(
+    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    by: Annotated[str | None, typer.Option(help="Column to group by (sampler.nfe works).")] = None,
+    format: Annotated[Style, typer.Option(help="How to print them.")] = Style.table,
+) -> None:
+    """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
+    with user_errors():
+        from jobs.progress import unfinished
+        from jobs.report import report
+        from jobs.tables import render
+
+        notes = [unfinished(output)]  # before it is read: what comes in between is no harm
+        typer.echo(render(report(output, by), format))
+    _say(notes)
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    b: Annotated[str, typer.Argument(help="Another's, over the same images.")],
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.9999, help="Of the interval of the mean difference.")
+    ] = 0.95,
+    format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
+) -> None:
+    """Compare two runs image by image: differences B - A, paired by id."""
+    with user_errors():
+        from jobs.compare import compare as differences
+        from jobs.progress import unfinished
+        from jobs.tables import render
+
+        notes = [unfinished(output) for output in dict.fromkeys((a, b))]
+        records, counts = differences(a, b, confidence)
+    typer.echo(render(records, format))
+    typer.echo(
+        "{both} ids in both (failed: {failed_a} in A, {failed_b} in B), {only_a} only in A, "
+        "{only_b} only in B".format(**counts),
+        err=True,
+    )
+    _say(notes)
+
+
+@app.command()
+def fid(
+    outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs, as one.")],
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="Mean and covariance of another set (.npz: mu, sigma).",
+            show_default="the references",
+        ),
+    ] = None,
+    format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
+) -> None:
+    """Fréchet and kernel inception distance of restored images, from features in the results."""
+    with user_errors():
+        from jobs.fid import distances
+        from jobs.progress import unfinished
+        from jobs.tables import render
+
+        missing = [unfinished(output) for output in outputs]
+        records, notes = distances(outputs, against)
+    typer.echo(render(records, format))
+    _say([*notes, *missing])
+
+
+@app.command()
+def verify(
+    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+) -> None:
+    """Check a job's results: every id once, every part whole. Exits with 3 if anything is wrong."""
+    with user_errors():
+        from jobs.verify import verify_output
+
+        findings, text = verify_output(output)
+    for finding in findings:
+        typer.echo(finding)
+    typer.echo(text, err=True)
+    if findings:
+        raise typer.Exit(3)
+
+
+@app.command()
+def sheet(
+    outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs.")],
+    file: Annotated[
+        str, typer.Option("--output", "-o", help="The sheet, by path or URI (.png, .jpg, .webp).")
+    ],
+    limit: Annotated[int, typer.Option(min=1, help="Rows of each output, the first ones.")] = 12,
+    side: Annotated[int, typer.Option(min=64, max=2048, help="Of a cell in pixels.")] = 256,
+) -> None:
+    """Make a contact sheet: measured, restored, reference; of large pictures a part at 100 %."""
+    with user_errors():
+        from jobs.sheet import write_sheet
+
+        for text in write_sheet(outputs, file, limit=limit, side=side):
+            typer.echo(text, err=True)
+    typer.echo(f"contact sheet: {file}")
+
+
+def _say(notes: list[str | None]) -> None:
+    for note in filter(None, notes):
+        typer.echo(note, err=True)
