@@ -95,7 +95,10 @@ def sample(
     timesteps = config.timesteps(schedule)
     alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
     sigma_n = noise_levels(noise_level, y)
-    lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
+    if isinstance(noise_level, int | float):  # which operators can look at, even beside a GPU
+        lam_sigma2 = config.lam * max(noise_level, SIGMA_FLOOR) ** 2
+    else:
+        lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
     draws = enough(noise)
 
     x_init = operator.initial(y)

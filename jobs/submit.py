@@ -12,9 +12,9 @@ import diffpir
 from jobs.cluster import Cluster
 from jobs.specfile import load_job
 from manifests import storage
-from pipeline.checkpoint import BUILTIN
 from pipeline.errors import PipelineError
 from pipeline.spec import JobSpec
+from pipeline.spec.base import BUILTIN
 
 CODE = ("diffpir", "manifests", "pipeline", "jobs")
 # What says how storage is reached, but gives no access to it; sent along where it is set.

@@ -95,6 +95,8 @@ def write_manifest(table: pa.Table, uri: str) -> None:
 
 def _find(source: str) -> tuple[str, list[str]]:
     """The root that ids start from, and the images, sorted."""
+    if not source:
+        raise ManifestError("the path of the images is empty")
     if source.lower().endswith(".txt"):
         return _from_list(source)
     fs, path = storage.filesystem(source)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import sys
 from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from manifests.schema import STRINGS, TYPES
+from manifests.schema import EXACT, STRINGS, TYPES
 
 BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
 # Without a plus or zeros before it.
 NUMBER = r"^-?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 DIGITS = 17  # that tell every float64 apart
 DECIMALS = 15  # that every float64 keeps
-EXACT = 2.0**53  # above it, some whole numbers are no float64
 
 
 def read_csv(data: pa.Buffer) -> pa.Table:
@@ -24,6 +26,7 @@ def read_csv(data: pa.Buffer) -> pa.Table:
     Raises:
         pa.ArrowInvalid: it is no CSV.
     """
+    _check_quotes(data)
     # Ids such as 007 and NA are text, whatever they look like.
     table = _parse_csv(data, STRINGS)
     own = [
@@ -38,6 +41,24 @@ def read_csv(data: pa.Buffer) -> pa.Table:
         i = table.column_names.index(name)
         table = table.set_column(i, name, _as_written(texts[name], table[name].type))
     return table
+
+
+def _check_quotes(data: pa.Buffer) -> None:
+    """A quote that is not closed takes rows into a value, and Arrow takes that for a table."""
+    content = data.to_pybytes()
+    if b'"' not in content:
+        return
+    csv.field_size_limit(sys.maxsize)
+    lines = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)
+    begins = 1
+    try:
+        for _ in lines:
+            begins = lines.line_num + 1
+    except csv.Error:
+        raise pa.ArrowInvalid(
+            f"line {begins} begins a row with a quote that is not closed, or not followed by a "
+            "comma or the end of the line (a quote in a quoted value is written twice)"
+        ) from None
 
 
 def _parse_csv(data: pa.Buffer, texts: Collection[str], only: Collection[str] = ()) -> pa.Table:

@@ -39,6 +39,7 @@ TYPES: dict[str, pa.DataType] = {
     "height": pa.int64(),
 }
 STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
+EXACT = 2.0**53  # above it, some whole numbers are no float64
 RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None)}
 
 
@@ -185,15 +186,23 @@ def _cast(
         column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
+    # A fraction's type holds no more whole numbers exactly: these are not what was written.
+    rounded = pa.types.is_floating(column.type) and kind == pa.int64()
     try:
+        if rounded and pc.any(pc.greater_equal(pc.abs(column), EXACT)).as_py():
+            raise pa.ArrowInvalid
         return column.cast(kind)
     except pa.ArrowInvalid:
         good = []
         for row, value in enumerate(column, start=1):
             try:
+                if rounded and abs(value.as_py() or 0) >= EXACT:
+                    raise pa.ArrowInvalid
                 good.append(value.cast(kind).as_py())
             except pa.ArrowInvalid:
                 words = f"{name} is {value.as_py()!r}, expected {_word(kind)}"
+                if rounded:
+                    words += " below 2^53, in a column that holds fractions too"
                 if faults is None:
                     raise ManifestError(f"{source}: row {row}: {words}") from None
                 faults.append((row, words))

@@ -1,6 +1,7 @@
 """Paths and URIs as strings: nothing here touches storage.
 
-A path without a scheme is local and taken literally, whatever characters it has.
+A path without a scheme is local and taken literally, whatever characters it has; that of a
+``file://`` URI is percent-decoded (RFC 8089).
 """
 
 from __future__ import annotations
@@ -8,8 +9,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-
-from fsspec.implementations.local import LocalFileSystem
+from urllib.parse import unquote
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _URI = re.compile(_SCHEME.pattern + r"[^\s'\"<>]+")
@@ -20,7 +20,7 @@ def has_scheme(uri: str) -> bool:
 
 
 def is_local(uri: str) -> bool:
-    return not has_scheme(uri) or uri.startswith(("file://", "local://"))
+    return not has_scheme(uri) or _scheme(uri) in ("file", "local")
 
 
 def join(base: str, *parts: str) -> str:
@@ -29,15 +29,23 @@ def join(base: str, *parts: str) -> str:
 
 def parent(uri: str) -> str:
     """The folder that a file lies in."""
-    if uri.startswith(("http://", "https://")):
+    if _scheme(uri) in ("http", "https"):
         uri = re.split("[?#]", uri)[0]  # a signature may hold slashes
     return uri.rstrip("/").rpartition("/")[0] or "/"
 
 
 def absolute(uri: str) -> str:
-    """A local path made absolute; a URI as it is, but for trailing slashes."""
+    """A local path made absolute; another URI as it is, but for trailing slashes."""
+    return local_path(uri) if is_local(uri) else uri.rstrip("/")
+
+
+def local_path(uri: str) -> str:
+    """The absolute path that a local path or URI names."""
     if has_scheme(uri):
-        return LocalFileSystem._strip_protocol(uri) if is_local(uri) else uri.rstrip("/")
+        scheme, path = _scheme(uri), uri.partition("://")[2]
+        if path.startswith("localhost/"):
+            path = path.removeprefix("localhost")
+        uri = unquote(path) if scheme == "file" else path
     return os.path.abspath(uri)
 
 
@@ -59,7 +67,8 @@ def shown(uri: str) -> str:
         return uri
     scheme, _, rest = uri.partition("://")
     # "?" and "#" may be part of an object's name; what assigns something may be a secret.
-    rest = re.sub(r"[?#].*" if scheme in ("http", "https") else r"\?[^?]*=.*", "", rest, flags=re.S)
+    secret = r"[?#].*" if _scheme(uri) in ("http", "https") else r"\?[^?]*=.*"
+    rest = re.sub(secret, "", rest, flags=re.S)
     host, slash, path = rest.partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
@@ -73,5 +82,9 @@ def scheme_of(uri: str) -> str:
     """The scheme, with one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ..."""
     if is_local(uri):
         return "file"
-    scheme = uri.partition("://")[0].lower()
+    scheme = _scheme(uri)
     return {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(scheme, scheme)
+
+
+def _scheme(uri: str) -> str:
+    return uri.partition("://")[0].lower()

@@ -6,8 +6,7 @@ from pathlib import Path
 
 from diffpir.networks.builtin import builtin_path
 from manifests import storage
-
-BUILTIN = "builtin"
+from pipeline.spec.base import BUILTIN
 
 
 def located(path: str) -> str:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pyarrow as pa
 
 from manifests import storage
 from manifests.schema import is_parametric
-from pipeline.checkpoint import BUILTIN
 from pipeline.errors import PipelineError
 from pipeline.pictures.naming import SUFFIXES, image_path
 from pipeline.spec import JobSpec
+from pipeline.spec.base import BUILTIN
 from pipeline.steps import FILES
 
 
@@ -54,13 +54,27 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
             )
 
 
+def reads(spec: JobSpec, table: pa.Table) -> Callable[[str], bool]:
+    """Says of an absolute path or a URI whether it is a file that the job reads."""
+    base = storage.parent(storage.absolute(spec.manifest))
+
+    @cache
+    def places() -> frozenset[str]:  # found when they are first asked for: rows may be many
+        named = (storage.resolve(base, file) for file in _named(table))
+        return frozenset(map(_real, (*named, *(file for file, _ in _of_job(spec)))))
+
+    return lambda file: _real(file) in places()
+
+
 def _named(table: pa.Table) -> Iterator[str]:
     """The files of all rows, as the manifest names them."""
     for name in FILES:
         if name in table.column_names:
             for file in table[name].to_pylist():
                 if file and not (name == "kernel" and is_parametric(file)):
-                    yield file
+                    # As a path: a URI may be written in several ways.
+                    local = storage.has_scheme(file) and storage.is_local(file)
+                    yield storage.absolute(file) if local else file
 
 
 def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,7 @@ from pipeline.problems.levin import wants_levin
 from pipeline.problems.measurement import users_operator
 from pipeline.schema import RESERVED
 from pipeline.spec import JobSpec
+from pipeline.spec.base import ABSOLUTE
 
 HINTS = {  # of what two values do not tell
     "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
@@ -121,6 +122,9 @@ def find_run(job: Checked) -> Run | None:
         return None
     record = read_record(job.layout)
     planned, asked = _flat(record.identity), _flat(job.identity)
+    # No result hangs on it; but the pictures of one run are to lie in one place.
+    planned["images"] = _pictures(record.spec.get("images"), record.spec.get("output"))
+    asked["images"] = _pictures(job.spec.images, job.spec.output)
     changed = [
         f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}{HINTS.get(name, '')}"
         for name in sorted(planned.keys() | asked.keys())
@@ -134,6 +138,15 @@ def find_run(job: Checked) -> Run | None:
     return Run(job, record.id, record.shards)
 
 
+def _pictures(images: str | None, output: str | None) -> str | None:
+    """Where a job's pictures go: seen from its output if they lie below, which may have moved."""
+    if not images:
+        return None
+    images, output = storage.absolute(images), storage.absolute(output or "")
+    below = images.removeprefix(output.rstrip("/") + "/")
+    return below if below != images else storage.shown(images)
+
+
 def plan_run(job: Checked, shard_rows: int) -> Run:
     """Plan the job: cut its manifest into shards of at most this many rows, and record it."""
     task = job.spec.task
@@ -142,7 +155,7 @@ def plan_run(job: Checked, shard_rows: int) -> Run:
     record = {
         "id": uuid.uuid4().hex[:12],
         "identity": job.identity,
-        "spec": _without_secrets(job.spec.model_dump(mode="json")),
+        "spec": _without_secrets(job.spec.model_dump(mode="json", context=ABSOLUTE)),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in PACKAGES}
         # Where the code was shipped to a cluster it is no installed package.
@@ -186,7 +199,8 @@ def check_schemes(spec: JobSpec, table: pa.Table) -> None:
         raise PipelineError(
             f"allowed_schemes: the images of {storage.shown(spec.manifest)} are named by "
             f"{', '.join(sorted(schemes))}, the job allows {', '.join(sorted(spec.schemes))}; "
-            f"to trust this manifest, write allowed_schemes: [{', '.join(sorted(schemes))}]"
+            f"to trust this manifest, write allowed_schemes: [{', '.join(sorted(schemes))}] in a "
+            "job file"
         )
 
 

@@ -63,7 +63,8 @@ class Batch:
         self.problems = problems
         self.y = torch.cat([p.y for p in problems]).to(device)
         self.operator = operator_of(problems, device)
-        self.sigma = torch.tensor([p.noise_level for p in problems], device=device)
+        levels = [p.noise_level for p in problems]
+        self.sigma = levels[0] if len(set(levels)) == 1 else torch.tensor(levels, device=device)
         self.seeds = [p.seed for p in problems]
         self.shape = tuple(self.operator.initial(self.y).shape[1:])  # of a scene
 

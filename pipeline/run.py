@@ -15,6 +15,7 @@ from pipeline.errors import JobStopped, PipelineError
 from pipeline.finish import Summary, clear, read_summary, summarise
 from pipeline.flow import configure_ray_data, restore_shards
 from pipeline.ledger import Ledger
+from pipeline.originals import reads
 from pipeline.output.drivers import Heartbeat
 from pipeline.output.fresh import begin_anew, check_strange, check_unclaimed
 from pipeline.output.plan import Work, rows_per_shard
@@ -74,7 +75,7 @@ def run_job(
     if fresh:
         if overwrite:
             _startable(spec)  # before anything is removed
-        begin_anew(job.layout, overwrite)
+        begin_anew(job.layout, overwrite, reads(spec, job.table))
     else:
         check_unclaimed(job.layout)
     run, resources = find_run(job), None

@@ -24,6 +24,8 @@ class MixChannels:
     def __init__(self, weights: Tensor, mosaic: bool = False):
         self.weights, self.mosaic = weights, mosaic
         self.power = (weights**2).sum(dim=1, keepdim=True)
+        # Of a scene of equal channels it measures just those.
+        self.keeps_grey = bool((weights.sum(dim=1) - 1).abs().max() < 1e-6) and not mosaic
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.weights * x).sum(dim=1, keepdim=True)
@@ -41,7 +43,14 @@ class MixChannels:
 
     def impose(self, x: Tensor, y: Tensor) -> Tensor:
         # The nearest x that agrees with y.
-        return x + self.adjoint((y - self.forward(x)) / self.power)
+        x = x + self.adjoint((y - self.forward(x)) / self.power)
+        if not self.keeps_grey:
+            return x
+        # Cut to [0, 1] it would agree no more: nearer to grey, it does.
+        colour = x - y
+        room = torch.where(colour > 0, 1 - y, y)
+        share = (room / colour.abs().clamp(min=1e-12)).amin(dim=1, keepdim=True)
+        return y + share.clamp(0, 1) * colour
 
     def frame(self, x: Tensor) -> Tensor:
         return x

@@ -20,7 +20,7 @@ from tenacity import (
 
 from manifests.errors import StorageError
 from manifests.storage.words import in_words, may_pass
-from manifests.uris import has_scheme, is_local, redacted, shown
+from manifests.uris import is_local, local_path, redacted, shown
 
 RETRY_SECONDS = 120.0
 """For how long failures that are likely to pass are tried again."""
@@ -84,9 +84,11 @@ def _retry_seconds() -> float:
 def open_filesystem(
     uri: str, options: Callable[[type[AbstractFileSystem]], dict]
 ) -> tuple[AbstractFileSystem, str]:
-    if not has_scheme(uri):
-        return LocalFileSystem(), os.path.abspath(uri)
-    protocol = uri.partition("://")[0]
+    if is_local(uri):
+        return LocalFileSystem(), local_path(uri)
+    protocol, _, rest = uri.partition("://")
+    protocol = protocol.lower()
+    uri = f"{protocol}://{rest}"  # as fsspec knows it
     try:
         # Not fsspec.core.url_to_fs: "::" in a key would be read as a chain of file systems.
         kind = fsspec.get_filesystem_class(protocol)

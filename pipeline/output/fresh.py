@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.output import drivers, parts, plan
 from pipeline.output.drivers import Heartbeat, in_words
 from pipeline.output.layout import Layout
+from pipeline.output.pictures import remove_pictures
 from pipeline.output.record import read_record
 
 NAMED = 3  # files that a message names at most
@@ -47,20 +48,26 @@ def check_strange(layout: Layout, names: Sequence[str]) -> None:
         )
 
 
-def begin_anew(layout: Layout, overwrite: bool) -> None:
+def begin_anew(
+    layout: Layout, overwrite: bool, spared: Callable[[str], bool] = lambda _: False
+) -> None:
     """Refuse an output that holds a run, or with ``overwrite`` remove that run's files.
 
-    Only what has the name of a run's file is removed, and a ``run.json`` (with ``summary.json``)
-    that is a run's by its content; it goes last, so that a removal that was killed is still a
-    run's output, and can be removed again.
+    Only what has the name of a run's file is removed, the pictures that its results name, and a
+    ``run.json`` (with ``summary.json``) that is a run's by its content; it goes last, so that a
+    removal that was killed is still a run's output, and can be removed again.
+
+    Args:
+        layout: of the output.
+        overwrite: remove it.
+        spared: says of a picture's path or URI whether it is to stay: the new job may read it.
 
     Raises:
         PipelineError: the output holds a run, a driver is at work there, or ``run.json`` or files
             that would be taken for results are none of a run's.
     """
     begun = storage.exists(layout.run)
-    if begun:
-        read_record(layout)
+    images = read_record(layout).spec.get("images") if begun else None
     results = _results(layout)
     held = {
         layout.results: [name for name in results if parts.parse(name)],
@@ -81,6 +88,8 @@ def begin_anew(layout: Layout, overwrite: bool) -> None:
             live = heartbeat.others()
         if live:
             raise PipelineError(f"{name}: another driver is at work there: {in_words(live)}")
+    if images:
+        remove_pictures(layout, held[layout.results], storage.absolute(images), spared)
     for folder, names in held.items():
         for file in names:
             storage.remove(storage.join(folder, file))

@@ -8,6 +8,7 @@ import re
 # Separators, what Windows or a shell trips over, the escape itself, and control characters.
 UNSAFE = re.compile(r'[\x00-\x1f\x7f%:*?"<>|\\\ud800-\udfff]')
 MAX_BYTES = 200  # of one path segment; most file systems take 255
+MAX_PATH_BYTES = 600  # of them all; an S3 key takes 1024, with the prefix
 
 
 SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "tiff": ".tif"}
@@ -17,11 +18,15 @@ def image_path(image_id: str, suffix: str = ".png") -> str:
     """The relative path of an image's file; different ids have different paths.
 
     Slashes make folders; anything unsafe in a segment is percent-encoded, and a segment that is
-    too long ends in a digest of itself.
+    too long ends in a digest of itself. Where all of them are too long together, the id's digest
+    stands for those after the first.
     """
     *folders, name = image_id.split("/")
     # A folder must not have the name of a file: "a.png/b" beside "a".
-    return "/".join([*(_segment(f, suffix) for f in folders), _segment(name) + suffix])
+    parts = [*(_segment(f, suffix) for f in folders), _segment(name) + suffix]
+    if len(_utf8("/".join(parts))) > MAX_PATH_BYTES:
+        parts[1:] = ["%-" + _digest(image_id) + suffix]
+    return "/".join(parts)
 
 
 def _segment(text: str, not_ending: str = "") -> str:
@@ -31,9 +36,12 @@ def _segment(text: str, not_ending: str = "") -> str:
     if not_ending and safe.endswith(not_ending):
         safe = safe[: -len(not_ending)] + not_ending.replace(".", "%2E")
     if len(_utf8(safe)) > MAX_BYTES:
-        digest = hashlib.sha256(_utf8(text)).hexdigest()[:32]
-        safe = _utf8(safe)[: MAX_BYTES - 34].decode(errors="ignore") + "%-" + digest
+        safe = _utf8(safe)[: MAX_BYTES - 34].decode(errors="ignore") + "%-" + _digest(text)
     return safe
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(_utf8(text)).hexdigest()[:32]
 
 
 def _utf8(text: str) -> bytes:

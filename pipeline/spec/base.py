@@ -5,16 +5,26 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo
+
+from manifests.uris import absolute
 
 MAX_TEXT = 1000  # characters of a value that is written out
+BUILTIN = "builtin"  # the prior that comes with the package, where a checkpoint is named
+ABSOLUTE = {"absolute": True}  # context of a dump that is read in other folders
 
 
 class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-Location = Annotated[str, Field(min_length=1)]  # a path or URI
+def _as_asked(location: str, info: SerializationInfo) -> str:
+    asked = info.context == ABSOLUTE and location != BUILTIN
+    return absolute(location) if asked else location
+
+
+# A path or URI.
+Location = Annotated[str, Field(min_length=1), PlainSerializer(_as_asked)]
 
 
 def exactly_one(spec: Spec, what: str) -> None:

@@ -17,12 +17,13 @@ from diffpir.config import (
     preset,
 )
 from manifests.uris import scheme_of
-from pipeline.spec.base import Location, Spec
+from pipeline.spec.base import BUILTIN, Location, Spec
 from pipeline.spec.kernels import ESTIMATE_RULE
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.spec.tasks import Task
 
+Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 
 
@@ -40,7 +41,7 @@ BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
 class Model(Spec):
     """A checkpoint, and what its tensors cannot tell (None: its metadata, or OpenAI's values)."""
 
-    path: Location = "builtin"
+    path: Location = BUILTIN
     num_head_channels: Annotated[int, Field(ge=1)] | None = None
     num_heads: Annotated[int, Field(ge=1)] | None = None
     use_new_attention_order: bool | None = None
@@ -150,11 +151,11 @@ class JobSpec(Spec):
     actors: Actors | None = None
     batch_pixels: BatchPixels = "auto"
     gpus: Annotated[float, Field(ge=0, le=16)] | None = None
-    cpus: Annotated[float, Field(gt=0)] | None = None
-    memory: Annotated[float, Field(gt=0)] | None = None
-    resources: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    cpus: Amount | None = None
+    memory: Amount | None = None
+    resources: dict[str, Amount] = Field(default_factory=dict)
     autoscaling: bool = False
-    step_cpus: Annotated[float, Field(gt=0)] | None = None
+    step_cpus: Amount | None = None
     precision: Precision = "auto"
     compile: bool = False
     perceptual: Perceptual = Perceptual()
@@ -167,8 +168,8 @@ class JobSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self):
-        if self.gpus and self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError("gpus: a share of one GPU, or a whole number of them")
+        if self.gpus and (self.gpus < 1e-4 or (self.gpus > 1 and self.gpus != int(self.gpus))):
+            raise ValueError("gpus: a share of one GPU from 0.0001, or a whole number of them")
         if own := {"CPU", "GPU", "memory", "object_store_memory"} & self.resources.keys():
             raise ValueError(
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
@@ -221,7 +222,7 @@ class JobSpec(Spec):
 
     @property
     def sampler_config(self) -> SamplerConfig:
-        usual = BUILTIN_DEFAULTS if self.model.path == "builtin" else PAPER_DEFAULTS
+        usual = BUILTIN_DEFAULTS if self.model.path == BUILTIN else PAPER_DEFAULTS
         kind = self.task.kind
         if (
             kind == "inpaint"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import chdir
 
 import fsspec
 import numpy as np
@@ -30,11 +31,12 @@ def sheet(*arguments):
 
 
 def run(folder, name: str, rows: list[dict], **job) -> str:
-    """A finished job over these rows; its output."""
+    """A finished job over these rows, its paths relative to the folder; its output."""
     (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    job |= {"manifest": f"{folder}/{name}.jsonl", "output": f"{folder}/{name}", "actors": 1}
-    run_job(make_job({**job, "sampler": {"nfe": 2}}, name), ProgressLine())
-    return job["output"]
+    job |= {"manifest": f"{name}.jsonl", "output": name, "actors": 1}
+    with chdir(folder):
+        run_job(make_job({**job, "sampler": {"nfe": 2}}, name), ProgressLine())
+    return f"{folder}/{name}"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,8 @@ def restored(folder, tiny_model):
 def measured(folder, tiny_model):
     """A benchmark of super-resolution."""
     rows = [{"id": "large", "image": "large.png"}]
-    task = {"kind": "sr", "factor": 4, "noise_level": 0.05}
+    np.save(folder / "kernel.npy", np.ones((4, 4)))
+    task = {"kind": "sr", "factor": 4, "kernel": "kernel.npy", "noise_level": 0.05}
     return run(folder, "measured", rows, model=tiny_model, mode="benchmark", task=task)
 
 
@@ -98,7 +101,7 @@ def test_rows_of_every_kind_of_picture(restored):
 
 def test_a_benchmark_shows_what_it_made(measured):
     (row,) = sheet_rows(measured, 9, SIDE)
-    assert row.title == "large: sr x4, noise 0.05"
+    assert row.title == "large: sr x4, file, noise 0.05"
     assert [len(line) for line in row.lines] == [3, 3]
     assert {cell.picture.size for cell in row.lines[0]} == {(64, 51)}  # 25 x 20 were measured
     result = pq.read_table(f"{measured}/results").to_pylist()[0]

@@ -172,6 +172,13 @@ def test_numbers_become_what_they_mean():
         ("m.csv", b"id,image\na,x\n,x\n", "row 2 has no id"),
         ("m.csv", b"id,image,noise_level\na,x,0\nb,x,loud\n", "row 2: noise_level is 'loud'"),
         ("m.csv", b"id,image,seed\na,x,1.5\n", "row 1: seed is 1.5, expected a whole number"),
+        (
+            "m.csv",
+            b"id,image,seed\na,x,1.0\nb,x,9007199254740993\n",
+            r"row 2: seed is 9007199254740992.0, expected a whole number below 2\^53",
+        ),
+        ("m.csv", b'id,image,own\na,x,y\nb,x,"open\nc,x,y\n', "line 3 begins a row with a quote"),
+        ("m.csv", b'id,image,own\na,x,"open\nb,x,"y"\n', "line 2 begins a row with a quote"),
         ("m.jsonl", b'{"id": 1, "image": "x"}\n{"id": 2,,}\n', "line 2"),
         (
             "m.jsonl",

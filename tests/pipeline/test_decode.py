@@ -21,7 +21,7 @@ from pipeline.pictures.decode import (
     decode_mask,
     kernel_names,
 )
-from pipeline.pictures.naming import SUFFIXES, image_path
+from pipeline.pictures.naming import MAX_PATH_BYTES, SUFFIXES, image_path
 from tests.pictures import photograph, save_broken, save_kinds
 
 
@@ -394,7 +394,7 @@ def test_a_member_that_is_damaged_is_noticed():
     assert e.value.kind == "damaged"
 
 
-PARTS = ["a", "a.png", "a.jpg", "a.tif", ".", "..", "", "%", "é" * 150, "con:", "x\n"]
+PARTS = ["a", "a.png", "a.jpg", "a.tif", ".", "..", "", "%", "é" * 150, "b" * 190, "con:", "x\n"]
 IDS = st.text(min_size=1, max_size=300) | st.lists(st.sampled_from(PARTS), min_size=1).map("/".join)
 
 
@@ -406,6 +406,7 @@ def test_an_id_never_leads_outside_the_output(image_id, suffix):
     path = image_path(image_id, suffix)
     parts = path.split("/")
     assert path.endswith(suffix) and not path.startswith("/")
+    assert len(path.encode()) <= MAX_PATH_BYTES
     for part in parts:
         assert part not in ("", ".", "..") and "\0" not in part and "\\" not in part
         assert len(part.encode()) <= 255

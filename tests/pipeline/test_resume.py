@@ -95,14 +95,21 @@ def results(folder: Path) -> pa.Table:
 
 
 def test_failed_rows_are_retried_alone_and_the_new_generation_wins(folder, tiny_model):
-    spec = job(folder, tiny_model)
+    pictures = folder / "pictures"
+    spec = job(folder, tiny_model, images=str(pictures))
     first = run_job(spec)
     assert (first.ok, first.failed, first.failures) == (5, 1, {"not_found": 1})
+    assert len(list(pictures.iterdir())) == 5
     before = results(folder)
     assert run_job(spec) == first  # nothing to do, nothing done
     assert run_job(spec, retry_failed=True).failures == {"not_found": 1}  # still not there
-    with pytest.raises(PipelineError, match=r"^images: cannot be written"):
-        run_job(job(folder, tiny_model, images="/dev/null/pictures"), retry_failed=True)
+    with pytest.raises(PipelineError, match=rf"images was '{pictures}', is None"):
+        run_job(job(folder, tiny_model), retry_failed=True)
+    pictures.rename(folder / "elsewhere")
+    pictures.touch()
+    with pytest.raises(PipelineError, match=r"^images: cannot be written: .*Not a directory"):
+        run_job(spec, retry_failed=True)
+    pictures.unlink()
 
     os.rename(folder / "3.png", folder / "in" / "3.png")
     seen = []
@@ -141,13 +148,20 @@ def test_a_part_superseded_by_a_killed_run_is_emptied_by_the_next(finished, tiny
 
 
 def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model):
-    spec = job(folder, tiny_model)
+    pictures = folder / "pictures"
+    spec = job(folder, tiny_model, images=str(pictures))
     run_job(spec, fresh=True)  # nothing there: as without it
     run_id = json.loads((folder / "out" / "run.json").read_text())["id"]
     with pytest.raises(PipelineError, match=r"holds an earlier run.*--overwrite"):
         run_job(spec, fresh=True)
-    mine = save_users_files(folder / "out")
-    changed = job(folder, tiny_model, seed=3)
+    mine = [*save_users_files(folder / "out"), pictures / "mine.png", pictures / "0.png"]
+    mine[-2].touch()
+    # A picture that the earlier run made, and this job reads.
+    rows = [{"id": i, "image": f"in/{i}.png"} for i in "12345"] + [
+        {"id": "0", "image": str(mine[-1])}
+    ]
+    write_manifest(pa.Table.from_pylist(rows), str(folder / "m.parquet"))
+    changed = job(folder, tiny_model, seed=3, images=None)
     with pytest.raises(PipelineError, match="seed was 0, is 3"):
         run_job(changed)
     with Heartbeat(Layout(str(folder / "out"))), pytest.raises(PipelineError, match="at work"):
@@ -156,10 +170,12 @@ def test_fresh_refuses_what_is_there_and_overwrites_when_told(folder, tiny_model
         with pytest.raises(PipelineError, match=r"^(actors|images): "):
             run_job(job(folder, tiny_model, **fault), fresh=True, overwrite=True)
     assert len(results(folder)) == 6  # of the earlier run still
+    assert len(list(pictures.iterdir())) == 6
     run_job(changed, fresh=True, overwrite=True)
     assert json.loads((folder / "out" / "run.json").read_text())["id"] != run_id
     assert set(results(folder)["seed"].to_pylist()) == {3}
     assert all(file.exists() for file in mine)
+    assert set(pictures.iterdir()) == set(mine[-2:])
     assert verify_output(str(folder / "out"))[0] == []
 
 

@@ -45,6 +45,16 @@ def test_a_manifest_on_s3_cannot_name_local_files(tmp_path):
     assert load("s3://bucket/manifests", {"s3", "file"}, *names[:3]) == [("", "")] * 3
 
 
+def test_uris_of_local_files_are_decoded_and_schemes_may_be_in_capitals(tmp_path):
+    name = "a b%20 #é.png"
+    photograph(16, 16).save(tmp_path / name)
+    uri = (tmp_path / name).as_uri()
+    assert "%20" in uri and "%2520" in uri
+    names = [f"{tmp_path}/{name}", uri, uri.replace("file://", "file://localhost")]
+    names += [uri.replace("file:", "FILE:"), f"local://{tmp_path}/{name}"]
+    assert load(str(tmp_path), {"file"}, *names) == [("", "")] * len(names)
+
+
 def test_a_local_manifest_cannot_name_other_storages_and_secrets_are_not_repeated(tmp_path):
     photograph(16, 16).save(tmp_path / "a.png")
     ours, theirs = load(
