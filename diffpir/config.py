@@ -29,6 +29,10 @@ class SamplerConfig:
         final: ``denoised`` returns the last evaluation's clean image; ``state`` what the authors'
             code returns, with noise of standard deviation 0.005 (on [0, 1]) left in it.
         first_timestep: start at this timestep rather than at T - 1; None for T - 1.
+        prior_std: bound of what an image may differ from x0, on [-1, 1], for the data step:
+            ``rho_t = lambda sigma_n^2 (1 / sigma_bar_t^2 + 1 / prior_std^2)``; 1 is that of Song et
+            al. 2023 (PiGDM). None is the paper's: no bound, so that the first steps of a blur with
+            noise are of noise alone, which takes many evaluations, or much fresh noise, to forget.
     """
 
     nfe: int = 100
@@ -38,9 +42,10 @@ class SamplerConfig:
     spacing: Spacing = "quad"
     final: Literal["denoised", "state"] = "denoised"
     first_timestep: int | None = None
+    prior_std: float | None = None
 
     def __post_init__(self):
-        first = self.first_timestep
+        first, bound = self.first_timestep, self.prior_std
         checks = {
             "nfe": (_is_int(self.nfe) and 2 <= self.nfe <= 1000, "a whole number, 2 to 1000"),
             "lam": (_is_finite(self.lam) and self.lam > 0, "a number above 0"),
@@ -55,10 +60,16 @@ class SamplerConfig:
                 first is None or (_is_int(first) and 1 <= first <= LAST_TIMESTEP),
                 f"a whole number, 1 to {LAST_TIMESTEP}",
             ),
+            "prior_std": (bound is None or (_is_finite(bound) and bound > 0), "a number above 0"),
         }
         for name, (good, expected) in checks.items():
             if not good:
                 raise ConfigError(f"{name} must be {expected}, got {getattr(self, name)!r}")
+
+    def prior_precision(self, sigma_bar: float) -> float:
+        """``rho_t`` over ``lambda sigma_n^2``, at the noise level ``sigma_bar_t``."""
+        bound = self.prior_std
+        return 1 / sigma_bar**2 + (1 / bound**2 if bound else 0)
 
     def timesteps(self, schedule: Schedule | None = None) -> list[int]:
         """The timesteps that these settings visit (:meth:`Schedule.timesteps`)."""
@@ -115,8 +126,8 @@ PAPER_DEFAULTS: dict[str, SamplerConfig] = {
 # (benchmarks/README.md). A small network errs more at high noise: fresh noise (zeta) makes the
 # sampler forget its errors, and where the measurement says enough it starts below T - 1.
 BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
-    "deblur": SamplerConfig(lam=5.0, zeta=1.0),
-    "sr": SamplerConfig(lam=5.0, zeta=1.0),
+    "deblur": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
+    "sr": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
     "inpaint": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
     # Neighbours tell scattered holes well, so little noise is enough.
     "inpaint-random": SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
@@ -126,7 +137,7 @@ BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
     # Neighbours tell a missing colour well: only what a bilinear filter gets wrong is at stake.
     "demosaic": SamplerConfig(nfe=50, lam=1.0, zeta=1.0, first_timestep=100),
     # Anything: as for a blur, which hides detail everywhere and is solved from a poor start too.
-    "linear": SamplerConfig(lam=5.0, zeta=1.0),
+    "linear": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
 }
 
 # By name too: for a prior that was adapted from the embedded one.

@@ -95,10 +95,9 @@ def sample(
     timesteps = config.timesteps(schedule)
     alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
     sigma_n = noise_levels(noise_level, y)
-    if isinstance(noise_level, int | float):  # which operators can look at, even beside a GPU
+    lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
+    if isinstance(noise_level, int | float):  # a number, which operators need not wait for
         lam_sigma2 = config.lam * max(noise_level, SIGMA_FLOOR) ** 2
-    else:
-        lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
     draws = enough(noise)
 
     x_init = operator.initial(y)
@@ -112,7 +111,8 @@ def sample(
 
     for t, s in itertools.pairwise(timesteps):
         x0 = (yield x_t, t).clamp(-1, 1)
-        rho_t = lam_sigma2 / sigma_bar[t] ** 2
+        rho_t = lam_sigma2 * config.prior_precision(sigma_bar[t])
+        rho_t = rho_t.to(y) if isinstance(rho_t, Tensor) else rho_t
         x0_hat = x0 + config.guidance * (operator.prox(x0, y_pm, rho_t) - x0)
         eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
         if config.zeta > 0:
@@ -133,7 +133,7 @@ def sample(
 
 
 def noise_levels(noise_level: float | Tensor, y: Tensor) -> Tensor:
-    """sigma_n as a tensor on y's device, () or (B,); given so, or as (B, 1, 1, 1).
+    """sigma_n as a float64 tensor on y's device, () or (B,); given so, or as (B, 1, 1, 1).
 
     Raises:
         ValueError: negative, not finite, or not one per image.
@@ -145,7 +145,7 @@ def noise_levels(noise_level: float | Tensor, y: Tensor) -> Tensor:
         raise ValueError(f"noise_level has shape {tuple(given.shape)}, y has {len(y)} images")
     if not ((given >= 0) & given.isfinite()).all():
         raise ValueError(f"noise_level must be 0 or more, got {noise_level}")
-    return given.to(y)
+    return given.to(y.device)
 
 
 def enough(noise: Iterable[Tensor]) -> Iterator[Tensor]:

@@ -64,7 +64,11 @@ class Batch:
         self.y = torch.cat([p.y for p in problems]).to(device)
         self.operator = operator_of(problems, device)
         levels = [p.noise_level for p in problems]
-        self.sigma = levels[0] if len(set(levels)) == 1 else torch.tensor(levels, device=device)
+        self.sigma = (
+            levels[0]
+            if len(set(levels)) == 1
+            else torch.tensor(levels, dtype=torch.float64, device=device)
+        )
         self.seeds = [p.seed for p in problems]
         self.shape = tuple(self.operator.initial(self.y).shape[1:])  # of a scene
 

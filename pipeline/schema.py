@@ -26,6 +26,7 @@ SAMPLER = pa.struct(
         ("spacing", pa.string()),
         ("final", pa.string()),
         ("first_timestep", pa.int32()),
+        ("prior_std", pa.float64()),
     ]
 )
 

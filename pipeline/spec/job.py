@@ -64,6 +64,7 @@ class Sampler(Spec):
     spacing: Literal["quad", "uniform"] | None = None
     final: Literal["denoised", "state"] | None = None
     first_timestep: int | None = None
+    prior_std: float | None = None
 
     @model_validator(mode="after")
     def _valid(self):

@@ -135,6 +135,33 @@ def test_noise_levels_may_stand_as_they_do_beside_images():
     torch.testing.assert_close(*given, atol=0, rtol=0)
 
 
+def test_what_the_data_step_is_told_of_noise_and_prior():
+    """rho_t of the paper (algorithm 1), and bounded as in Song et al. 2023 (PiGDM)."""
+    asked = []
+
+    class Recorder(Denoise):
+        def prox(self, x, y, rho):
+            asked.append(rho)
+            return super().prox(x, y, rho)
+
+    schedule = Schedule.linear()
+    for bound, level in ((None, 0.05), (1.0, 0.05), (0.5, torch.tensor([0.05, 0.0]))):
+        asked.clear()
+        config = SamplerConfig(nfe=4, lam=7, prior_std=bound)
+        y = pictures()
+        restore(
+            lambda x, t: x, Recorder(), y, schedule=schedule, config=config,
+            noise_level=level, noise=noise_stream(range(len(y)), y.shape[1:]),
+        )  # fmt: skip
+        sigma2 = torch.as_tensor(level).clamp(min=0.001) ** 2
+        for t, rho in zip(config.timesteps(), asked, strict=False):
+            spread = schedule.sigma_bar[t] ** -2 + (0 if bound is None else bound**-2)
+            torch.testing.assert_close(
+                torch.as_tensor(rho), (7 * sigma2 * spread).float(), check_dtype=False
+            )
+        assert len(asked) == 3
+
+
 def test_guidance_zero_ignores_the_measurement():
     results = [run(pictures(seed=seed), guidance=0.0, first_timestep=999) for seed in (1, 2)]
     # Only the start still knows the measurement, damped by sqrt(abar_999) = 0.006.

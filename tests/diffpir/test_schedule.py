@@ -61,6 +61,8 @@ def test_impossible_sequences_are_refused(schedule, arguments):
         {"spacing": "cosine"},
         {"final": "raw"},
         {"first_timestep": 1000},
+        {"prior_std": 0.0},
+        {"prior_std": float("inf")},
     ],
 )
 def test_a_wrong_setting_is_refused_by_name(wrong):
