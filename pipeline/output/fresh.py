@@ -88,8 +88,9 @@ def begin_anew(
             live = heartbeat.others()
         if live:
             raise PipelineError(f"{name}: another driver is at work there: {in_words(live)}")
-    if images:
-        remove_pictures(layout, held[layout.results], storage.absolute(images), spared)
+    # A relative path is of an earlier version, and whatever folder that ran in.
+    if images and storage.absolute(images) == images:
+        remove_pictures(layout, held[layout.results], images, spared)
     for folder, names in held.items():
         for file in names:
             storage.remove(storage.join(folder, file))
