@@ -23,15 +23,15 @@ from torch import Tensor
 from diffpir import builtin_path, load_model, metrics
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import dtype_of, place
-from diffpir.operators import Operator
+from diffpir.operators import Denoise, Downsample, Operator
 from diffpir.sampler import SIGMA_FLOOR
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest
 from pipeline.pictures.decode import decode_image
-from pipeline.problems.assets import Assets
-from pipeline.problems.problem import Inputs, Problem, baseline_of, build_problem, operator_of
-from pipeline.spec import JobSpec
+from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of
+from pipeline.spec.job import JobSpec
+from pipeline.tasks.assets import Assets
 
 BALANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the Wiener filter's regulariser
 STRENGTHS = (0.25, 0.5, 1.0, 2.0)  # of total variation, per unit of the step's noise level
@@ -70,7 +70,7 @@ def none(problem: Problem, _: float) -> Tensor:
 
 
 def by_wiener(problem: Problem, balance: float) -> Tensor:
-    kernel = np.ones((1, 1)) if problem.kernel is None else problem.kernel
+    kernel = problem.arrays.get("kernel", np.ones((1, 1)))
     channels = [wiener(c.numpy(), kernel, balance, clip=False) for c in problem.y[0]]
     return torch.from_numpy(np.stack(channels)[None]).float()
 
@@ -101,12 +101,14 @@ def plug_and_play(model: str, nfe: int) -> Method:
     return restored
 
 
-def methods_for(kind: str, model: str, nfe: int) -> dict[str, tuple[Method, tuple[float, ...]]]:
-    """Name -> (method, the strengths to try) of those that fit a kind of task."""
+def methods_for(
+    operator: Operator, pnp: Method, nfe: int
+) -> dict[str, tuple[Method, tuple[float, ...]]]:
+    """Name -> (method, the strengths to try) of those that an operator allows."""
     found = {"none": (none, (0.0,)), "tv": (by_tv, STRENGTHS)}
-    if kind in ("deblur", "denoise"):
+    if isinstance(operator, Denoise) or (isinstance(operator, Downsample) and operator.factor == 1):
         found["wiener"] = by_wiener, BALANCES
-    found[f"pnp-{nfe}"] = plug_and_play(model, nfe), LAMBDAS
+    found[f"pnp-{nfe}"] = pnp, LAMBDAS
     return found
 
 
@@ -116,10 +118,10 @@ def scores(spec: JobSpec, model: str, nfe: int) -> list[dict]:
     The strength is chosen per set and noise level, by mean PSNR.
     """
     tried: dict[tuple, list[dict]] = defaultdict(list)
-    methods = methods_for(spec.task.kind, model, nfe)
+    pnp = plug_and_play(model, nfe)
     for row, problem in problems(spec):
         operator = operator_of([problem])
-        for name, (method, strengths) in methods.items():
+        for name, (method, strengths) in methods_for(operator, pnp, nfe).items():
             for strength in strengths:
                 began = time.perf_counter()
                 x = method(problem, strength)

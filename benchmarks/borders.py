@@ -26,11 +26,12 @@ from diffpir import (
     noise_stream,
     restore,
 )
-from diffpir.config import BUILTIN_DEFAULTS, SamplerConfig
+from diffpir.config import SamplerConfig
 from diffpir.networks.precision import place
 from diffpir.operators.partial import trimmed
 from diffpir.synthesis import add_noise
 from manifests.build import build
+from pipeline.tasks import preset
 
 SIDE, NOISE = 280, 0.02
 BOUNDARIES = ("circular", "reflect", "unknown")
@@ -70,7 +71,7 @@ def main() -> None:
 
     schedule = Schedule.linear()
     denoise = EpsDenoiser(place(load_model(builtin_path())), schedule)
-    usual = BUILTIN_DEFAULTS["deblur"]
+    usual = preset("builtin-deblur")
     config = SamplerConfig(nfe=options.nfe, lam=usual.lam, zeta=usual.zeta)
     scores: dict[str, list] = {name: [] for name in ("blurred", *BOUNDARIES)}
     for i, clean in enumerate(squares(options.folder, options.limit)):

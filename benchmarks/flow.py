@@ -44,7 +44,7 @@ from diffpir.networks.precision import place
 from diffpir.networks.unet import UNet
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 SIDE = 256
 ACTOR = "ray::MapWorker"  # title of an actor's process

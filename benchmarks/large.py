@@ -18,7 +18,7 @@ from skimage import data
 
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 
 def main() -> None:

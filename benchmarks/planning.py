@@ -26,7 +26,7 @@ from pipeline.output.drivers import Heartbeat
 from pipeline.output.parts import Part, Tally, create_part
 from pipeline.output.state import State
 from pipeline.prepare import check, find_run, plan_run
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 DONE = 0.99
 WRITERS = 16

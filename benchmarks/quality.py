@@ -151,14 +151,14 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="pictures of each set")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--model", default="builtin")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:7])
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--no-baselines", action="store_true")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     records: list[dict] = []
     for task in options.tasks:
         found = []
-        if not options.no_baselines and task not in ("demosaic", "colorize"):
+        if not options.no_baselines:
             found += compared(options, task)
         for nfe in options.nfe:
             found += sampled(options, task, nfe, None)

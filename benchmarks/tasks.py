@@ -8,27 +8,10 @@ import pyarrow as pa
 from PIL import Image
 
 from manifests.build import build, write_manifest
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
+from pipeline.tasks import benchmarks
 
-TASKS = {
-    "deblur-gaussian": {
-        "kind": "deblur",
-        "kernel": {"gaussian": {"size": 61, "std": 3.0}},
-        "noise_level": 0.05,
-    },
-    "deblur-motion": {
-        "kind": "deblur",
-        "kernel": {"motion": {"size": 61, "intensity": 0.5}},
-        "noise_level": 0.05,
-    },
-    "sr2": {"kind": "sr", "factor": 2, "noise_level": 0.05},
-    "sr4": {"kind": "sr", "factor": 4, "noise_level": 0.05},
-    "inpaint-random": {"kind": "inpaint", "mask": {"random": 0.5}},
-    "inpaint-box": {"kind": "inpaint", "mask": {"box": 64}},
-    "denoise": {"kind": "denoise", "noise_level": 0.1},
-    "demosaic": {"kind": "demosaic", "noise_level": 0.01},
-    "colorize": {"kind": "colorize"},
-}
+TASKS = benchmarks()
 
 
 def square_manifest(

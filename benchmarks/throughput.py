@@ -26,7 +26,7 @@ from timing import parser, write
 from diffpir.networks.checkpoint import save_model
 from diffpir.networks.unet import UNet, UNetConfig
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 SIDE = 8
 

@@ -7,7 +7,7 @@
 FOLDER must hold pictures that nothing is measured on. The bare sampler restores each task's
 measurements with each lambda, zeta and first timestep (the task's own, unless it is given; 999 is
 the whole way down); printed is the mean PSNR in dB, a line per first timestep and lambda, a column
-per zeta. What is best becomes the default (`BUILTIN_DEFAULTS` in diffpir/config.py).
+per zeta. What is best becomes the default (`presets` of the task, in pipeline/tasks).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from diffpir.networks.precision import dtype_of, place
 from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
-from pipeline.problems.problem import Problem, operator_of, start_of
+from pipeline.problem import Problem, operator_of, start_of
 
 
 def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig) -> float:
@@ -63,7 +63,7 @@ def main() -> None:
     options.add_argument("--lam", type=float, nargs="+", default=[1, 3, 7, 15, 30])
     options.add_argument("--zeta", type=float, nargs="+", default=[0.3, 0.7, 1])
     options.add_argument("--first-timestep", type=int, nargs="+")
-    options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS)[:7])
+    options.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     options.add_argument("--model", default="builtin")
     options = options.parse_args()
     device = torch.device("cpu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,47 +99,12 @@ PRESETS: dict[str, SamplerConfig] = {
 }
 
 
-def preset(name: str) -> SamplerConfig:
-    """The settings of that name.
+def preset(name: str, presets: Mapping[str, SamplerConfig] = PRESETS) -> SamplerConfig:
+    """The settings of that name, among the paper's or those given.
 
     Raises:
         ConfigError: there is none; the message lists those there are.
     """
-    if name not in PRESETS:
-        raise ConfigError(f"no preset {name!r}; there are {', '.join(PRESETS)}")
-    return PRESETS[name]
-
-
-# What a job uses that names no preset: for each kind of task, the paper's nearest setting (of
-# colours, mosaics and other people's operators it has none) ...
-PAPER_DEFAULTS: dict[str, SamplerConfig] = {
-    "deblur": PRESETS["ffhq-deblur-gaussian"],
-    "sr": PRESETS["ffhq-sr4"],
-    "inpaint": PRESETS["ffhq-inpaint-box"],
-    "inpaint-random": PRESETS["ffhq-inpaint-random"],
-    "denoise": PRESETS["ffhq-deblur-gaussian"],
-    "colorize": PRESETS["ffhq-inpaint-box"],
-    "demosaic": PRESETS["ffhq-inpaint-random"],
-    "linear": PRESETS["ffhq-deblur-gaussian"],
-}
-
-# ... but with the embedded prior, what was about best on six of its training photographs
-# (benchmarks/README.md). A small network errs more at high noise: fresh noise (zeta) makes the
-# sampler forget its errors, and where the measurement says enough it starts below T - 1.
-BUILTIN_DEFAULTS: dict[str, SamplerConfig] = {
-    "deblur": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-    "sr": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-    "inpaint": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
-    # Neighbours tell scattered holes well, so little noise is enough.
-    "inpaint-random": SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
-    "denoise": SamplerConfig(lam=5.0, zeta=1.0, first_timestep=300),
-    # From high noise this prior draws a colour that is wrong all over: too little beats that.
-    "colorize": SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
-    # Neighbours tell a missing colour well: only what a bilinear filter gets wrong is at stake.
-    "demosaic": SamplerConfig(nfe=50, lam=1.0, zeta=1.0, first_timestep=100),
-    # Anything: as for a blur, which hides detail everywhere and is solved from a poor start too.
-    "linear": SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-}
-
-# By name too: for a prior that was adapted from the embedded one.
-PRESETS |= {f"builtin-{kind}": config for kind, config in BUILTIN_DEFAULTS.items()}
+    if name not in presets:
+        raise ConfigError(f"no preset {name!r}; there are {', '.join(presets)}")
+    return presets[name]

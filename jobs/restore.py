@@ -14,8 +14,9 @@ from manifests.build import build, write_manifest
 from manifests.errors import ManifestError
 from manifests.read import content_digest, read_manifest
 from pipeline.output.layout import Layout
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
+OPTIONS = {"noise_level": "--noise"}  # that are not called as the field of the job
 MANIFESTS = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 
@@ -53,16 +54,12 @@ def restore_job(
 
 def _check_told(spec: JobSpec) -> None:
     """What a manifest's columns could say must be said by options."""
-    needs = {"noise_level": "--noise"}
-    needs |= {"deblur": {"kernel": "--kernel"}, "inpaint": {"mask": "--mask"}}.get(
-        spec.task.kind, {}
-    )
-    for field, option in needs.items():
-        if getattr(spec.task, field) is None:
-            raise JobFileError(
-                f"{option} is required to {spec.task.kind} pictures (or a manifest as SOURCE with "
-                f"a column {field!r})"
-            )
+    for field in spec.task.missing:
+        option = OPTIONS.get(field, f"--{field}")
+        raise JobFileError(
+            f"{option} is required to {spec.task.kind} pictures (or a manifest as SOURCE with "
+            f"a column {field!r})"
+        )
 
 
 def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:

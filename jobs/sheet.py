@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
@@ -20,12 +19,10 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
 from pipeline.pictures.decode import decode_picture
-from pipeline.prepare import read_assets
-from pipeline.problems.assets import Assets
-from pipeline.problems.levin import wants_levin
-from pipeline.problems.problem import Inputs, build_problem, files_of, own
-from pipeline.spec import JobSpec
+from pipeline.problem import Inputs, build_problem, files_of, own
+from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns
+from pipeline.tasks.assets import Assets
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
@@ -85,7 +82,7 @@ def sheet_rows(output: str, limit: int, side: int) -> Iterator[Row]:
         planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
         names = tuple(name for name in files if name in planned.column_names)
         load = Load(base, names, spec.schemes, spec.max_pixels, beside=not benchmark)
-        assets = read_assets(spec, wants_levin(spec, planned))[0] if benchmark else Assets()
+        assets = Assets.of(spec.task.assets(spec.mode, planned)) if benchmark else Assets()
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
             yield _row(result, row, load, spec, assets, side)
@@ -136,16 +133,9 @@ def _row(
 
 def _facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
     """The task, and what of it was estimated; ``row`` is the manifest's."""
-    task = spec.task
-    yield f"sr x{task.factor}" if task.kind == "sr" else task.kind
-    if estimate := result.get("kernel_estimate"):
-        ((family, values),) = json.loads(estimate).items()
-        values = (f"{name} {value:.3g}" for name, value in values.items() if name != "size")
-        yield f"{family} of {', '.join(values)} (estimated)"
-    elif (kernel := getattr(task, "kernel", None)) and not row.get("kernel"):
-        yield next(name for name in type(kernel).model_fields if getattr(kernel, name))
+    yield from spec.task.caption(row, result)
     if result["noise_level"]:
-        estimated = own(row, "noise_level", task.noise_level) == "auto"
+        estimated = own(row, "noise_level", spec.task.noise_level) == "auto"
         yield f"noise {result['noise_level']:.3g}" + (" (estimated)" if estimated else "")
 
 

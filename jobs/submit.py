@@ -13,8 +13,8 @@ from jobs.cluster import Cluster
 from jobs.specfile import load_job
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.spec import JobSpec
 from pipeline.spec.base import BUILTIN
+from pipeline.spec.job import JobSpec
 
 CODE = ("diffpir", "manifests", "pipeline", "jobs")
 # What says how storage is reached, but gives no access to it; sent along where it is set.
@@ -96,10 +96,7 @@ def _places(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "images", spec.images
     if spec.model.path != BUILTIN:
         yield "model", spec.model.path
-    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
-    if kernel and kernel.file:
-        yield "task.kernel", kernel.file.file
-    if mask and mask.file:
-        yield "task.mask", mask.file
+    for field, file in spec.task.files().items():
+        yield f"task.{field}", file
     for key, file in spec.perceptual.weights.items():
         yield f"perceptual.{key}", file

@@ -16,7 +16,7 @@ from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work
 from pipeline.perceptual import with_absolute_paths
 from pipeline.prepare import Run
-from pipeline.problems.problem import files_of
+from pipeline.problem import files_of
 from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink

@@ -12,8 +12,8 @@ from manifests import storage
 from manifests.schema import is_parametric
 from pipeline.errors import PipelineError
 from pipeline.pictures.naming import SUFFIXES, image_path
-from pipeline.spec import JobSpec
 from pipeline.spec.base import BUILTIN
+from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES
 
 
@@ -79,16 +79,12 @@ def _named(table: pa.Table) -> Iterator[str]:
 
 def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """The files that the specification itself names, absolute, and what is said of them."""
-    kernel, mask = getattr(spec.task, "kernel", None), getattr(spec.task, "mask", None)
-    files = {
-        "manifest": spec.manifest,
-        "model": None if spec.model.path == BUILTIN else spec.model.path,
-        "task.kernel": kernel and kernel.file and kernel.file.file,
-        "task.mask": mask and mask.file,
-    }
+    files = {"manifest": spec.manifest}
+    if spec.model.path != BUILTIN:
+        files["model"] = spec.model.path
+    files |= {f"task.{field}": file for field, file in spec.task.files().items()}
     for field, file in files.items():
-        if file:
-            yield storage.absolute(file), f"the job reads ({field})"
+        yield storage.absolute(file), f"the job reads ({field})"
 
 
 def _picture(images: str, image_id: str, suffix: str) -> str:

@@ -29,12 +29,10 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, cut, shards_of, write_plan
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.problems.assets import Assets, read_assets
-from pipeline.problems.levin import wants_levin
-from pipeline.problems.measurement import users_operator
 from pipeline.schema import RESERVED
-from pipeline.spec import JobSpec
 from pipeline.spec.base import ABSOLUTE
+from pipeline.spec.job import JobSpec
+from pipeline.tasks.assets import Assets
 
 HINTS = {  # of what two values do not tell
     "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
@@ -96,17 +94,15 @@ def check(spec: JobSpec) -> Checked:
         raise PipelineError(f"manifest: {e}") from None
     digest = content_digest(table)
     check_task(spec, table.column_names)
-    if spec.task.kind == "linear":
-        users_operator(spec.task)
     check_schemes(spec, table)
     check_originals(spec, table)
-    assets, asset_digest = read_assets(spec, wants_levin(spec, table))
+    assets = Assets.of(spec.task.assets(spec.mode, table))
     model = located(spec.model.path)
     identity = {
         **spec.resolved(),
         "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": check_model(spec, model),
-        "task_files": asset_digest,
+        "task_files": assets.digest,
         "perceptual": Judges(with_absolute_paths(spec.perceptual)).digests,
     }
     return Checked(spec, table, assets, model, identity)
@@ -149,8 +145,7 @@ def _pictures(images: str | None, output: str | None) -> str | None:
 
 def plan_run(job: Checked, shard_rows: int) -> Run:
     """Plan the job: cut its manifest into shards of at most this many rows, and record it."""
-    task = job.spec.task
-    enlarged = task.factor**2 if task.kind == "sr" and job.spec.mode == "restore" else 1
+    enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
     files = write_plan(job.table, cut(job.table, shard_rows, enlarged), job.layout)
     record = {
         "id": uuid.uuid4().hex[:12],
@@ -171,13 +166,7 @@ def plan_run(job: Checked, shard_rows: int) -> Run:
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
     """Whatever the task leaves to the manifest must have a column there."""
-    task = spec.task
-    needs = {"noise_level": task.noise_level}
-    if task.kind == "deblur":
-        needs["kernel"] = task.kernel
-    if task.kind == "inpaint":
-        needs["mask"] = task.mask
-    missing = [name for name, given in needs.items() if given is None and name not in columns]
+    missing = [name for name in spec.task.missing if name not in columns]
     if missing:
         raise PipelineError(
             f"task.{', task.'.join(missing)}: neither given, nor a column of the manifest "

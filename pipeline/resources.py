@@ -15,7 +15,7 @@ from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler
 from pipeline.errors import PipelineError
 from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 # What actors and steps ask Ray for by default; the threads that an actor really uses are set apart
 # from it. One CPU stays free of actors, or reading would starve on a small machine; and they ask

@@ -33,8 +33,7 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.problems.assets import Assets
-from pipeline.problems.problem import (
+from pipeline.problem import (
     Inputs,
     Problem,
     baseline_of,
@@ -45,8 +44,9 @@ from pipeline.problems.problem import (
 )
 from pipeline.resources import device_of
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
+from pipeline.tasks.assets import Assets
 from pipeline.timed import Timed
 
 # On a GPU, sides are given to the network in so few sizes that images of a dataset share them.
@@ -269,8 +269,7 @@ class Restorer:
                 "height": picture.shape[0],
                 "residual": residual[i],
                 "noise_level": problem.noise_level,
-                "kernel_estimate": problem.kernel_estimate
-                and problem.kernel_estimate.model_dump_json(exclude_none=True),
+                **problem.outcome,
                 **self._scores(problem, x[i : i + 1]),
             }
             results.append((outcome, picture, ("", "")))

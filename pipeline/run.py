@@ -22,7 +22,7 @@ from pipeline.output.plan import Work, rows_per_shard
 from pipeline.output.state import State
 from pipeline.prepare import Run, check, check_writable, find_run, plan_run
 from pipeline.resources import Resources, plan_resources, start_ray
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 POLL_SECONDS = 1.0
 ADVICE = re.compile(r"\nFailed to .* attempts \(")  # begins what Ray Data adds to an error's text

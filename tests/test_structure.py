@@ -1,6 +1,7 @@
 """The shape of the project: imports point one way, and the command line starts light."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,16 @@ def test_imports_bring_no_more_than_they_need(statement, absent):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == ""
+
+
+def test_only_tasks_decide_on_kinds_of_tasks():
+    decision = re.compile(r"\bkind\s*(==|!=|in\b|not in\b)|\.kind\]|match .*\.kind")
+    ours = [*ROOT.glob("pipeline/*.py"), *ROOT.glob("pipeline/spec/*.py")]
+    ours += [*ROOT.rglob("jobs/**/*.py"), *ROOT.glob("benchmarks/*.py")]
+    found = [
+        f"{file.relative_to(ROOT)}: {line.strip()}"
+        for file in ours
+        for line in file.read_text().splitlines()
+        if decision.search(line) and "task" in line
+    ]
+    assert ours and not found

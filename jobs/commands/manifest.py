@@ -37,7 +37,7 @@ def check_manifest(
         from manifests.check import check
         from pipeline.pictures.decode import file_fault
         from pipeline.schema import RESERVED
-        from pipeline.spec.kernels import text_fault
+        from pipeline.tasks.kernels import text_fault
 
         count = 0
         for finding in check(

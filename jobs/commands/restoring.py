@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from jobs.commands.options import Fresh, Overwrite, Precision, RetryFailed, local_output
 from jobs.console import ProgressLine, finish, user_errors
@@ -14,13 +15,36 @@ from jobs.console import ProgressLine, finish, user_errors
 app = typer.Typer()
 
 
-class Kind(StrEnum):
-    deblur = "deblur"
-    sr = "sr"
-    denoise = "denoise"
-    inpaint = "inpaint"
-    colorize = "colorize"
-    demosaic = "demosaic"
+TASK_OPTIONS = {"kernel", "noise_level", "factor", "mask", "boundary"}
+
+
+def kinds() -> list[str]:
+    """The tasks that need no more than this command's options can say."""
+    from pipeline.tasks import TASKS
+
+    return [
+        kind
+        for kind, task in TASKS.items()
+        if {name for name, field in task.model_fields.items() if field.is_required()}
+        <= {"kind", *TASK_OPTIONS}
+    ]
+
+
+def known_kind(value: str) -> str:
+    if value not in kinds():
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(kinds())}")
+    return value
+
+
+class RestoreCommand(TyperCommand):
+    """Asks for the kinds of tasks only when it is used: their modules take a while to load."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = super().get_params(ctx)
+        for param in params:
+            if param.name == "task":
+                param.metavar = " | ".join(kinds())
+        return params
 
 
 class Boundary(StrEnum):
@@ -52,13 +76,13 @@ def run(
     finish(summary, spec.output)
 
 
-@app.command()
+@app.command(cls=RestoreCommand)
 def restore(
     source: Annotated[
         str, typer.Argument(help="Folder, glob, bucket prefix, list (.txt), or a manifest.")
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
-    task: Annotated[Kind, typer.Option(help="What happened to the images.")],
+    task: Annotated[str, typer.Option(parser=known_kind, help="What happened to the images.")],
     kernel: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +141,7 @@ def restore(
             source,
             output,
             task={
-                "kind": task.value,
+                "kind": task,
                 "kernel": kernel,
                 "noise_level": noise,
                 "factor": factor,

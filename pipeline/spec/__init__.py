@@ -1,5 +1,1 @@
-"""What a job is: one frozen, validated specification, passed whole."""
-
-from pipeline.spec.job import JobSpec
-
-__all__ = ["JobSpec"]
+"""What a job is: one frozen, validated specification, passed whole (:mod:`pipeline.spec.job`)."""

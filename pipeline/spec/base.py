@@ -23,6 +23,11 @@ def _as_asked(location: str, info: SerializationInfo) -> str:
     return absolute(location) if asked else location
 
 
+# A Python object of the user's own: ``module:factory``.
+ImportPath = Annotated[
+    str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", examples=["my.module:make"])
+]
+
 # A path or URI.
 Location = Annotated[str, Field(min_length=1), PlainSerializer(_as_asked)]
 

@@ -7,21 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffpir.config import (
-    BUILTIN_DEFAULTS,
-    LAST_TIMESTEP,
-    PAPER_DEFAULTS,
-    TILE,
-    Precision,
-    SamplerConfig,
-    preset,
-)
+from diffpir.config import LAST_TIMESTEP, TILE, Precision, SamplerConfig
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, Location, Spec
-from pipeline.spec.kernels import ESTIMATE_RULE
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
-from pipeline.spec.tasks import Task
+from pipeline.tasks import AnyTask, preset
+from pipeline.tasks.task import Mode
 
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
@@ -144,28 +136,33 @@ class JobSpec(Spec):
 
     manifest: Location
     output: Location
-    mode: Literal["restore", "benchmark"] = "restore"
-    task: Task
-    model: Model = Model()
-    sampler: Sampler = Sampler()
+    mode: Mode = "restore"
+    task: Annotated[AnyTask, Field(examples=["{kind: deblur, kernel: k.npy, noise_level: 0.05}"])]
+    model: Annotated[Model, Field(examples=["builtin or {path: model.pt}"])] = Model()
+    sampler: Annotated[Sampler, Field(examples=["{preset: ffhq-sr4}"])] = Sampler()
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     actors: Actors | None = None
     batch_pixels: BatchPixels = "auto"
     gpus: Annotated[float, Field(ge=0, le=16)] | None = None
     cpus: Amount | None = None
     memory: Amount | None = None
-    resources: dict[str, Amount] = Field(default_factory=dict)
+    resources: dict[str, Amount] = Field(default_factory=dict, examples=["{name: 1}"])
     autoscaling: bool = False
     step_cpus: Amount | None = None
     precision: Precision = "auto"
     compile: bool = False
-    perceptual: Perceptual = Perceptual()
+    perceptual: Annotated[Perceptual, Field(examples=["{inception: weights.pth}"])] = Perceptual()
     shard_rows: Annotated[int, Field(ge=1)] | None = None
-    picture: PictureFile = PictureFile()
+    picture: Annotated[PictureFile, Field(examples=["webp or {format: webp, quality: 90}"])] = (
+        PictureFile()
+    )
     images: Location | None = None
     tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
-    allowed_schemes: Annotated[tuple[Scheme, ...], Field(min_length=1)] | None = None
+    allowed_schemes: Annotated[
+        Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
+        Field(examples=["[s3, https], in lower case"]),
+    ] = None
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -176,43 +173,13 @@ class JobSpec(Spec):
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
             )
-        if self.mode == "benchmark" and self.task.noise_level == "auto":
-            raise ValueError(
-                "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
-                "give its standard deviation"
-            )
+        self.task.check(self.mode)
         # Where a task usually starts late, there are not steps for as many evaluations.
         try:
             self.sampler_config.timesteps()
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
-        kernel = getattr(self.task, "kernel", None)
-        if kernel and kernel.estimate and not self.may_estimate_kernel:
-            raise ValueError(f"task.kernel: {ESTIMATE_RULE}")
-        if self.mode == "restore":
-            mask = getattr(self.task, "mask", None)
-            if kernel and kernel.is_random:
-                raise ValueError(
-                    "task.kernel: a random kernel belongs to mode benchmark; to restore images "
-                    "give the kernel that blurred them"
-                )
-            if mask and mask.file is None:
-                raise ValueError(
-                    "task.mask: a made mask (random, box) belongs to mode benchmark; to restore "
-                    "images give a mask file, or a mask column in the manifest"
-                )
         return self
-
-    @property
-    def may_estimate_kernel(self) -> bool:
-        """Whether a blur may be told from its image; a row's own mask forbids it too."""
-        return self.mode == "restore" and self.task.kind == "deblur" and self.task.mask is None
-
-    @property
-    def boundary(self) -> str:
-        """Of a blur: the task's, or the mode's usual one."""
-        usual = "circular" if self.mode == "benchmark" else "unknown"
-        return getattr(self.task, "boundary", None) or usual
 
     @property
     def schemes(self) -> frozenset[str]:
@@ -223,26 +190,16 @@ class JobSpec(Spec):
 
     @property
     def sampler_config(self) -> SamplerConfig:
-        usual = BUILTIN_DEFAULTS if self.model.path == BUILTIN else PAPER_DEFAULTS
-        kind = self.task.kind
-        if (
-            kind == "inpaint"
-            and getattr(self.task, "mask", None)
-            and self.task.mask.random is not None
-        ):
-            kind = "inpaint-random"
-        return self.sampler.resolve(usual[kind])
+        defaults = self.task.defaults()
+        usual = defaults.builtin if self.model.path == BUILTIN else defaults.paper
+        return self.sampler.resolve(usual)
 
     def resolved(self) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
-        parts = {"mode", "task", "model", "seed", "precision", "tile", "picture"}
+        parts = {"mode", "model", "seed", "precision", "tile", "picture"}
         spec = self.model_dump(mode="json", include=parts)
-        # A run knows files by their content, wherever they lie.
-        del spec["model"]["path"]
-        if (spec["task"].get("kernel") or {}).get("file"):
-            del spec["task"]["kernel"]["file"]["file"]
-        if (spec["task"].get("mask") or {}).get("file"):
-            spec["task"]["mask"]["file"] = True
-        if "boundary" in spec["task"]:
-            spec["task"]["boundary"] = self.boundary
-        return spec | {"sampler": dataclasses.asdict(self.sampler_config)}
+        del spec["model"]["path"]  # a run knows files by their content, wherever they lie
+        return spec | {
+            "task": self.task.identity(self.mode),
+            "sampler": dataclasses.asdict(self.sampler_config),
+        }

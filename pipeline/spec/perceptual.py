@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from pipeline.spec.base import Location, Spec
+from pipeline.spec.base import ImportPath, Location, Spec
 
 
 class Perceptual(Spec):
@@ -22,7 +22,7 @@ class Perceptual(Spec):
     lpips_vgg: Location | None = None
     lpips_alex: Location | None = None
     inception: Location | None = None
-    features: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = None
+    features: Annotated[ImportPath | None, Field(examples=["my.module:make"])] = None
 
     @model_validator(mode="after")
     def _one_of_features(self):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffpir import ConfigError, SamplerConfig, Schedule
-from diffpir.config import BUILTIN_DEFAULTS, PRESETS, preset
+from diffpir.config import PRESETS, preset
 from tests.support import golden
 
 
@@ -74,6 +74,5 @@ def test_presets_are_found_by_name():
     assert preset("ffhq-sr4") == SamplerConfig(nfe=100, lam=8, zeta=0.2)
     for config in PRESETS.values():
         assert config.timesteps()[0] == (config.first_timestep or 999)
-    assert preset("builtin-sr") == BUILTIN_DEFAULTS["sr"]
     with pytest.raises(ConfigError, match="ffhq-sr4"):
         preset("ffhq-sr5")

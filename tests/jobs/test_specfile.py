@@ -3,8 +3,8 @@ import yaml
 
 from jobs.specfile import JobFileError, load_job, make_job
 from manifests.errors import StorageError
-from pipeline.spec import JobSpec
-from pipeline.spec.kernels import Gaussian
+from pipeline.spec.job import JobSpec
+from pipeline.tasks.kernels import Gaussian
 
 JOB = """
 manifest: m.parquet

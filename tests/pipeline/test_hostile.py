@@ -13,7 +13,7 @@ import pytest
 from jobs.verify import verify_output
 from pipeline.errors import ERROR_KINDS
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from tests.pictures import decoded, photograph
 from tests.soak import Case, Worker, cases_of, seed_cases, soak
 from tests.support import SHARED

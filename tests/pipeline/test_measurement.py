@@ -6,9 +6,10 @@ import torch
 
 from diffpir.operators import bayer, luminance
 from pipeline.errors import RowError
-from pipeline.problems.measurement import estimated_noise
-from pipeline.problems.problem import to_tensor
-from pipeline.spec.tasks import Colorize, Demosaic, InpaintTask
+from pipeline.problem import to_tensor
+from pipeline.tasks.colorize import Colorize
+from pipeline.tasks.demosaic import Demosaic
+from pipeline.tasks.inpaint import InpaintTask
 from tests.pictures import photograph
 
 SCENE = to_tensor(np.asarray(photograph(256, 255))) * 0.8 + 0.1
@@ -24,12 +25,12 @@ SCENE = to_tensor(np.asarray(photograph(256, 255))) * 0.8 + 0.1
 def test_noise_of_one_channel_is_told(task, measure):
     y = measure(SCENE)
     noise = torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    assert estimated_noise(y + 0.05 * noise, None, task) == pytest.approx(0.05, rel=0.15)
+    assert task.estimated_noise(y + 0.05 * noise, {}) == pytest.approx(0.05, rel=0.15)
 
 
 def test_noise_under_a_mask_that_leaves_too_little_is_the_rows_fault():
     mask = torch.zeros(1, 1, 255, 256)
     mask[..., ::2, ::2] = 1  # no two neighbours
     with pytest.raises(RowError, match=r"noise_level: auto: .* only 0 windows") as e:
-        estimated_noise(SCENE * mask, mask, InpaintTask(kind="inpaint"))
+        InpaintTask(kind="inpaint").estimated_noise(SCENE * mask, {"mask": mask[0].numpy()})
     assert e.value.kind == "missing_input"

@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from tests.local_ray import have_ray
 from tests.pictures import photograph
 

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from pipeline.memory import is_device_fault, is_out_of_memory
-from pipeline.problems.assets import Assets
 from pipeline.restorer import Restorer
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
+from pipeline.tasks.assets import Assets
 
 CODE = """
 import resource, sys
 import numpy as np
 import pyarrow as pa
 from pipeline.arrays import pack
-from pipeline.problems.assets import Assets
+from pipeline.tasks.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 
 def table(count, side):
     images = [np.full((side, side, 3), 30 * i, np.uint8) for i in range(count)]

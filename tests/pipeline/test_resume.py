@@ -31,7 +31,7 @@ from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse, read_tally
 from pipeline.run import _restore, run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from tests.pictures import photograph
 
 CHANGED = (

@@ -16,7 +16,7 @@ from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.pictures.decode import file_fault
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from tests.pictures import decoded, photograph, save_broken
 
 

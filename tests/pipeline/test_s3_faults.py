@@ -11,7 +11,7 @@ from jobs.verify import verify_output
 from manifests import storage
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from tests.faults import KINDS, FaultyProxy
 from tests.local_ray import have_ray
 from tests.pictures import photograph

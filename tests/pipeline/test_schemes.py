@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
 from pipeline.prepare import check
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 from pipeline.steps import Encode, Load
 from tests.pictures import photograph

@@ -13,13 +13,13 @@ from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
-from pipeline.problems.assets import Assets
-from pipeline.problems.measurement import users_operator
-from pipeline.problems.problem import Inputs, baseline_of, build_problem, operator_of, start_of
+from pipeline.problem import Inputs, baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
-from pipeline.spec import JobSpec
+from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES
+from pipeline.tasks.assets import Assets
+from pipeline.tasks.linear import users_operator
 from tests.pictures import photograph
 
 KERNEL = gaussian_kernel(9, 1.5)
@@ -92,13 +92,13 @@ def test_a_photograph_is_taken_to_go_on_beyond_its_border(tiny_model):
     spec = spec_of({"kind": "deblur", "kernel": kernel})
     problem = build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 30)), spec, Assets())
     scene = operator_of([problem]).initial(problem.y)
-    assert problem.boundary == "unknown"
+    assert problem.task.boundary_in(problem.mode) == "unknown"
     assert scene.shape[2] >= 30 + 8 and scene.shape[3] >= 40 + 8
     circular = spec_of({"kind": "deblur", "kernel": kernel, "boundary": "circular"})
     problem = build_problem({"id": "a", "image": "x"}, Inputs(photo(40, 30)), circular, Assets())
     assert operator_of([problem]).initial(problem.y).shape[2:] == (30, 40)
     benchmark = spec_of({"kind": "deblur", "kernel": kernel}, mode="benchmark")
-    assert benchmark.boundary == "circular"
+    assert benchmark.task.boundary_in(benchmark.mode) == "circular"
 
 
 @pytest.mark.parametrize("boundary, scipy_mode", [("circular", "wrap"), ("reflect", "reflect")])
@@ -303,4 +303,4 @@ def test_zeros_around_a_kernel_do_not_make_it_too_large(boundary):
     kernel[28:33, 28:33] = 1 / 25
     spec = spec_of({"kind": "deblur", "boundary": boundary})
     row, inputs = {"id": "a", "image": "x"}, Inputs(photo(40, 30), kernel=kernel)
-    assert build_problem(row, inputs, spec, Assets()).kernel.shape == (5, 5)
+    assert build_problem(row, inputs, spec, Assets()).arrays["kernel"].shape == (5, 5)

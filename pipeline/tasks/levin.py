@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -15,29 +15,20 @@ from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError, RowError
 from pipeline.pictures.decode import decode_kernel, kernel_names
-from pipeline.spec import JobSpec
+from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.kernels import Kernel
 
 VARIABLE, COUNT = "DIFFPIR_LEVIN", 8
 
 
-def wants_levin(spec: JobSpec, table: pa.Table) -> bool:
-    """Whether the task, or a row of the manifest, names one of these kernels."""
-    if spec.task.kind not in ("deblur", "sr"):
-        return False
-    if spec.task.kernel and spec.task.kernel.levin:
-        return True
-    if "kernel" not in table.column_names:
-        return False
-    written = pc.match_substring_regex(table["kernel"], r"(?s)^\s*\{.*levin")
-    return bool(pc.any(written).as_py())
-
-
-def read_levin() -> tuple[tuple[np.ndarray, ...], bytes]:
-    """The kernels in order, and the file that they are from.
+def levin_file(kernel: Kernel | None, table: pa.Table) -> Iterator[AssetFile]:
+    """The kernels in order, where the job's kernel or a row of the manifest names one of them.
 
     Raises:
         PipelineError: ``$DIFFPIR_LEVIN`` is not set, or the file is not that of the kernels.
     """
+    if not _is_wanted(kernel, table):
+        return
     file = os.environ.get(VARIABLE)
     if not file:
         raise PipelineError(
@@ -49,6 +40,15 @@ def read_levin() -> tuple[tuple[np.ndarray, ...], bytes]:
         names = sorted(n for n in kernel_names(data) if re.fullmatch(r"(k|kernels\[)[1-8]\]?", n))
         if len(names) != COUNT:
             raise RowError("expected the cells kernels[1] ... kernels[8], or k1 ... k8", "")
-        return tuple(decode_kernel(data, name) for name in names), data
+        yield AssetFile("levin", tuple(decode_kernel(data, name) for name in names), data)
     except (StorageError, RowError) as e:
         raise PipelineError(f"${VARIABLE}: {storage.shown(file)}: {e}") from None
+
+
+def _is_wanted(kernel: Kernel | None, table: pa.Table) -> bool:
+    if kernel and kernel.levin:
+        return True
+    if "kernel" not in table.column_names:
+        return False
+    written = pc.match_substring_regex(table["kernel"], r"(?s)^\s*\{.*levin")
+    return bool(pc.any(written).as_py())

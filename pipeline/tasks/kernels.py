@@ -99,11 +99,11 @@ class Kernel(Spec):
             (:mod:`diffpir.blind`).
     """
 
-    gaussian: Gaussian | None = None
-    motion: Motion | None = None
-    disk: Disk | None = None
+    gaussian: Annotated[Gaussian | None, Field(examples=["{std: 3}"])] = None
+    motion: Annotated[Motion | None, Field(examples=["{length: 25, angle: 30}"])] = None
+    disk: Annotated[Disk | None, Field(examples=["{radius: 4}"])] = None
     levin: Annotated[int, Field(ge=1, le=8)] | None = None
-    file: KernelFile | None = None
+    file: Annotated[KernelFile | None, Field(examples=["{file: k.npz, name: k3}"])] = None
     estimate: Literal["gaussian", "disk"] | None = None
 
     @model_validator(mode="before")

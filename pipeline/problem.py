@@ -1,0 +1,256 @@
+"""From a manifest row to an inverse problem: a measurement, its operator, and what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffpir.config import SamplerConfig
+from diffpir.operators import Operator
+from diffpir.randomness import generator, image_seed
+from diffpir.schedule import Schedule
+from pipeline.errors import RowError
+from pipeline.spec.job import JobSpec
+from pipeline.tasks.assets import Assets
+from pipeline.tasks.task import Arrays, Mode, Task
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A row's decoded files: pictures (H, W) or (H, W, 3), mask (H, W) bool, kernel (kh, kw)."""
+
+    image: np.ndarray
+    reference: np.ndarray | None = None
+    mask: np.ndarray | None = None
+    kernel: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a manifest with its files: what a problem is posed from.
+
+    Attributes:
+        values: of the manifest's columns; ``noise_level`` and ``seed`` win over the job's.
+        files: decoded; the kernel and the mask win as well.
+        spec: of the job.
+        assets: of the job's task.
+    """
+
+    values: dict
+    files: Inputs
+    spec: JobSpec
+    assets: Assets
+
+    @cached_property
+    def image(self) -> Tensor:
+        """(1, 3, H, W) on [0, 1]."""
+        return to_tensor(self.files.image)
+
+    @cached_property
+    def grey(self) -> bool:
+        """Whether the image has no colours. Many a grey picture has three equal channels."""
+        if self.files.image.ndim == 2:
+            return True
+        equal = self.spec.task.equal_channels_are_grey
+        return equal and bool((self.image == self.image[:, :1]).all())
+
+    @property
+    def noise_level(self) -> Any:
+        """sigma_n, or ``auto``.
+
+        Raises:
+            RowError: nobody gives one.
+        """
+        level = own(self.values, "noise_level", self.spec.task.noise_level)
+        if level is None:
+            raise RowError(
+                "no noise_level: neither the row nor the task gives one", "missing_input"
+            )
+        return level
+
+    def seed_of(self, purpose: str) -> int:
+        """The seed of one random choice: of this image alone, and of this purpose."""
+        seed = own(self.values, "seed", self.spec.seed)
+        return image_seed(seed, self.values["id"], purpose)
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        return generator(self.seed_of(purpose))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One image's inverse problem; tensors on [0, 1].
+
+    Attributes:
+        task: what was done to the image.
+        mode: of the job.
+        y: (1, 1 or 3, h, w), the measurement.
+        arrays: what its operator is made of (:class:`pipeline.tasks.task.Parts`).
+        noise_level: sigma_n.
+        outcome: columns of the result that the measurement told.
+        seed: of this image's sampling noise.
+        reference: (1, 3, H, W), the true image, where it is known.
+        grey: y has three equal channels, and so the result.
+        channels: of the picture that the result becomes, 1 or 3.
+    """
+
+    task: Task
+    mode: Mode
+    y: Tensor
+    arrays: Arrays
+    noise_level: float
+    seed: int
+    reference: Tensor | None
+    grey: bool
+    channels: int
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shape_key(self) -> tuple:
+        """Problems with the same key can be restored in one batch."""
+        return tuple(self.y.shape), *((name, a.shape) for name, a in sorted(self.arrays.items()))
+
+    @property
+    def pixels(self) -> int:
+        """Of the restored image, as far as the measurement's size tells."""
+        return self.y.shape[2] * self.y.shape[3] * self.task.enlargement**2
+
+
+def files_of(spec: JobSpec) -> list[str]:
+    """The columns of a manifest whose files a job reads; it does not touch the others."""
+    reference = ["reference"] if spec.mode == "restore" else []
+    return ["image", *reference, *spec.task.columns]
+
+
+def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) -> Problem:
+    """Pose the problem of one row; the arguments are those of :class:`Row`.
+
+    Raises:
+        RowError: sizes that do not agree, or something needed that nobody gave.
+    """
+    row, task = Row(values, files, spec, assets), spec.task
+    noise_level = row.noise_level
+    parts = task.parts(row)
+    size = task.measured_size(row, parts.arrays)
+    _check_pixels(size, spec)
+    operator = task.operator_for([parts.arrays], size, spec.mode)
+    if spec.mode == "benchmark":
+        grey = row.grey and not task.gives_colour
+        y, reference = _degraded(row, size, operator, grey)
+    else:
+        y, grey = task.measured(row, parts.arrays, operator)
+        reference = _checked_reference(files, operator.frame(operator.initial(y)).shape[2:])
+        noise_level = parts.outcome.get("noise_level", noise_level)
+        if noise_level == "auto":
+            noise_level = task.estimated_noise(y, parts.arrays)
+    return Problem(
+        task=task,
+        mode=spec.mode,
+        y=y,
+        arrays=parts.arrays,
+        noise_level=float(noise_level),
+        seed=row.seed_of("sampler"),
+        reference=reference,
+        grey=grey,
+        channels=1 if grey and files.image.ndim == 2 else 3,
+        outcome=parts.outcome,
+    )
+
+
+def _check_pixels(size: tuple[int, int], spec: JobSpec) -> None:
+    height, width = (side * spec.task.enlargement for side in size)
+    if height * width > spec.max_pixels:
+        raise RowError(
+            f"{width} x {height} pixels to restore, more than the job's max_pixels, "
+            f"{spec.max_pixels}",
+            "too_large",
+        )
+
+
+def _degraded(
+    row: Row, size: tuple[int, int], operator: Operator, grey: bool
+) -> tuple[Tensor, Tensor]:
+    """A benchmark's measurement of a clean image, and the part of the image that it shows."""
+    task = row.spec.task
+    scene = task.scene(row.image, size, operator)
+    try:
+        y = task.degraded(row, scene, operator, grey)
+    except (RuntimeError, ValueError) as e:
+        text = f"the operator cannot be applied to {size_text(row.image)} pixels: {e}"
+        raise RowError(text, "failed") from None
+    return y, operator.frame(scene)
+
+
+def _checked_reference(files: Inputs, size: Sequence[int]) -> Tensor | None:
+    if files.reference is None:
+        return None
+    reference = to_tensor(files.reference)
+    if reference.shape[2:] != tuple(size):
+        raise RowError(
+            f"the reference is {size_text(reference)} pixels, expected {size[1]} x {size[0]}",
+            "size_mismatch",
+        )
+    return reference
+
+
+def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu") -> Operator:
+    """The operator of a batch of problems that share a ``shape_key``."""
+    first = problems[0]
+    arrays = [problem.arrays for problem in problems]
+    return first.task.operator_for(arrays, tuple(first.y.shape[2:]), first.mode, device)
+
+
+def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:
+    """(B, 3, H, W), the scenes as far as y alone tells: enlarged, or filled from neighbours.
+
+    ``y`` is that of the problems, which share a ``shape_key``, where the operator works.
+    """
+    return problems[0].task.guess(operator, y, [problem.arrays for problem in problems])
+
+
+def start_of(
+    problems: Sequence[Problem],
+    operator: Operator,
+    y: Tensor,
+    schedule: Schedule,
+    config: SamplerConfig,
+    noise: Iterator[Tensor],
+) -> Tensor | None:
+    """The sampler's ``x_start``: None, its own, unless it starts below T - 1.
+
+    There the noise does not drown the start image, which had better have no black holes.
+    """
+    if config.first_timestep is None:
+        return None
+    guess = guess_of(problems, operator, y)
+    return schedule.diffuse(2 * guess - 1, config.first_timestep, next(noise))
+
+
+def baseline_of(problem: Problem) -> Tensor:
+    """(1, 3, H, W), what one would show without a prior."""
+    operator = operator_of([problem])
+    return operator.frame(guess_of([problem], operator, problem.y))
+
+
+def to_tensor(picture: np.ndarray) -> Tensor:
+    """(H, W) or (H, W, 3) unsigned integers -> (1, 3, H, W) float32 on [0, 1]."""
+    scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
+    if scaled.ndim == 2:
+        scaled = np.repeat(scaled[:, :, None], 3, axis=2)
+    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
+
+
+def own(row: dict, column: str, otherwise):
+    """The row's value where it gives one: a missing column, null and NaN do not."""
+    value = row.get(column)
+    return otherwise if value is None or value != value else value
+
+
+def size_text(x: Tensor) -> str:
+    return f"{x.shape[3]} x {x.shape[2]}"

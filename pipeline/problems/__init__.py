@@ -1,1 +1,0 @@
-"""The inverse problem that a row of a manifest poses."""

@@ -1,0 +1,174 @@
+"""What tasks with a blur kernel have in common: deblurring, and super-resolution."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from diffpir.errors import EstimationError
+from pipeline.errors import RowError
+from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
+from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
+from pipeline.tasks.levin import levin_file
+from pipeline.tasks.task import Arrays, Mode, Parts, Task, stacked
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+KernelField = Annotated[Kernel | None, Field(examples=["k.npy or {gaussian: {std: 3}}"])]
+Boundary = Literal["circular", "reflect", "unknown"]
+
+
+class Blurred(Task):
+    """A blur, perhaps with a reduction.
+
+    ``boundary`` says what the blur took for the scene beyond the frame: ``circular`` its other
+    side, ``reflect`` its mirror image, ``unknown`` what was really there, as a camera does. None:
+    unknown to restore images, circular (the paper's) for benchmarks.
+    """
+
+    kernel: KernelField = None
+    boundary: Boundary | None = None
+
+    columns: ClassVar[tuple[str, ...]] = ("kernel",)
+
+    def check(self, mode: Mode) -> None:
+        super().check(mode)
+        if self.kernel and self.kernel.estimate and not self.may_estimate(mode):
+            raise ValueError(f"task.kernel: {ESTIMATE_RULE}")
+        if mode == "restore" and self.kernel and self.kernel.is_random:
+            raise ValueError(
+                "task.kernel: a random kernel belongs to mode benchmark; to restore images "
+                "give the kernel that blurred them"
+            )
+
+    def may_estimate(self, mode: Mode) -> bool:
+        """Whether the kernel may be estimated from a blurred image."""
+        return False
+
+    def usual_kernel(self) -> np.ndarray:
+        """(kh, kw), where neither the row nor the job gives a kernel.
+
+        Raises:
+            RowError: ``missing_input``: there is no usual one.
+        """
+        raise RowError("no kernel: neither the row nor the task gives one", "missing_input")
+
+    def boundary_in(self, mode: Mode) -> Boundary:
+        """The boundary given, or the mode's usual one."""
+        return self.boundary or ("circular" if mode == "benchmark" else "unknown")
+
+    def files(self) -> dict[str, str]:
+        return {"kernel": self.kernel.file.file} if self.kernel and self.kernel.file else {}
+
+    def identity(self, mode: Mode) -> dict[str, Any]:
+        fields = super().identity(mode)
+        if fields["kernel"] and fields["kernel"]["file"]:
+            del fields["kernel"]["file"]["file"]
+        return fields | {"boundary": self.boundary_in(mode)}
+
+    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+        yield from kernel_file(self.kernel, mode)
+        yield from levin_file(self.kernel, table)
+
+    def caption(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+        yield from super().caption(row, result)
+        if estimate := result.get("kernel_estimate"):
+            ((family, values),) = json.loads(estimate).items()
+            values = (f"{name} {value:.3g}" for name, value in values.items() if name != "size")
+            yield f"{family} of {', '.join(values)} (estimated)"
+        elif self.kernel and not row.get("kernel"):
+            yield next(name for name in Kernel.model_fields if getattr(self.kernel, name))
+
+    def parts(self, row: Row) -> Parts:
+        from diffpir.operators.partial import trimmed
+
+        kernel, outcome = row.files.kernel, {}
+        if kernel is None:
+            choice = kernel_choice(self.kernel, row.values)
+            if choice and choice.estimate:
+                choice, outcome = self._estimated(row, choice.estimate)
+            kernel = (
+                make_kernel(choice, row.assets, row.rng("kernel"))
+                if choice
+                else self.usual_kernel()
+            )
+        return Parts({"kernel": trimmed(kernel)}, outcome)
+
+    def measured_size(self, row: Row, arrays: Arrays) -> tuple[int, int]:
+        from diffpir.operators.partial import reach
+        from pipeline.problem import size_text
+
+        mode, factor, kernel = row.spec.mode, self.enlargement, arrays["kernel"]
+        height, width = row.image.shape[2:]
+        if mode == "benchmark":
+            beyond = [0, 0]
+            if self.boundary_in(mode) == "unknown":
+                beyond = [sum(reach(side, factor)) for side in kernel.shape]
+            height, width = (height - beyond[0]) // factor, (width - beyond[1]) // factor
+            if min(height, width) < 1:
+                raise RowError(
+                    f"{size_text(row.image)} pixels are too few to be blurred or reduced so far",
+                    "size_mismatch",
+                )
+        whole = height * factor, width * factor
+        if kernel.shape[0] > whole[0] or kernel.shape[1] > whole[1]:
+            raise RowError(
+                f"the kernel, {kernel.shape[1]} x {kernel.shape[0]}, is larger than the image, "
+                f"{whole[1]} x {whole[0]}",
+                "bad_kernel",
+            )
+        return height, width
+
+    def operator_for(
+        self,
+        arrays: Sequence[Arrays],
+        size: tuple[int, int],
+        mode: Mode,
+        device: str | torch.device = "cpu",
+    ) -> Operator:
+        from diffpir.operators import Downsample, PartialBlur
+
+        kernel = stacked(arrays, "kernel", device)
+        mask = stacked(arrays, "mask", device) if "mask" in arrays[0] else None
+        boundary = self.boundary_in(mode)
+        if boundary == "circular" and mask is None:
+            return Downsample(kernel, self.enlargement)
+        return PartialBlur(kernel, size, self.enlargement, boundary, mask)
+
+    def _estimated(self, row: Row, family: str) -> tuple[Kernel, dict[str, Any]]:
+        """The kernel of its family whose one parameter fits the image best, and what is told."""
+        if row.files.mask is not None or not self.may_estimate(row.spec.mode):
+            raise RowError(f"kernel: {ESTIMATE_RULE}", "bad_kernel")
+        noise_level = row.noise_level
+        if noise_level == "auto":
+            noise_level = self.estimated_noise(row.image, {})
+        kernel = estimated_kernel(row.image, family, noise_level)
+        told = kernel.model_dump_json(exclude_none=True)
+        return kernel, {"kernel_estimate": told, "noise_level": noise_level}
+
+
+def estimated_kernel(y: Tensor, family: str, noise_level: float) -> Kernel:
+    """The blur that a photograph shows: of its family, with the one parameter that fits best.
+
+    Raises:
+        RowError: ``bad_kernel``: the image is too small.
+    """
+    from diffpir.blind import estimate_blur
+
+    try:
+        width = estimate_blur(y, family, noise_level)
+    except EstimationError as e:
+        raise RowError(f"kernel: estimate: {e}", "bad_kernel") from None
+    parameter = "std" if family == "gaussian" else "radius"
+    return Kernel.model_validate({family: {parameter: width}})

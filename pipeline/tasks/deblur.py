@@ -1,0 +1,79 @@
+"""Deblurring, non-blind or with an estimated kernel; with a mask, of what was measured at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.blur import Blurred
+from pipeline.tasks.kernel_arrays import kernel_file
+from pipeline.tasks.levin import levin_file
+from pipeline.tasks.masks import (
+    MaskField,
+    check_mask,
+    filled,
+    known_part,
+    mask_file,
+    mask_identity,
+    mask_of,
+)
+from pipeline.tasks.task import USUAL, Arrays, Defaults, Mode, Parts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+
+class Deblur(Blurred):
+    """With a mask, what it hides of the blurred image was not measured."""
+
+    kind: Literal["deblur"]
+    mask: MaskField = None
+
+    columns: ClassVar[tuple[str, ...]] = ("kernel", "mask")
+    required: ClassVar[tuple[str, ...]] = ("noise_level", "kernel")
+    presets: ClassVar[Mapping[str, Defaults]] = {"deblur": USUAL}
+    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "deblur-gaussian": {"kernel": {"gaussian": {"size": 61, "std": 3.0}}, "noise_level": 0.05},
+        "deblur-motion": {
+            "kernel": {"motion": {"size": 61, "intensity": 0.5}},
+            "noise_level": 0.05,
+        },
+    }
+
+    def check(self, mode: Mode) -> None:
+        super().check(mode)
+        check_mask(self.mask, mode)
+
+    def may_estimate(self, mode: Mode) -> bool:
+        return mode == "restore" and self.mask is None
+
+    def files(self) -> dict[str, str]:
+        mask = {"mask": self.mask.file} if self.mask and self.mask.file else {}
+        return super().files() | mask
+
+    def identity(self, mode: Mode) -> dict[str, Any]:
+        fields = super().identity(mode)
+        return fields | {"mask": mask_identity(fields["mask"])}
+
+    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+        yield from kernel_file(self.kernel, mode)
+        yield from mask_file(self.mask)
+        yield from levin_file(self.kernel, table)
+
+    def parts(self, row: Row) -> Parts:
+        parts = super().parts(row)
+        if self.mask is None and row.files.mask is None:
+            return parts
+        mask = mask_of(self.mask, row, self.measured_size(row, parts.arrays))
+        return Parts({**parts.arrays, "mask": mask}, parts.outcome)
+
+    def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
+        return known_part(row.image, arrays), row.grey
+
+    def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
+        return operator.initial(filled(y, arrays))

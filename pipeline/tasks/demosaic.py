@@ -1,0 +1,60 @@
+"""Demosaicing: the measurement is what a sensor behind a Bayer filter saw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from diffpir.config import PRESETS, SamplerConfig
+from pipeline.errors import RowError
+from pipeline.tasks.task import Arrays, Defaults, Mode, Task
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+
+class Demosaic(Task):
+    """Grey pictures are what a sensor with a Bayer filter saw, ``pattern`` its first 2 x 2."""
+
+    kind: Literal["demosaic"]
+    pattern: Literal["rggb", "bggr", "grbg", "gbrg"] = "rggb"
+
+    gives_colour: ClassVar[bool] = True
+    presets: ClassVar[Mapping[str, Defaults]] = {
+        "demosaic": Defaults(
+            paper=PRESETS["ffhq-inpaint-random"],  # the paper has no demosaicing
+            # The neighbours of a missing colour are known: what is at stake is only what a
+            # bilinear filter gets wrong.
+            builtin=SamplerConfig(nfe=50, lam=1.0, zeta=1.0, first_timestep=100),
+        )
+    }
+    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"demosaic": {"noise_level": 0.01}}
+
+    def operator_for(
+        self,
+        arrays: Sequence[Arrays],
+        size: tuple[int, int],
+        mode: Mode,
+        device: str | torch.device = "cpu",
+    ) -> Operator:
+        from diffpir.operators import bayer
+
+        return bayer(*size, self.pattern, device=device)
+
+    def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
+        if not row.grey:
+            raise RowError(
+                "the image has colours; expected a sensor's values, one channel", "size_mismatch"
+            )
+        return row.image[:, :1], False
+
+    def estimated_noise(self, y: Tensor, arrays: Arrays) -> float:
+        from torch.nn.functional import pixel_unshuffle
+
+        # The filter's four pixels are as four colours.
+        height, width = (side // 2 * 2 for side in y.shape[2:])
+        return super().estimated_noise(pixel_unshuffle(y[..., :height, :width], 2), arrays)

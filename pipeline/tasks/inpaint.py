@@ -1,0 +1,92 @@
+"""Inpainting: a mask hides some of the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from diffpir.config import PRESETS, SamplerConfig
+from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.masks import (
+    MaskField,
+    check_mask,
+    filled,
+    known_part,
+    mask_file,
+    mask_identity,
+    mask_of,
+)
+from pipeline.tasks.task import Arrays, Defaults, Mode, NoiseLevel, Parts, Task, stacked
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+
+class InpaintTask(Task):
+    """``y = m x + n`` where the mask m is 1."""
+
+    kind: Literal["inpaint"]
+    mask: MaskField = None
+    noise_level: NoiseLevel | None = 0.0
+
+    columns: ClassVar[tuple[str, ...]] = ("mask",)
+    required: ClassVar[tuple[str, ...]] = ("noise_level", "mask")
+    presets: ClassVar[Mapping[str, Defaults]] = {
+        "inpaint": Defaults(
+            paper=PRESETS["ffhq-inpaint-box"],
+            builtin=SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+        ),
+        # The neighbours of scattered holes are known, so little noise is enough.
+        "inpaint-random": Defaults(
+            paper=PRESETS["ffhq-inpaint-random"],
+            builtin=SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
+        ),
+    }
+    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "inpaint-random": {"mask": {"random": 0.5}},
+        "inpaint-box": {"mask": {"box": 64}},
+    }
+
+    @property
+    def preset(self) -> str:
+        scattered = self.mask is not None and self.mask.random is not None
+        return "inpaint-random" if scattered else "inpaint"
+
+    def check(self, mode: Mode) -> None:
+        super().check(mode)
+        check_mask(self.mask, mode)
+
+    def files(self) -> dict[str, str]:
+        return {"mask": self.mask.file} if self.mask and self.mask.file else {}
+
+    def identity(self, mode: Mode) -> dict[str, Any]:
+        fields = super().identity(mode)
+        return fields | {"mask": mask_identity(fields["mask"])}
+
+    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+        return mask_file(self.mask)
+
+    def parts(self, row: Row) -> Parts:
+        return Parts({"mask": mask_of(self.mask, row, self.measured_size(row, {}))})
+
+    def operator_for(
+        self,
+        arrays: Sequence[Arrays],
+        size: tuple[int, int],
+        mode: Mode,
+        device: str | torch.device = "cpu",
+    ) -> Operator:
+        from diffpir.operators import Inpaint
+
+        return Inpaint(stacked(arrays, "mask", device))
+
+    def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
+        return known_part(row.image, arrays), row.grey
+
+    def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
+        return filled(y, arrays)

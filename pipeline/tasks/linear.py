@@ -1,0 +1,114 @@
+"""Any linear operator of the user's own."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.errors import PipelineError, RowError
+from pipeline.spec.base import ImportPath
+from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.task import USUAL, Arrays, Defaults, Mode, Task
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+
+class LinearTask(Task):
+    """A linear operator of the user's own, ``module:factory``; ``options`` go to the factory.
+
+    It returns an object with ``forward`` and ``adjoint``
+    (:class:`diffpir.operators.linear.Linear`), for images of any size.
+    """
+
+    kind: Literal["linear"]
+    operator: ImportPath
+    options: dict[str, Any] = Field(default_factory=dict, examples=["{name: value}"])
+
+    # What a user's operator measured of colours may have three equal channels too.
+    equal_channels_are_grey: ClassVar[bool] = False
+    presets: ClassVar[Mapping[str, Defaults]] = {"linear": USUAL}
+
+    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+        users_operator(self)  # whatever is wrong with it is to be found before the work
+        return ()
+
+    def operator_for(
+        self,
+        arrays: Sequence[Arrays],
+        size: tuple[int, int],
+        mode: Mode,
+        device: str | torch.device = "cpu",
+    ) -> Operator:
+        return users_operator(self)
+
+    def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
+        image = row.image
+        try:
+            # A grey picture is what an operator measured that mixes channels, or a grey scene's.
+            mixes = row.grey and operator.adjoint(image[:, :1]).shape[1] == 3
+        except Exception as e:
+            raise RowError(f"task.operator: {type(e).__name__}: {e}", "failed") from None
+        y = image[:, :1] if mixes else image
+        check_operator(operator, y)
+        return y, row.grey and not mixes
+
+    def scene(self, image: Tensor, size: tuple[int, int], operator: Operator) -> Tensor:
+        return image
+
+    def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:
+        y = super().degraded(row, scene, operator, grey)
+        check_operator(operator, y)
+        return y
+
+
+def users_operator(task: LinearTask) -> Operator:
+    """What the factory that the task names returns; ``Linear`` supplies what it lacks.
+
+    Raises:
+        PipelineError: it cannot be imported, or returns no linear operator.
+    """
+    from diffpir.operators import Linear
+
+    module, _, name = task.operator.partition(":")
+    try:
+        made = getattr(importlib.import_module(module), name)(**task.options)
+    except Exception as e:
+        raise PipelineError(
+            f"task.operator: {task.operator} with options {task.options}: {type(e).__name__}: {e}"
+        ) from None
+    if not all(callable(getattr(made, part, None)) for part in ("forward", "adjoint")):
+        raise PipelineError(
+            f"task.operator: {task.operator} returned {type(made).__name__}, "
+            "expected an object with the methods forward and adjoint"
+        )
+    if all(hasattr(made, part) for part in ("prox", "initial", "impose", "frame")):
+        return made
+    return Linear(made.forward, made.adjoint, getattr(made, "initial", None))
+
+
+def check_operator(operator: Operator, y: Tensor) -> None:
+    """Its adjoint is one, and its scenes are those of the prior.
+
+    Raises:
+        RowError: ``failed``: they are not.
+    """
+    from diffpir.operators.linear import check_adjoint
+
+    try:
+        check_adjoint(operator.forward, operator.adjoint, y)
+        channels = operator.initial(y).shape[1]
+    except Exception as e:
+        raise RowError(f"task.operator: {type(e).__name__}: {e}", "failed") from None
+    if channels != 3:
+        raise RowError(
+            f"task.operator: its scenes have {channels} channels, the prior's 3", "failed"
+        )

@@ -1,0 +1,63 @@
+"""Super-resolution by a whole factor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from diffpir.config import PRESETS, SamplerConfig
+from pipeline.tasks.blur import Blurred
+from pipeline.tasks.kernel_arrays import kernel_choice
+from pipeline.tasks.task import Defaults
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+
+class SuperResolve(Blurred):
+    """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one."""
+
+    kind: Literal["sr"]
+    factor: Annotated[int, Field(ge=2, le=16)]
+
+    presets: ClassVar[Mapping[str, Defaults]] = {
+        "sr": Defaults(
+            paper=PRESETS["ffhq-sr4"],
+            builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
+        )
+    }
+    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "sr2": {"factor": 2, "noise_level": 0.05},
+        "sr4": {"factor": 4, "noise_level": 0.05},
+    }
+
+    @property
+    def enlargement(self) -> int:
+        return self.factor
+
+    def usual_kernel(self) -> np.ndarray:
+        from diffpir.kernels import bicubic_kernel
+
+        return bicubic_kernel(self.factor)
+
+    def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:
+        given = row.files.kernel is not None or kernel_choice(self.kernel, row.values)
+        if given or self.boundary_in("benchmark") != "circular":
+            return super().degraded(row, scene, operator, grey)
+        from diffpir.resize import bicubic_downsample
+        from diffpir.synthesis import add_noise
+
+        # The field's reduction, which does not wrap around at the border as a blur's FFT does.
+        y = bicubic_downsample(scene, self.factor)
+        return add_noise(y, row.noise_level, row.seed_of("noise"), operator, grey=grey)
+
+    def caption(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+        kind, *kernel = super().caption(row, result)
+        yield f"{kind} x{self.factor}"
+        yield from kernel

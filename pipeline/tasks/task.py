@@ -1,0 +1,255 @@
+"""What a task is: one kind of degradation, with everything that is particular to it.
+
+Each kind is a subclass of :class:`Task` in a module of its own, and has an entry in the registry
+(:mod:`pipeline.tasks`). The rest of the project asks the task and never looks at its kind. The
+methods that compute import PyTorch when they are called: whoever only reads a job needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from diffpir.config import PRESETS, SamplerConfig
+from diffpir.errors import EstimationError
+from pipeline.errors import RowError
+from pipeline.spec.base import Spec
+from pipeline.tasks.assets import AssetFile
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import torch
+    from torch import Tensor
+
+    from diffpir.operators import Operator
+    from pipeline.problem import Row
+
+Mode = Literal["restore", "benchmark"]
+Arrays = Mapping[str, np.ndarray]
+
+
+def _noise_level(value: Any) -> Any:
+    try:
+        good = value is None or value == "auto" or 0 <= float(value) <= 1
+    except (TypeError, ValueError):
+        good = False
+    if not good or isinstance(value, bool):
+        raise ValueError("must be a finite number from 0 to 1, or auto")
+    return value
+
+
+# ``auto`` is what can be estimated from each measurement itself (:mod:`diffpir.noise`).
+NoiseLevel = Annotated[float | Literal["auto"], BeforeValidator(_noise_level)]
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """The sampler's settings of a job that gives none.
+
+    Attributes:
+        paper: for checkpoints such as the paper's: its nearest preset.
+        builtin: for the embedded prior.
+    """
+
+    paper: SamplerConfig
+    builtin: SamplerConfig
+
+
+# Of a blur, which hides detail everywhere, and of tasks that have no settings of their own.
+USUAL = Defaults(
+    paper=PRESETS["ffhq-deblur-gaussian"],
+    builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
+)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the operator of one image is made of.
+
+    Attributes:
+        arrays: by name. Images whose arrays have the same names and shapes share a batch. A
+            ``mask``, (1, h, w) float32, is 1 where the measurement is known.
+        outcome: columns of the result that are known by now, such as ``kernel_estimate``.
+    """
+
+    arrays: Arrays = field(default_factory=dict)
+    outcome: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Task(Spec):
+    """One kind of degradation. A subclass defines its fields, and :meth:`operator_for` at least.
+
+    Attributes:
+        kind: the name that jobs give; a ``Literal`` of one name in each subclass.
+        noise_level: standard deviation of the measurement's noise, pixels on [0, 1].
+        columns: of a manifest, naming files that the task reads besides the image.
+        required: fields that a column of the manifest must hold where the job gives none.
+        presets: name -> settings; the one named as the kind is the default.
+        benchmarks: name -> fields of the tasks that the quality benchmarks measure.
+        gives_colour: a restored image has colours even if the measurement is grey.
+        equal_channels_are_grey: an image of three equal channels is taken for a grey one.
+    """
+
+    kind: str
+    noise_level: NoiseLevel | None = None
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    required: ClassVar[tuple[str, ...]] = ("noise_level",)
+    presets: ClassVar[Mapping[str, Defaults]] = {}
+    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    gives_colour: ClassVar[bool] = False
+    equal_channels_are_grey: ClassVar[bool] = True
+
+    # What a job says
+
+    def check(self, mode: Mode) -> None:
+        """Refuse what does not go with the mode.
+
+        Raises:
+            ValueError: names the field.
+        """
+        if mode == "benchmark" and self.noise_level == "auto":
+            raise ValueError(
+                "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
+                "give its standard deviation"
+            )
+
+    @property
+    def enlargement(self) -> int:
+        """How many times wider and higher a restored image is than its measurement."""
+        return 1
+
+    @property
+    def missing(self) -> list[str]:
+        """The required fields that the job does not give."""
+        return [name for name in self.required if getattr(self, name) is None]
+
+    @property
+    def preset(self) -> str:
+        """The name among ``presets`` that fits these fields."""
+        return self.kind
+
+    def defaults(self) -> Defaults:
+        """The sampler's settings of a job that gives none."""
+        return self.presets.get(self.preset, USUAL)
+
+    def files(self) -> dict[str, str]:
+        """Field -> path or URI, of the files that the job itself names."""
+        return {}
+
+    def identity(self, mode: Mode) -> dict[str, Any]:
+        """All that decides results, as plain JSON values; files are known by their content."""
+        return self.model_dump(mode="json")
+
+    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+        """The files and objects that the job names, read and checked; ``table``: the manifest.
+
+        Raises:
+            PipelineError: one cannot be had; names the field.
+        """
+        return ()
+
+    def caption(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
+        """Words for a contact sheet.
+
+        Args:
+            row: of the manifest.
+            result: of the same row.
+        """
+        yield self.kind
+
+    # What a row's problem is
+
+    def parts(self, row: Row) -> Parts:
+        """What the operator of a row's image is made of.
+
+        Raises:
+            RowError: it cannot be had.
+        """
+        return Parts()
+
+    def measured_size(self, row: Row, arrays: Arrays) -> tuple[int, int]:
+        """(h, w) of the measurement: the image's, or what a benchmark can make of the image.
+
+        Raises:
+            RowError: the image is too small.
+        """
+        height, width = row.image.shape[2:]
+        if row.spec.mode == "benchmark":
+            return height // self.enlargement, width // self.enlargement
+        return height, width
+
+    def operator_for(
+        self,
+        arrays: Sequence[Arrays],
+        size: tuple[int, int],
+        mode: Mode,
+        device: str | torch.device = "cpu",
+    ) -> Operator:
+        """The operator of a batch of images that share all shapes.
+
+        Args:
+            arrays: the parts of each image.
+            size: (h, w) of the measurements.
+            mode: of the job.
+            device: where the operator is to work.
+        """
+        raise NotImplementedError
+
+    def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
+        """In mode restore: the measurement (1, c, h, w) that an image is, and whether it is grey.
+
+        Raises:
+            RowError: the image is none of this task's measurements.
+        """
+        return row.image, row.grey
+
+    def scene(self, image: Tensor, size: tuple[int, int], operator: Operator) -> Tensor:
+        """In mode benchmark: the part of a clean image that the operator looks at."""
+        import torch
+        import torch.nn.functional as F
+
+        height, width = operator.initial(torch.zeros(1, 1, *size)).shape[2:]
+        scene = image[..., :height, :width]
+        # A scene may extend further than the operator looks: what is there does not matter.
+        missing = width - scene.shape[3], height - scene.shape[2]
+        return F.pad(scene, (0, missing[0], 0, missing[1]), "replicate")
+
+    def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:
+        """In mode benchmark: a measurement of the scene, with noise.
+
+        Raises:
+            RuntimeError, ValueError: the operator cannot be applied to the scene.
+        """
+        from diffpir.synthesis import synthesise
+
+        return synthesise(scene, operator, row.noise_level, row.seed_of("noise"), grey=grey)
+
+    def estimated_noise(self, y: Tensor, arrays: Arrays) -> float:
+        """The noise level that a measurement shows.
+
+        Raises:
+            RowError: too little of the measurement is known and exposed well.
+        """
+        from diffpir.noise import estimate_noise
+
+        mask = stacked([arrays], "mask") if "mask" in arrays else None
+        try:
+            return estimate_noise(y, mask)
+        except EstimationError as e:
+            raise RowError(f"noise_level: auto: {e}", "missing_input") from None
+
+    def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
+        """(B, 3, H, W): the scenes as far as y alone tells. The start image, and the baseline."""
+        return operator.initial(y)
+
+
+def stacked(arrays: Sequence[Arrays], name: str, device: str | torch.device = "cpu") -> Tensor:
+    """The part of this name of each image, as one float32 tensor with a batch axis."""
+    import torch
+
+    return torch.from_numpy(np.stack([a[name] for a in arrays]).astype(np.float32)).to(device)
