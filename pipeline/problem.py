@@ -18,7 +18,7 @@ from diffpir.schedule import Schedule
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
-from pipeline.tasks.task import Arrays, Mode, Task
+from pipeline.tasks.task import Arrays, Batch, Mode, Task
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
     parts = task.parts(row)
     size = task.measured_size(row, parts.arrays)
     _check_pixels(size, spec)
-    operator = task.operator_for([parts.arrays], size, spec.mode)
+    operator = task.operator_for(Batch([parts.arrays], size, spec.mode))
     if spec.mode == "benchmark":
         grey = row.grey and not task.gives_colour
         y, reference = _degraded(row, size, operator, grey)
@@ -203,7 +203,7 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
     """The operator of a batch of problems that share a ``shape_key``."""
     first = problems[0]
     arrays = [problem.arrays for problem in problems]
-    return first.task.operator_for(arrays, tuple(first.y.shape[2:]), first.mode, device)
+    return first.task.operator_for(Batch(arrays, tuple(first.y.shape[2:]), first.mode, device))
 
 
 def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,11 +15,10 @@ from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
 from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
 from pipeline.tasks.levin import levin_file
-from pipeline.tasks.task import Arrays, Mode, Parts, Task, stacked
+from pipeline.tasks.task import Arrays, Batch, Mode, Parts, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
     from torch import Tensor
 
     from diffpir.operators import Operator
@@ -130,21 +129,15 @@ class Blurred(Task):
             )
         return height, width
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import Downsample, PartialBlur
 
-        kernel = stacked(arrays, "kernel", device)
-        mask = stacked(arrays, "mask", device) if "mask" in arrays[0] else None
-        boundary = self.boundary_in(mode)
+        kernel = batch.stacked("kernel")
+        mask = batch.stacked("mask") if "mask" in batch.arrays[0] else None
+        boundary = self.boundary_in(batch.mode)
         if boundary == "circular" and mask is None:
             return Downsample(kernel, self.enlargement)
-        return PartialBlur(kernel, size, self.enlargement, boundary, mask)
+        return PartialBlur(kernel, batch.size, self.enlargement, boundary, mask)
 
     def _estimated(self, row: Row, family: str) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of its family whose one parameter fits the image best, and what is told."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
-from pipeline.tasks.task import Arrays, Defaults, Mode, NoiseLevel, Task
+from pipeline.tasks.task import Arrays, Batch, Defaults, NoiseLevel, Task
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from diffpir.operators import Operator
@@ -33,16 +32,10 @@ class Colorize(Task):
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"colorize": {}}
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import luminance
 
-        return luminance(device=device)
+        return luminance(device=batch.device)
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
         return operator.forward(row.image), False

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.errors import RowError
-from pipeline.tasks.task import Arrays, Defaults, Mode, Task
+from pipeline.tasks.task import Arrays, Batch, Defaults, Task
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from diffpir.operators import Operator
@@ -34,16 +33,10 @@ class Demosaic(Task):
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"demosaic": {"noise_level": 0.01}}
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import bayer
 
-        return bayer(*size, self.pattern, device=device)
+        return bayer(*batch.size, self.pattern, device=batch.device)
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
         if not row.grey:

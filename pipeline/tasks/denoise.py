@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
-from pipeline.tasks.task import Arrays, Defaults, Mode, Task
+from pipeline.tasks.task import Batch, Defaults, Task
 
 if TYPE_CHECKING:
-    import torch
-
     from diffpir.operators import Operator
 
 
@@ -27,13 +25,7 @@ class DenoiseTask(Task):
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"denoise": {"noise_level": 0.1}}
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import Denoise
 
         return Denoise()

@@ -16,11 +16,10 @@ from pipeline.tasks.masks import (
     mask_identity,
     mask_of,
 )
-from pipeline.tasks.task import Arrays, Defaults, Mode, NoiseLevel, Parts, Task, stacked
+from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, NoiseLevel, Parts, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
     from torch import Tensor
 
     from diffpir.operators import Operator
@@ -74,16 +73,10 @@ class InpaintTask(Task):
     def parts(self, row: Row) -> Parts:
         return Parts({"mask": mask_of(self.mask, row, self.measured_size(row, {}))})
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import Inpaint
 
-        return Inpaint(stacked(arrays, "mask", device))
+        return Inpaint(batch.stacked("mask"))
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
         return known_part(row.image, arrays), row.grey

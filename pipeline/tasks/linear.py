@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,11 +11,10 @@ from pydantic import Field
 from pipeline.errors import PipelineError, RowError
 from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
-from pipeline.tasks.task import USUAL, Arrays, Defaults, Mode, Task
+from pipeline.tasks.task import USUAL, Arrays, Batch, Defaults, Mode, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
     from torch import Tensor
 
     from diffpir.operators import Operator
@@ -41,13 +40,7 @@ class LinearTask(Task):
         users_operator(self)  # whatever is wrong with it is to be found before the work
         return ()
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
+    def operator_for(self, batch: Batch) -> Operator:
         return users_operator(self)
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:

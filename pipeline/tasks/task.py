@@ -80,6 +80,27 @@ class Parts:
     outcome: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the operator of several images that share all shapes is made of.
+
+    Attributes:
+        arrays: the parts of each image.
+        size: (h, w) of the measurements.
+        mode: of the job.
+        device: where the operator is to work.
+    """
+
+    arrays: Sequence[Arrays]
+    size: tuple[int, int]
+    mode: Mode
+    device: str | torch.device = "cpu"
+
+    def stacked(self, name: str) -> Tensor:
+        """The part of this name of each image, as one float32 tensor with a batch axis."""
+        return stacked(self.arrays, name, self.device)
+
+
 class Task(Spec):
     """One kind of degradation. A subclass defines its fields, and :meth:`operator_for` at least.
 
@@ -183,21 +204,8 @@ class Task(Spec):
             return height // self.enlargement, width // self.enlargement
         return height, width
 
-    def operator_for(
-        self,
-        arrays: Sequence[Arrays],
-        size: tuple[int, int],
-        mode: Mode,
-        device: str | torch.device = "cpu",
-    ) -> Operator:
-        """The operator of a batch of images that share all shapes.
-
-        Args:
-            arrays: the parts of each image.
-            size: (h, w) of the measurements.
-            mode: of the job.
-            device: where the operator is to work.
-        """
+    def operator_for(self, batch: Batch) -> Operator:
+        """The operator of a batch of images that share all shapes."""
         raise NotImplementedError
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:

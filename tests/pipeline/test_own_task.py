@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from jobs.specfile import JobFileError, make_job
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.tasks import TASKS, benchmarks, preset, register
-from pipeline.tasks.task import Arrays, Defaults, Mode, Task
+from pipeline.tasks.task import Batch, Defaults, Task
 from tests.pictures import decoded, photograph
 
 
@@ -34,9 +33,7 @@ class Dimmed(Task):
     }
     benchmarks: ClassVar = {"dimmed-half": {"transmission": 0.5, "noise_level": 0.01}}
 
-    def operator_for(
-        self, arrays: Sequence[Arrays], size: tuple[int, int], mode: Mode, device="cpu"
-    ) -> Linear:
+    def operator_for(self, batch: Batch) -> Linear:
         return Linear(
             lambda x: self.transmission * x,
             lambda y: self.transmission * y,
