@@ -24,8 +24,8 @@ from timing import parser, write
 from manifests import storage
 from pipeline.output.drivers import Heartbeat
 from pipeline.output.parts import Part, Tally, create_part
-from pipeline.output.state import State
-from pipeline.prepare import check, find_run, plan_run
+from pipeline.output.run_folder import RunFolder
+from pipeline.prepare import check
 from pipeline.spec.job import JobSpec
 
 DONE = 0.99
@@ -60,24 +60,26 @@ def job(manifest: Path, output: str) -> JobSpec:
 
 def plan(spec: JobSpec, shard_rows: int) -> int:
     """Check the job and plan it; returns the number of shards."""
-    return len(plan_run(check(spec), shard_rows).shards)
+    return len(RunFolder.create(check(spec), shard_rows).shards)
 
 
 def commit(spec: JobSpec) -> int:
     """Create the parts of all but the last hundredth of the shards."""
-    run = find_run(check(spec))
+    folder = RunFolder.find(check(spec))
     rows = pa.table({"id": pa.array([], pa.string())})
-    done = [Part(shard.index, 0, run.id) for shard in run.shards[: int(len(run.shards) * DONE)]]
+    done = [
+        Part(shard.index, 0, folder.id) for shard in folder.shards[: int(len(folder.shards) * DONE)]
+    ]
     with ThreadPoolExecutor(WRITERS) as pool:
-        created = pool.map(lambda part: create_part(run.job.layout, part, rows, Tally()), done)
+        created = pool.map(lambda part: create_part(folder.layout, part, rows, Tally()), done)
         return sum(created)
 
 
 def resume(spec: JobSpec) -> int:
     """Find the run again and what is left of it; returns the number of shards left."""
-    run = find_run(check(spec))
-    with Heartbeat(run.job.layout):
-        return len(State(run.job.layout, run.id).pending(run.shards))
+    folder = RunFolder.find(check(spec))
+    with Heartbeat(folder.layout):
+        return len(folder.work())
 
 
 def measured(function, *arguments) -> tuple[int, float, float]:

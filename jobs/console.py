@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.finish import Summary
-    from pipeline.run import Progress
+    from pipeline.output.summary import Summary
+    from pipeline.progress import Progress
 
 STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; run it again
 WRONG = 2  # the job, an option or a file is wrong; nothing was done

@@ -13,8 +13,7 @@ from jobs.results import each_part
 from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError
-from pipeline.output.layout import Layout
-from pipeline.output.record import read_record
+from pipeline.output.run_folder import RunFolder
 from pipeline.schema import FEATURES
 
 KEPT = 20_000  # features of each set that the kernel distance draws from; of more, so many
@@ -88,7 +87,7 @@ def distances(outputs: list[str], against: str | None = None) -> tuple[list[dict
 
 def _network_of(output: str) -> str:
     """Digest, or name, of the network whose features an output holds."""
-    digests = read_record(Layout(storage.absolute(output))).identity.get("perceptual", {})
+    digests = RunFolder.open(output).record.identity.get("perceptual", {})
     for key in ("inception", "features"):
         if key in digests:
             return digests[key]

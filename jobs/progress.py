@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.console import ROWS_FAILED, RUNNING, STOPPED
 from manifests import storage
-from pipeline.finish import read_summary
 from pipeline.output.drivers import at_work
-from pipeline.output.layout import Layout
-from pipeline.output.plan import Shard
-from pipeline.output.record import read_record
-from pipeline.output.state import State
+from pipeline.output.run_folder import RunFolder
+from pipeline.output.summary import read_summary
 
 
 @dataclass(frozen=True)
@@ -55,17 +51,15 @@ def progress_of(output: str) -> OutputProgress:
         PipelineError: no job has that output, or its record is damaged.
         StorageError: it cannot be read.
     """
-    layout = Layout(storage.absolute(output))
-    record = read_record(layout)
-    state, shards = State(layout, record.id), record.shards
-    done, rows = _rows(state, shards)
-    drivers = at_work(layout, time.time())
+    folder = RunFolder.open(output)
+    done, rows = folder.rows_done, folder.rows
+    drivers = at_work(folder.layout, time.time())
     reports = [driver.get("progress") for driver in drivers]
     reports = [report for report in reports if report]
-    summary = None if drivers else read_summary(layout)
+    summary = None if drivers else read_summary(folder.layout)
     if drivers:
         state_now, failed = "running", sum(report["failed"] for report in reports)
-    elif summary and len(state.latest) == len(shards):
+    elif summary and done == rows:
         state_now, failed = "finished", summary.failed
     else:
         state_now, failed = "stopped", None
@@ -89,15 +83,8 @@ def unfinished(output: str) -> str | None:
 
     Raises as :func:`progress_of`.
     """
-    layout = Layout(storage.absolute(output))
-    record = read_record(layout)
-    done, rows = _rows(State(layout, record.id), record.shards)
+    folder = RunFolder.open(output)
+    done, rows = folder.rows_done, folder.rows
     if done >= rows:
         return None
     return f"{storage.shown(output)}: {done} of {rows} rows: the job is not finished"
-
-
-def _rows(state: State, shards: Sequence[Shard]) -> tuple[int, int]:
-    """How many have results, and how many the job has."""
-    done = sum(shard.rows for shard in shards if shard.index in state.latest)
-    return done, sum(shard.rows for shard in shards)

@@ -14,7 +14,7 @@ from manifests.storage.ranges import RangedFile
 from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part
-from pipeline.output.state import live_parts
+from pipeline.output.run_folder import RunFolder
 
 METRICS = (
     "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "baseline_psnr", "gain",
@@ -79,8 +79,8 @@ def _open_output(
     output: str, names: Iterable[str], group: str | None = None
 ) -> tuple[Layout, list[Part], dict[str, list[str] | None]]:
     """Its parts in order, and the steps from each of their rows to a column; none for ``gain``."""
-    layout = Layout(storage.absolute(output))
-    parts = live_parts(layout)
+    folder = RunFolder.open(output)
+    layout, parts = folder.layout, folder.parts
     if not parts:
         raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
     schema = _opened(layout.part(parts[0].name)).schema_arrow

@@ -18,6 +18,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
+from pipeline.output.run_folder import RunFolder
 from pipeline.pictures.decode import decode_picture
 from pipeline.problem import Inputs, build_problem, files_of, own
 from pipeline.spec.job import JobSpec
@@ -56,8 +57,7 @@ def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> lis
     told = []
     for output in outputs:
         fresh = list(sheet_rows(output, limit, side))
-        planned = sum(s.rows for s in read_record(Layout(storage.absolute(output))).shards)
-        told.append(f"{storage.shown(output)}: {len(fresh)} of {planned} rows")
+        told.append(f"{storage.shown(output)}: {len(fresh)} of {RunFolder.open(output).rows} rows")
         rows += fresh
     buffer = io.BytesIO()
     contact_sheet(rows, side).save(buffer, FORMATS[suffix])

@@ -8,15 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest
 from manifests.schema import duplicate_ids
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part, Tally, read_part, read_tally, tally_of
 from pipeline.output.plan import Shard, read_shard
-from pipeline.output.record import read_record
-from pipeline.output.state import State
+from pipeline.output.run_folder import RunFolder
 
 # What a file raises that is not, or no longer, what this project wrote: also a column or the
 # footer's tally missing, or of another kind.
@@ -34,9 +32,8 @@ def verify_output(output: str) -> tuple[list[str], str]:
         PipelineError: it is no job's output.
         StorageError: it cannot be read.
     """
-    layout = Layout(storage.absolute(output))
-    record = read_record(layout)
-    state, shards = State(layout, record.id), record.shards
+    folder = RunFolder.open(output)
+    layout, record, state, shards = folder.layout, folder.record, folder.state, folder.shards
     findings: list[str] = []
 
     missing = [shard for shard in shards if shard.index not in state.latest]

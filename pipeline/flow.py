@@ -14,8 +14,9 @@ from pipeline.isolate import Isolated
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work
+from pipeline.output.run_folder import RunFolder
 from pipeline.perceptual import with_absolute_paths
-from pipeline.prepare import Run
+from pipeline.prepare import Job
 from pipeline.problem import files_of
 from pipeline.resources import Resources
 from pipeline.restorer import Restorer
@@ -26,9 +27,11 @@ from pipeline.steps import Encode, Load
 LOADING_DEATHS = 4  # Ray would start actors that die while they load without end
 
 
-def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger: Ledger) -> None:
+def restore_shards(
+    job: Job, folder: RunFolder, work: Sequence[Work], resources: Resources, ledger: Ledger
+) -> None:
     """Restore and commit this work; returns when all of it is committed."""
-    job, spec, layout = run.job, run.job.spec, run.job.layout
+    spec = job.spec
     images = storage.absolute(spec.images) if spec.images else None
     files = tuple(name for name in files_of(spec) if name in job.table.column_names)
     # A benchmark's images stand for others: what they have beside their colours is not kept.
@@ -41,7 +44,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
     step = resources.step
     (
         ray.data.read_datasource(
-            ShardSource(layout, work),
+            ShardSource(folder.layout, work),
             override_num_blocks=len(work),
             **step,
         )
@@ -78,7 +81,7 @@ def restore_shards(run: Run, work: Sequence[Work], resources: Resources, ledger:
             batch_format="pyarrow",
             **step,
         )
-        .write_datasink(ShardSink(layout, run.id, work, ledger), ray_remote_args=step)
+        .write_datasink(ShardSink(folder.committer, work, ledger), ray_remote_args=step)
     )
 
 

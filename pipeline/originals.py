@@ -54,7 +54,7 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
             )
 
 
-def reads(spec: JobSpec, table: pa.Table) -> Callable[[str], bool]:
+def is_read(spec: JobSpec, table: pa.Table) -> Callable[[str], bool]:
     """Says of an absolute path or a URI whether it is a file that the job reads."""
     base = storage.parent(storage.absolute(spec.manifest))
 

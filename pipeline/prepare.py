@@ -1,19 +1,13 @@
-"""From a specification to a planned run: what can be wrong is found here, before any work."""
+"""From a specification to a job: whatever can be wrong is found here, before any work."""
 
 from __future__ import annotations
 
-import json
-import platform
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-import diffpir
 from diffpir.errors import DiffPIRError
 from diffpir.networks.checkpoint import file_digest, load_model
 from diffpir.networks.denoiser import EpsDenoiser
@@ -26,23 +20,14 @@ from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
-from pipeline.output.plan import Shard, cut, shards_of, write_plan
-from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
 from pipeline.schema import RESERVED
-from pipeline.spec.base import ABSOLUTE
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 
-HINTS = {  # of what two values do not tell
-    "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
-    "types)"
-}
-PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs")
-
 
 @dataclass(frozen=True)
-class Checked:
+class Job:
     """A job that nothing was found wrong with.
 
     Attributes:
@@ -69,20 +54,7 @@ class Checked:
         return storage.parent(storage.absolute(self.spec.manifest))
 
 
-@dataclass(frozen=True)
-class Run:
-    """A checked job, the id that its parts are named by, and its shards in order."""
-
-    job: Checked
-    id: str
-    shards: tuple[Shard, ...]
-
-    @property
-    def rows(self) -> int:
-        return sum(shard.rows for shard in self.shards)
-
-
-def check(spec: JobSpec) -> Checked:
+def check(spec: JobSpec) -> Job:
     """Read the manifest, the task's files and the model, and find what is wrong with them.
 
     Raises:
@@ -105,63 +77,7 @@ def check(spec: JobSpec) -> Checked:
         "task_files": assets.digest,
         "perceptual": Judges(with_absolute_paths(spec.perceptual)).digests,
     }
-    return Checked(spec, table, assets, model, identity)
-
-
-def find_run(job: Checked) -> Run | None:
-    """The run that this job's output already holds; None where it holds none.
-
-    Raises:
-        PipelineError: it is another job's, with a list of what differs.
-    """
-    if not storage.exists(job.layout.run):
-        return None
-    record = read_record(job.layout)
-    planned, asked = _flat(record.identity), _flat(job.identity)
-    # No result hangs on it; but the pictures of one run are to lie in one place.
-    planned["images"] = _pictures(record.spec.get("images"), record.spec.get("output"))
-    asked["images"] = _pictures(job.spec.images, job.spec.output)
-    changed = [
-        f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}{HINTS.get(name, '')}"
-        for name in sorted(planned.keys() | asked.keys())
-        if planned.get(name) != asked.get(name)
-    ]
-    if changed:
-        raise PipelineError(
-            f"{job.layout.output} holds another job's results; choose another output. Changed: "
-            + "; ".join(changed)
-        )
-    return Run(job, record.id, record.shards)
-
-
-def _pictures(images: str | None, output: str | None) -> str | None:
-    """Where a job's pictures go: seen from its output if they lie below, which may have moved."""
-    if not images:
-        return None
-    images, output = storage.absolute(images), storage.absolute(output or "")
-    below = images.removeprefix(output.rstrip("/") + "/")
-    return below if below != images else storage.shown(images)
-
-
-def plan_run(job: Checked, shard_rows: int) -> Run:
-    """Plan the job: cut its manifest into shards of at most this many rows, and record it."""
-    enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
-    files = write_plan(job.table, cut(job.table, shard_rows, enlarged), job.layout)
-    record = {
-        "id": uuid.uuid4().hex[:12],
-        "identity": job.identity,
-        "spec": _without_secrets(job.spec.model_dump(mode="json", context=ABSOLUTE)),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in PACKAGES}
-        # Where the code was shipped to a cluster it is no installed package.
-        | {"diffpir-on-ray": diffpir.__version__, "python": platform.python_version()},
-        "plan": files,
-    }
-    if storage.create_exclusive(job.layout.run, json.dumps(record, indent=1).encode()):
-        return Run(job, record["id"], tuple(shards_of(files)))
-    for entry in files:  # another driver was faster: its plan counts
-        storage.remove(job.layout.plan(entry["file"]))
-    return find_run(job)
+    return Job(spec, table, assets, model, identity)
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -219,21 +135,3 @@ def check_writable(spec: JobSpec) -> None:
             storage.check_writable(storage.absolute(spec.images))
         except StorageError as e:
             raise PipelineError(f"images: {e}") from None
-
-
-def _flat(value: dict, prefix: str = "") -> dict:
-    """Nested dicts as one, with dotted keys."""
-    flat = {}
-    for key, inner in value.items():
-        if isinstance(inner, dict):
-            flat |= _flat(inner, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = inner
-    return flat
-
-
-def _without_secrets(value):
-    """URIs as :func:`storage.shown` shows them, in plain values of any depth."""
-    if isinstance(value, dict):
-        return {key: _without_secrets(inner) for key, inner in value.items()}
-    return storage.shown(value) if isinstance(value, str) else value

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import json
+import platform
+import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
 
+import diffpir
 from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, shards_of
+from pipeline.spec.base import ABSOLUTE
+from pipeline.spec.job import JobSpec
+
+HINTS = {  # for values that say little when they are shown
+    "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
+    "types)"
+}
+PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs")
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,33 @@ class Record:
     identity: dict
     shards: tuple[Shard, ...]
     spec: dict
+
+    def differences(self, identity: dict, spec: JobSpec) -> list[str]:
+        """In what a job with that identity and specification is another one, in words."""
+        planned, asked = _flat(self.identity), _flat(identity)
+        # No result hangs on it; but the pictures of one run are to lie in one place.
+        planned["images"] = _pictures(self.spec.get("images"), self.spec.get("output"))
+        asked["images"] = _pictures(spec.images, spec.output)
+        return [
+            f"{name} was {planned.get(name)!r}, is {asked.get(name)!r}{HINTS.get(name, '')}"
+            for name in sorted(planned.keys() | asked.keys())
+            if planned.get(name) != asked.get(name)
+        ]
+
+
+def create_record(layout: Layout, identity: dict, spec: JobSpec, plan: Sequence[dict]) -> bool:
+    """Record a new run; False if another driver was faster, and its record is there."""
+    record = {
+        "id": uuid.uuid4().hex[:12],
+        "identity": identity,
+        "spec": without_secrets(spec.model_dump(mode="json", context=ABSOLUTE)),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {name: version(name) for name in PACKAGES}
+        # Where the code was shipped to a cluster it is no installed package.
+        | {"diffpir-on-ray": diffpir.__version__, "python": platform.python_version()},
+        "plan": plan,
+    }
+    return storage.create_exclusive(layout.run, json.dumps(record, indent=1).encode())
 
 
 def read_record(layout: Layout) -> Record:
@@ -45,3 +87,30 @@ def read_record(layout: Layout) -> Record:
     except (ValueError, KeyError, TypeError, RecursionError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None
+
+
+def without_secrets(value: Any) -> Any:
+    """URIs as :func:`storage.shown` shows them, in plain values of any depth."""
+    if isinstance(value, dict):
+        return {key: without_secrets(inner) for key, inner in value.items()}
+    return storage.shown(value) if isinstance(value, str) else value
+
+
+def _pictures(images: str | None, output: str | None) -> str | None:
+    """Where a job's pictures go: seen from its output if they lie below, which may have moved."""
+    if not images:
+        return None
+    images, output = storage.absolute(images), storage.absolute(output or "")
+    below = images.removeprefix(output.rstrip("/") + "/")
+    return below if below != images else storage.shown(images)
+
+
+def _flat(value: dict, prefix: str = "") -> dict:
+    """Nested dicts as one, with dotted keys."""
+    flat = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = inner
+    return flat

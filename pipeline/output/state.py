@@ -11,7 +11,6 @@ from manifests import storage
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part, Tally, empty_part, parse, read_part, read_tally
 from pipeline.output.plan import Shard, Work
-from pipeline.output.record import read_record
 
 READERS = 32  # threads: reading parts waits for storage
 
@@ -76,8 +75,3 @@ class State:
     def _empty(self, part: Part) -> None:
         if read_tally(self.layout, part).rows:
             empty_part(self.layout, part)
-
-
-def live_parts(layout: Layout) -> list[Part]:
-    """The parts that hold the results of an output, in the order of their shards."""
-    return list(State(layout, read_record(layout).id).latest.values())

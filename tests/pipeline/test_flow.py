@@ -510,10 +510,10 @@ def test_columns_that_nobody_reads_may_hold_anything(photographs, tiny_model, tm
 
 
 def test_secrets_in_uris_stay_out_of_the_record():
-    from pipeline.prepare import _without_secrets
+    from pipeline.output.record import without_secrets
 
     spec = {"model": {"path": "https://me:pw@host/m.pt?token=abc"}, "seed": 1, "images": None}
-    shown = json.dumps(_without_secrets(spec))
+    shown = json.dumps(without_secrets(spec))
     assert "host/m.pt" in shown and not any(s in shown for s in ("pw", "abc", "me:"))
 
 

@@ -30,7 +30,8 @@ from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse, read_tally
-from pipeline.run import _restore, run_job
+from pipeline.ray_errors import in_words as words_of
+from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from tests.pictures import photograph
 
@@ -440,14 +441,7 @@ def test_what_an_actor_raised_when_it_was_made_is_told(error, words):
         def ready(self):
             pass
 
-    def fail(run, work, resources, ledger):
-        try:
-            ray.get(Actor.remote().ready.remote())
-        except RayActorError as e:
-            raise e from SystemException()  # as Ray Data has it
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.run.restore_shards", fail)
-        with pytest.raises(JobStopped) as stopped:
-            _restore(None, [], None, None)
-    assert str(stopped.value) == f"an actor failed: {words}"
+    with pytest.raises(RayActorError) as raised:
+        ray.get(Actor.remote().ready.remote())
+    raised.value.__cause__ = SystemException()  # as Ray Data has it
+    assert words_of(raised.value) == f"an actor failed: {words}"

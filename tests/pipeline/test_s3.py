@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
@@ -14,10 +17,13 @@ from manifests.check import check
 from pipeline.errors import PipelineError
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
+from pipeline.output.plan import cut, read_shard, shards_of, write_plan
 from pipeline.pictures.decode import file_fault
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
+from tests.faults import FaultyProxy
 from tests.pictures import decoded, photograph, save_broken
+from tests.s3 import forget_clients
 
 
 @pytest.fixture(scope="module")
@@ -104,3 +110,30 @@ def test_no_such_bucket_is_said_in_words(cluster, s3_prefix, tiny_model):
     )
     with pytest.raises(PipelineError, match=r"manifest: .*s3://no-such-bucket-here/m\.parquet"):
         run_job(spec)
+
+
+def test_reading_a_shard_of_a_large_plan_fetches_little_more_than_the_shard(s3_prefix):
+    rows = 40_000
+    noise = np.random.default_rng(0).bytes(100 * rows)
+    table = pa.table(
+        {
+            "id": [f"photographs/{i:09d}" for i in range(rows)],
+            "image": [f"s3://bucket/photographs/{i:09d}.jpg" for i in range(rows)],
+            "note": pa.array(noise[100 * i :][:100] for i in range(rows)),
+        }
+    )
+    layout = Layout(s3_prefix)
+    shards = list(shards_of(write_plan(table, cut(table, 256), layout)))
+    server = os.environ["AWS_ENDPOINT_URL"]
+    try:
+        with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            forget_clients()
+            read = read_shard(shards[100], layout)
+            fetched = proxy.bytes_sent
+            whole = len(storage.read_bytes(layout.plan(shards[100].file)))
+    finally:
+        forget_clients()  # or every later test would ask a proxy that is gone
+    assert read.equals(table.slice(100 * 256, 256))
+    print(f"{fetched} bytes fetched of a plan file of {whole}")
+    assert whole > 3_000_000 and 0 < fetched < 120_000

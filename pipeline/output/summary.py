@@ -1,26 +1,20 @@
-"""The end of a job: nothing but the results is left in ``results/``, and a summary is written."""
+"""``summary.json``: how a finished job ended."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from manifests import storage
-from pipeline.output import drivers, plan
-from pipeline.output.drivers import Heartbeat
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
-from pipeline.output.state import State
-
-if TYPE_CHECKING:  # its import brings PyTorch, and those who only read a summary need none
-    from pipeline.prepare import Run
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a finished job ended; kept as ``summary.json``.
+    """How a finished job ended.
 
     Attributes:
         rows, ok, failed: numbers of rows.
@@ -43,31 +37,11 @@ class Summary:
     finished: str
 
 
-def clear(run: Run, state: State, heartbeat: Heartbeat) -> None:
-    """Remove what killed runs have left behind, unless another driver is at work.
-
-    Whatever has no name that a run gives is the user's, and stays.
-    """
-    state.empty_superseded()
-    if heartbeat.others():
-        return
-    layout = run.job.layout
-    for part in state.foreign:
-        storage.remove(layout.part(part.name))
-    planned = {shard.file for shard in run.shards}
-    for name in storage.list_names(layout.plans):
-        if plan.NAME.fullmatch(name) and name not in planned:
-            storage.remove(layout.plan(name))
-    for name in storage.list_names(layout.drivers):
-        if drivers.NAME.fullmatch(name) and name != heartbeat.name:
-            storage.remove(layout.driver(name))
-    for folder in (layout.output, layout.results, layout.plans, layout.drivers):
-        storage.remove_partials(folder)
-
-
-def summarise(run: Run, state: State, seconds: float, done_now: int) -> Summary:
-    """Count over all parts, and keep the summary."""
-    total = Tally.total(state.tallies().values())
+def write_summary(
+    layout: Layout, tallies: Iterable[Tally], seconds: float, done_now: int
+) -> Summary:
+    """Count over the tallies of all parts, and keep the summary."""
+    total = Tally.total(tallies)
     summary = Summary(
         rows=total.rows,
         ok=total.rows - total.failed,
@@ -80,8 +54,7 @@ def summarise(run: Run, state: State, seconds: float, done_now: int) -> Summary:
         images_per_second=round(done_now / seconds, 4),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    data = json.dumps(asdict(summary), indent=1).encode()
-    storage.write_bytes(run.job.layout.summary, data)
+    storage.write_bytes(layout.summary, json.dumps(asdict(summary), indent=1).encode())
     return summary
 
 

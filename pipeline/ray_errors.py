@@ -1,0 +1,39 @@
+"""What went wrong in a worker, from inside of what Ray makes of it."""
+
+from __future__ import annotations
+
+import re
+
+from ray.exceptions import RayActorError, RayError
+
+from manifests.errors import ManifestError
+from pipeline.errors import PipelineError
+
+ADVICE = re.compile(r"\nFailed to .* attempts \(")  # begins what Ray Data adds to an error's text
+
+
+def in_words(error: Exception) -> str:
+    """What stopped a flow, for the user."""
+    cause = _cause(error)
+    if isinstance(cause, RayActorError):
+        return f"an actor failed: {_last_line(cause)}"
+    known = isinstance(cause, PipelineError | ManifestError)
+    text = ADVICE.split(str(cause))[0]
+    return text if known else f"{type(cause).__name__}: {text}"
+
+
+def _cause(error: BaseException) -> BaseException:
+    while True:
+        inner = getattr(error, "cause", None) if isinstance(error, RayError) else None
+        inner = inner or error.__cause__
+        if not isinstance(inner, BaseException) or not str(inner):  # Ray Data's may have no words
+            return error
+        error = inner
+
+
+def _last_line(error: RayActorError) -> str:
+    """What its actor raised: Ray has it as the last line of a traceback."""
+    line = str(error).strip().splitlines()[-1]
+    name, _, text = line.partition(": ")
+    ours = name.startswith(("diffpir.", "manifests.", "pipeline."))
+    return text if ours and text else line
