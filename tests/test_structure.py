@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+import diffpir
+
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "diffpir": {"diffpir"},
@@ -57,3 +59,15 @@ def test_imports_bring_no_more_than_they_need(statement, absent):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == ""
+
+
+def test_type_checkers_see_the_names_that_diffpir_exports():
+    tree = ast.parse(Path(diffpir.__file__).read_text())
+    seen = {
+        alias.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == diffpir._HOME
