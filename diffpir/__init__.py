@@ -4,6 +4,7 @@ The names below are imported on first use, so that ``import diffpir`` alone cost
 """
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
@@ -33,11 +34,34 @@ _HOME = {
 
 __all__ = list(_HOME)
 
+if TYPE_CHECKING:  # which __getattr__ would tell that any name is there
+    from diffpir.config import PRESETS as PRESETS
+    from diffpir.config import SamplerConfig as SamplerConfig
+    from diffpir.config import preset as preset
+    from diffpir.errors import CheckpointError as CheckpointError
+    from diffpir.errors import ConfigError as ConfigError
+    from diffpir.errors import DiffPIRError as DiffPIRError
+    from diffpir.kernels import gaussian_kernel as gaussian_kernel
+    from diffpir.kernels import motion_kernel as motion_kernel
+    from diffpir.networks.builtin import builtin_path as builtin_path
+    from diffpir.networks.checkpoint import load_model as load_model
+    from diffpir.networks.denoiser import EpsDenoiser as EpsDenoiser
+    from diffpir.operators import Denoise as Denoise
+    from diffpir.operators import Downsample as Downsample
+    from diffpir.operators import Inpaint as Inpaint
+    from diffpir.operators import Linear as Linear
+    from diffpir.operators import PartialBlur as PartialBlur
+    from diffpir.operators import bayer as bayer
+    from diffpir.operators import luminance as luminance
+    from diffpir.randomness import noise_stream as noise_stream
+    from diffpir.sampler import restore as restore
+    from diffpir.schedule import Schedule as Schedule
+else:
 
-def __getattr__(name: str):
-    if name not in _HOME:
-        raise AttributeError(f"module 'diffpir' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    def __getattr__(name):
+        if name not in _HOME:
+            raise AttributeError(f"module 'diffpir' has no attribute {name!r}")
+        return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

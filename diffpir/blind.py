@@ -39,11 +39,12 @@ def _disk(radius: float, f: np.ndarray) -> np.ndarray:
     from scipy.special import j1  # takes half a second, and few jobs estimate a blur
 
     x = 2 * np.pi * radius * f
-    return 2 * j1(x) / x
+    gain: np.ndarray = 2 * j1(x) / x
+    return gain
 
 
 # |K| at frequencies above 0 (cycles per pixel), and the parameters in pixels that are tried.
-FAMILIES: dict[str, tuple[Callable, np.ndarray]] = {
+FAMILIES: dict[str, tuple[Callable[[float, np.ndarray], np.ndarray], np.ndarray]] = {
     "gaussian": (_gaussian, np.geomspace(0.3, 8, 84)),
     "disk": (_disk, np.geomspace(0.6, 16, 100)),
 }

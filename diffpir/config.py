@@ -45,7 +45,7 @@ class SamplerConfig:
     first_timestep: int | None = None
     prior_std: float | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         first, bound = self.first_timestep, self.prior_std
         checks = {
             "nfe": (_is_int(self.nfe) and 2 <= self.nfe <= 1000, "a whole number, 2 to 1000"),

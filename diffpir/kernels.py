@@ -84,7 +84,8 @@ def motion_kernel(size: int, intensity: float, rng: np.random.Generator) -> np.n
     # The longest reach fills between half of the kernel and nearly all of it.
     path *= (size / 2 - 1.5) * rng.uniform(0.5, 1.0) / np.abs(path).max()
     kernel = _splat(path + size // 2, size)
-    return kernel / kernel.sum()
+    kernel /= kernel.sum()
+    return kernel
 
 
 def stroke_kernel(length: float, angle: float) -> np.ndarray:
@@ -106,7 +107,8 @@ def stroke_kernel(length: float, angle: float) -> np.ndarray:
     turned = np.deg2rad(angle)
     points = np.stack([-np.sin(turned) * way, np.cos(turned) * way], axis=1)
     kernel = _splat(points + reach, 2 * reach + 1)
-    return kernel / kernel.sum()
+    kernel /= kernel.sum()
+    return kernel
 
 
 def disk_kernel(radius: float) -> np.ndarray:
@@ -125,8 +127,9 @@ def disk_kernel(radius: float) -> np.ndarray:
     half = np.sqrt(np.clip(radius**2 - fine**2, 0, None))  # of the disk's chord along a line
     rows = places[:, None, None]
     covered = np.minimum(half, rows + 0.5) - np.maximum(-half, rows - 0.5)
-    kernel = np.clip(covered, 0, None).mean(axis=-1)
-    return kernel / kernel.sum()
+    kernel: np.ndarray = np.clip(covered, 0, None).mean(axis=-1)
+    kernel /= kernel.sum()
+    return kernel
 
 
 def _splat(points: np.ndarray, size: int) -> np.ndarray:

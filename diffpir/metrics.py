@@ -48,13 +48,13 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     if a.is_cuda:  # where convolutions in float32 are in TF32, which errs by up to 0.04
         a, b = a.double(), b.double()
     # Channel by channel, which is the same mean: of large images it takes a lot of memory.
-    channels = zip(a.split(1, dim=1), b.split(1, dim=1), strict=True)
-    values = [
-        structural_similarity_index_measure(
+    values = []
+    for pair in zip(a.split(1, dim=1), b.split(1, dim=1), strict=True):
+        value = structural_similarity_index_measure(
             *pair, data_range=1.0, kernel_size=SSIM_WINDOW, sigma=1.5, reduction="none"
-        ).reshape(len(a))
-        for pair in channels
-    ]
+        )
+        assert isinstance(value, Tensor)  # a tuple where its parts are asked for too
+        values.append(value.reshape(len(a)))
     return torch.stack(values).mean(dim=0).to(kind)
 
 

@@ -48,7 +48,7 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     sizes = SIZES.get(len(picture), SIZES[3])
     for size in sizes:
         windows = _windows(picture, known, size)
-        free = ((windows > 0) & (windows < 1)).all(axis=(1, 2))
+        free = np.all((windows > 0) & (windows < 1), axis=(1, 2))
         if free.sum() >= MIN_WINDOWS:
             return _estimate(windows, free, size)
     raise EstimationError(
@@ -98,7 +98,7 @@ def _estimate(windows: np.ndarray, free: np.ndarray, size: int) -> float:
         sigma = _of_covariance(windows[lit & (texture <= max(limit, smoothest))])
         if abs(sigma - last) <= 1e-3 * last:
             break
-    return float(sigma)
+    return sigma
 
 
 def _differences(size: int) -> np.ndarray:
@@ -115,4 +115,4 @@ def _of_covariance(windows: np.ndarray) -> float:
     for count in range(len(values), 1, -1):
         if values[:count].mean() <= np.median(values[:count]):
             break
-    return np.sqrt(values[:count].mean())
+    return float(np.sqrt(values[:count].mean()))

@@ -48,7 +48,7 @@ def drawn_ahead(
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:
 
-        def begin() -> tuple[Tensor, list[Future]]:
+        def begin() -> tuple[Tensor, list[Future[np.ndarray]]]:
             draws = torch.empty((len(generators), *shape), pin_memory=pinned)
             each = zip(generators, draws.numpy(), strict=True)
             return draws, [pool.submit(g.standard_normal, None, np.float32, z) for g, z in each]

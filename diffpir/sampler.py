@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.operators import Operator, per_image
+from diffpir.operators import Operator, Rho, per_image
 from diffpir.schedule import Schedule
 
 Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> x0, both on [-1, 1]
@@ -93,9 +93,10 @@ def sample(
 ) -> Sampling:
     """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`."""
     timesteps = config.timesteps(schedule)
-    alpha_bar, sigma_bar = schedule.alpha_bar.tolist(), schedule.sigma_bar.tolist()
+    alpha_bar: list[float] = schedule.alpha_bar.tolist()
+    sigma_bar: list[float] = schedule.sigma_bar.tolist()
     sigma_n = noise_levels(noise_level, y)
-    lam_sigma2 = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
+    lam_sigma2: Rho = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
     if isinstance(noise_level, int | float):  # a number, which operators need not wait for
         lam_sigma2 = config.lam * max(noise_level, SIGMA_FLOOR) ** 2
     draws = enough(noise)
@@ -162,7 +163,8 @@ def together(
     So images of different sizes, whose data steps have nothing in common, can share calls of the
     network: ``denoise`` is given the states x_t of all of them, and gives x0 of each.
     """
-    asked, restored = [next(sampling) for sampling in samplings], []
+    asked = [next(sampling) for sampling in samplings]
+    restored: list[Tensor] = []
     while not restored:
         (t,) = {t for _, t in asked}
         answers = denoise([x_t for x_t, _ in asked], t)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 Spacing = Literal["quad", "uniform"]
+Images = TypeVar("Images", np.ndarray, "Tensor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,13 +44,14 @@ class Schedule:
     def __len__(self) -> int:
         return len(self.alpha_bar)
 
-    def diffuse(self, x0, t: int, z):
+    def diffuse(self, x0: Images, t: int, z: Images) -> Images:
         """``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) z`` (Ho et al. 2020, eq. 4).
 
         ``x0``, an array or tensor, is on [-1, 1]; ``z`` is N(0, I) of its shape.
         """
         a = float(self.alpha_bar[t])
-        return a**0.5 * x0 + (1 - a) ** 0.5 * z
+        x_t: Images = a**0.5 * x0 + (1 - a) ** 0.5 * z
+        return x_t
 
     def timesteps(self, nfe: int, spacing: Spacing = "quad", first: int | None = None) -> list[int]:
         """The decreasing timesteps at which the sampler evaluates the network, ending at 0.

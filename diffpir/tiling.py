@@ -62,7 +62,7 @@ class Tiled:
         self.batch_pixels, self.multiple = batch_pixels, multiple
         self.few_shapes = few_shapes
         # Weights where they are used: bringing them there would stop a GPU at every step.
-        self._known: dict[tuple, list[tuple[int, Tensor]]] = {}
+        self._known: dict[tuple[int, torch.dtype, torch.device], list[tuple[int, Tensor]]] = {}
 
     def cuts(self, height: int, width: int) -> bool:
         """Whether images of that size are denoised in tiles."""
@@ -75,7 +75,8 @@ class Tiled:
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)
         for x_t, source, target in zip(states, padded, found, strict=True):
             for tile in self._tiles(x_t.shape[-2:], source, target):
-                calls[tuple(tile.source.shape[-2:])].append(tile)
+                height, width = tile.source.shape[-2:]
+                calls[height, width].append(tile)
         for (height, width), tiles in calls.items():
             at_once = max(1, self.batch_pixels // (height * width))
             for start in range(0, len(tiles), at_once):

@@ -7,8 +7,9 @@ import io
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from manifests import storage
 from manifests.errors import ManifestError, StorageError
@@ -85,7 +86,7 @@ def check(
 
     no_text = {row for row, words in wrong_kind if words.startswith("id ")}
 
-    def faults(numbered: tuple[int, dict]) -> list[Finding]:
+    def faults(numbered: tuple[int, dict[str, Any]]) -> list[Finding]:
         number, row = numbered
         found = [] if row["id"] or number in no_text else ["id: the row has none"]
         wrong = row_fault(row)
@@ -124,7 +125,7 @@ def _header_fault(column: str, data: bytes) -> str | None:
     try:
         with Image.open(io.BytesIO(data), formats=decodable_formats()):
             return None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         return "not an image of a known format"
     except Exception as e:  # decoders raise what they like
         return f"cannot be decoded ({type(e).__name__}: {e})"

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -96,7 +97,7 @@ def _with_large_integers(table: pa.Table, data: pa.Buffer) -> pa.Table:
     return table
 
 
-def _literal_rows(data: pa.Buffer) -> Iterator[dict]:
+def _literal_rows(data: pa.Buffer) -> Iterator[dict[str, Any]]:
     """The rows, with their numbers as the text that was written."""
     decoder = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str)
     for line in data.to_pybytes().split(b"\n"):
@@ -157,7 +158,7 @@ class DuplicateKeyError(Exception):
     """A JSON object has a key twice."""
 
 
-def _distinct(pairs: list[tuple[str, object]]) -> dict:
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object; as a dict, the last of equal keys would win."""
     found: dict[str, object] = {}
     for key, value in pairs:

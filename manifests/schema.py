@@ -19,6 +19,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Collection
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -85,7 +86,7 @@ def normalise(
     return table
 
 
-def row_fault(row: dict) -> str | None:
+def row_fault(row: dict[str, Any]) -> str | None:
     """What is wrong with a row's own values, in words; None where nothing is."""
     if not row["image"]:
         return "image: the row names none"
@@ -160,7 +161,7 @@ def _written_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return pa.chunked_array([pa.array(texts, pa.string())])
 
 
-def _given(value):
+def _given(value: object) -> object:
     if isinstance(value, dict):
         return {key: _given(inner) for key, inner in value.items() if inner is not None}
     return value
@@ -216,7 +217,8 @@ def _cast(
 
 def _first(mask: pa.ChunkedArray) -> int:
     """The row, counted from 1, where a boolean column is first true."""
-    return pc.index(mask, True).as_py() + 1
+    index: int = pc.index(mask, True).as_py()
+    return index + 1
 
 
 def _word(kind: pa.DataType) -> str:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import diffpir
+
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
     "diffpir": {"diffpir"},
@@ -71,3 +73,15 @@ def test_only_tasks_decide_on_kinds_of_tasks():
         if decision.search(line) and "task" in line
     ]
     assert ours and not found
+
+
+def test_type_checkers_see_the_names_that_diffpir_exports():
+    tree = ast.parse(Path(diffpir.__file__).read_text())
+    seen = {
+        alias.asname: node.module
+        for block in tree.body
+        if isinstance(block, ast.If)
+        for node in block.body
+        for alias in node.names
+    }
+    assert seen == diffpir._HOME

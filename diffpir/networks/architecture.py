@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from diffpir.networks.unet import UNetConfig
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-def infer_config(shapes: Shapes, **overrides) -> UNetConfig:
+def infer_config(shapes: Shapes, **overrides: Any) -> UNetConfig:
     """The architecture that a state dict's keys and shapes imply.
 
     Args:

@@ -10,19 +10,29 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypedDict, Unpack
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import safe_open, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from diffpir.errors import CheckpointError
 from diffpir.networks.architecture import check_fit, infer_config, shapes_of
 from diffpir.networks.unet import UNet, UNetConfig
 
+
+class Overrides(TypedDict, total=False):
+    """What keys and shapes cannot tell, as for :func:`read_checkpoint`."""
+
+    num_head_channels: int | None
+    num_heads: int | None
+    use_new_attention_order: bool | None
+
+
 # Metadata of our own files: what keys and shapes cannot tell.
 METADATA_KEY = "diffpir.unet"
-UNTOLD = ("num_head_channels", "num_heads", "use_new_attention_order")
+UNTOLD = tuple(Overrides.__annotations__)
 
 
 @dataclass(frozen=True)
@@ -37,7 +47,9 @@ class Checkpoint:
         return sum(tensor.numel() for tensor in self.state.values())
 
 
-def load_model(path: str | Path, dtype: torch.dtype = torch.float32, **overrides) -> UNet:
+def load_model(
+    path: str | Path, dtype: torch.dtype = torch.float32, **overrides: Unpack[Overrides]
+) -> UNet:
     """The network of a guided-diffusion checkpoint, in evaluation mode, on the CPU.
 
     Args:
@@ -132,7 +144,7 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return _read_tensors(Path(path))[0]
 
 
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError("no such file")
     if path.suffix == ".safetensors":
@@ -155,7 +167,7 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict]:
     return dict(state), {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         with safe_open(str(path), framework="pt") as f:
             told = json.loads((f.metadata() or {}).get(METADATA_KEY, "{}"))

@@ -31,7 +31,7 @@ class EpsDenoiser:
     schedule: Schedule
     label: int | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         classes = self.net.config.num_classes
         if self.net.config.in_channels != 3 or self.net.config.out_channels not in (3, 6):
             raise ConfigError(
@@ -49,17 +49,18 @@ class EpsDenoiser:
         stride = self.net.config.stride
         # x0 is told of the state as the network sees it, rounded: what it does not see of x_t
         # would stand in x0 sigma_bar times as large.
-        seen = x_t.to(self.net.input_blocks[0][0].weight.dtype)
+        seen = x_t.to(self.net.dtype)
         # At least two pixels a side at the coarsest level: a norm over one is none.
         padded = pad_to_multiple(seen, stride, at_least=2 * stride)
         step = torch.full((1,), t, device=x_t.device)
         label = None if self.label is None else torch.full_like(step, self.label)
         padded = padded.contiguous(memory_format=layout_for(self.net))
         with torch.cuda.device_of(padded):  # where Triton starts its kernels
-            out = self.net(padded, step, label)
+            out: Tensor = self.net(padded, step, label)
         eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
-        return (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        x0: Tensor = (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
+        return x0
 
 
 def pad_to_multiple(x: Tensor, multiple: int, at_least: int = 0) -> Tensor:

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffpir.networks.triton_kernels import add, concatenate, enlarged, norm_silu
-from diffpir.networks.unet import ResBlock, UNet, Upsample
+from diffpir.networks.unet import ResBlock, UNet, Upsample, norm_and_conv
 
 
 def fuse(net: UNet) -> UNet:
@@ -32,27 +32,35 @@ class FusedUNet(UNet):
         return concatenate(x, skip)
 
     def head(self, x: Tensor) -> Tensor:
-        norm, _, conv = self.out
-        return conv(norm_silu(x, norm))
+        norm, conv = norm_and_conv(self.out)
+        out: Tensor = conv(norm_silu(x, norm))
+        return out
 
 
 class FusedResBlock(ResBlock):
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        norm, _, conv = self.in_layers
-        h = F.conv2d(norm_silu(x, norm, resample=self.resample), conv.weight, padding=1)
-        emb, bias = self.emb_layers(emb), conv.bias[None]
-        norm, _, _, conv = self.out_layers
+        norm, conv = norm_and_conv(self.in_layers)
+        h, bias = _convolved(norm_silu(x, norm, resample=self.resample), conv)
+        emb, bias = self.emb_layers(emb), bias[None]
+        norm, conv = norm_and_conv(self.out_layers)
         if self.scale_shift:
             h = norm_silu(h, norm, bias=bias, scale_shift=emb)
         else:
             h = norm_silu(h, norm, bias=bias + emb)
-        h, bias = F.conv2d(h, conv.weight, padding=1), conv.bias
+        h, bias = _convolved(h, conv)
         if isinstance(self.skip_connection, nn.Conv2d):
-            bias = bias + self.skip_connection.bias
-            x = F.conv2d(x, self.skip_connection.weight)
+            x, skip_bias = _convolved(x, self.skip_connection)
+            bias = bias + skip_bias
         return add(h, bias, x, resample=self.resample)
 
 
 class FusedUpsample(Upsample):
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(enlarged(x))
+        out: Tensor = self.conv(enlarged(x))
+        return out
+
+
+def _convolved(x: Tensor, conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """The convolution without its bias, and the bias, which the next kernel adds."""
+    assert conv.bias is not None
+    return F.conv2d(x, conv.weight, padding=conv.padding), conv.bias

@@ -17,7 +17,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 def has_bf16(device: str | torch.device) -> bool:
     """Whether bfloat16 convolutions run on hardware instructions on this device."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, name, lambda: False)() for name in asked)
 
@@ -72,7 +72,7 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
                 f"the network takes twice its time without Triton ({_reason(e)})", stacklevel=2
             )
         else:
-            fuse(net).to(memory_format=torch.channels_last)
+            fuse(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return net
 
 
@@ -82,7 +82,7 @@ def layout_for(net: UNet) -> torch.memory_format:
     A GPU's convolutions in half precision want channels last, but PyTorch's other kernels there
     lose more with it, group norm's above all (benchmarks/README.md).
     """
-    on_gpu = net.out[2].weight.is_cuda
+    on_gpu = net.device.type == "cuda"
     return torch.contiguous_format if on_gpu and not net.fused else torch.channels_last
 
 
@@ -94,10 +94,9 @@ def compiled(net: UNet) -> UNet:
     Raises:
         ConfigError: this machine cannot compile; found out here, not on the first image.
     """
-    device = net.out[2].weight.device
-    check_compiler(device)
+    check_compiler(net.device)
     # CUDA graphs, replayed: the Python and the launches of a network of small layers cost nothing.
-    mode = "reduce-overhead" if device.type == "cuda" else None
+    mode = "reduce-overhead" if net.device.type == "cuda" else None
     limits = torch._dynamo.config
     limits.cache_size_limit = max(limits.cache_size_limit, SHAPES)  # its name before torch 2.7
     net.compile(mode=mode, dynamic=False)

@@ -47,7 +47,7 @@ class UNetConfig:
     @property
     def stride(self) -> int:
         """Height and width of an input must be multiples of this."""
-        return 2 ** (len(self.level_channels) - 1)
+        return 1 << (len(self.level_channels) - 1)
 
 
 class UNet(nn.Module):
@@ -74,7 +74,7 @@ class UNet(nn.Module):
         skips = [ch]
         for level, out_ch in enumerate(config.level_channels):
             for _ in range(config.num_res_blocks):
-                layers = [ResBlock(config, ch, out_ch)]
+                layers: list[nn.Module] = [ResBlock(config, ch, out_ch)]
                 ch = out_ch
                 if level in config.attention_levels:
                     layers.append(Attention(config, ch))
@@ -115,11 +115,26 @@ class UNet(nn.Module):
             nn.Conv2d(ch, config.out_channels, 3, padding=1),
         )
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, but for the last norm's and convolution's (``place``)."""
+        return self._weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._weight.device
+
+    @property
+    def _weight(self) -> Tensor:
+        first = self.time_embed[0]
+        assert isinstance(first, nn.Linear)
+        return first.weight
+
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         if (label is None) == bool(self.config.num_classes):
             raise ValueError("a label is needed by, and only by, a class-conditional network")
         emb = timestep_embedding(t, self.config.model_channels)
-        emb = self.time_embed(emb.to(self.time_embed[0].weight.dtype))
+        emb = self.time_embed(emb.to(self.dtype))
         if label is not None:
             emb = emb + self.label_emb(label)
         skips = []
@@ -135,12 +150,16 @@ class UNet(nn.Module):
         return torch.cat([x, skip], dim=1)
 
     def head(self, x: Tensor) -> Tensor:
-        norm, _, conv = self.out
-        return conv(silu(norm(x.to(norm.weight.dtype))))
+        norm, conv = norm_and_conv(self.out)
+        out: Tensor = conv(silu(norm(x.to(norm.weight.dtype))))
+        return out
 
 
-class Block(nn.Sequential):
+class Block(nn.ModuleList):
     """A sequence that hands the timestep embedding to the layers that take it."""
+
+    def __init__(self, *layers: nn.Module):
+        super().__init__(layers)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
         for layer in self:
@@ -170,7 +189,7 @@ class ResBlock(nn.Module):
         self.skip_connection = nn.Identity() if ch == out_ch else nn.Conv2d(ch, out_ch, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        norm, _, conv = self.in_layers
+        norm, conv = norm_and_conv(self.in_layers)
         h = silu(norm(x))
         if self.resample == "down":
             h, x = F.avg_pool2d(h, 2), F.avg_pool2d(x, 2)
@@ -178,7 +197,7 @@ class ResBlock(nn.Module):
             h, x = F.interpolate(h, scale_factor=2), F.interpolate(x, scale_factor=2)
         h = conv(h)
         emb = self.emb_layers(emb)[:, :, None, None]
-        norm, _, _, conv = self.out_layers
+        norm, conv = norm_and_conv(self.out_layers)
         if not self.scale_shift:
             h = norm(h + emb)
         elif len(emb) == 1:  # the same for all images: the norm's own affine map takes it in
@@ -188,7 +207,8 @@ class ResBlock(nn.Module):
         else:
             scale, shift = emb.chunk(2, dim=1)
             h = torch.addcmul(shift, norm(h), 1 + scale)
-        return conv(silu(h)).add_(self.skip_connection(x))
+        out: Tensor = conv(silu(h))
+        return out.add_(self.skip_connection(x))
 
 
 class Downsample(nn.Module):
@@ -197,7 +217,8 @@ class Downsample(nn.Module):
         self.op = nn.Conv2d(ch, ch, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        out: Tensor = self.op(x)
+        return out
 
 
 class Upsample(nn.Module):
@@ -206,7 +227,8 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(ch, ch, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2))
+        out: Tensor = self.conv(F.interpolate(x, scale_factor=2))
+        return out
 
 
 class Attention(nn.Module):
@@ -243,7 +265,15 @@ class Attention(nn.Module):
         h = F.scaled_dot_product_attention(q, k, v).transpose(-1, -2).reshape(b, c, -1)
         # Added to x as it came, for its layout: tokens of a single image, seen as an image again,
         # have a layout that convolutions do not take for channels-last.
-        return x + self.proj_out(h).reshape(x.shape)
+        added: Tensor = self.proj_out(h)
+        return x + added.reshape(x.shape)
+
+
+def norm_and_conv(layers: nn.Sequential) -> tuple[nn.GroupNorm, nn.Conv2d]:
+    """The first and the last of layers that begin with a norm and end with a convolution."""
+    norm, *_, conv = layers
+    assert isinstance(norm, nn.GroupNorm) and isinstance(conv, nn.Conv2d)
+    return norm, conv
 
 
 def silu(h: Tensor) -> Tensor:

@@ -97,7 +97,8 @@ def pad_psf(kernel: Tensor, height: int, width: int) -> Tensor:
 
 
 def filtered(x: Tensor, spectrum: Tensor) -> Tensor:
-    return torch.fft.irfft2(torch.fft.rfft2(x) * spectrum, s=x.shape[-2:])
+    image: Tensor = torch.fft.irfft2(torch.fft.rfft2(x) * spectrum, s=x.shape[-2:])
+    return image
 
 
 def enlarge(y: Tensor, kernel: Tensor, factor: int) -> Tensor:

@@ -102,7 +102,7 @@ class PartialBlur:
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         y = y if self.mask is None else self.mask * y
         if isinstance(rho, Tensor):
-            firm = not rho.is_cuda and rho.min() >= FIRM
+            firm = not rho.is_cuda and bool(rho.min() >= FIRM)
             rho = rho.double().clamp(min=self.least_rho)
         else:
             firm, rho = rho >= FIRM, max(rho, self.least_rho)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, overload
 
 import torch
 from torch import Tensor
@@ -70,6 +70,10 @@ def batched_mask(mask: Tensor) -> Tensor:
     return mask
 
 
+@overload
+def per_image(value: Tensor, like: Tensor) -> Tensor: ...
+@overload
+def per_image(value: Rho, like: Tensor) -> Rho: ...
 def per_image(value: Rho, like: Tensor) -> Rho:
     """A float as it is; one value per image in the shape that broadcasts against (B, C, H, W)."""
     if not isinstance(value, Tensor) or value.ndim == 0:

@@ -78,7 +78,7 @@ class Ended:
 
     late = 2
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked: deque[tuple[Tensor, torch.cuda.Event]] = deque()
 
     def __call__(self, active: Tensor) -> bool:

@@ -80,6 +80,9 @@ def kernel_distance(
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(subsets):
-        pair = (x[rng.choice(len(x), size, replace=False)].astype(np.float64) for x in (a, b))
-        values.append(float(poly_mmd(*map(torch.from_numpy, pair))))
+        one, other = (
+            torch.from_numpy(x[rng.choice(len(x), size, replace=False)].astype(np.float64))
+            for x in (a, b)
+        )
+        values.append(float(poly_mmd(one, other)))
     return float(np.mean(values)), float(np.std(values))

@@ -45,4 +45,5 @@ class Inception(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) on [0, 1] -> (B, 2048); the network reads 8 bits, at 299 x 299 pixels."""
-        return self.net((x.clamp(0, 1) * 255).round().to(torch.uint8))[0]
+        features: Tensor = self.net((x.clamp(0, 1) * 255).round().to(torch.uint8))[0]
+        return features

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 
-class CropStream(Dataset):
+class CropStream(Dataset[torch.Tensor]):
     """Crop number n is a function of the seed and n alone, so that a resumed run goes on exactly.
 
     Args:
@@ -41,8 +41,8 @@ class CropStream(Dataset):
     def __getitem__(self, n: int) -> torch.Tensor:
         """(3, size, size) uint8, mirrored half of the time."""
         rng = np.random.default_rng((self.seed, self.start + n))
-        which = min(np.searchsorted(self.cumulative, rng.random(), "right"), len(self.images) - 1)
-        image = self.images[which]
+        which = int(np.searchsorted(self.cumulative, rng.random(), "right"))
+        image = self.images[min(which, len(self.images) - 1)]
         top = rng.integers(image.shape[0] - self.size + 1)
         left = rng.integers(image.shape[1] - self.size + 1)
         crop = image[top : top + self.size, left : left + self.size]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,7 +65,7 @@ class TrainConfig:
     seed: int = 0
     save_every: int = 100
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name in ("steps", "batch", "crop", "save_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be 1 or more, got {getattr(self, name)}")
@@ -88,7 +89,7 @@ def train(
     weights: Sequence[float] | None = None,
     validation: Sequence[np.ndarray] = (),
     device: str = "cpu",
-    progress: Callable[[dict], None] | None = None,
+    progress: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
     """Train, or go on from ``out/state.pt`` if it is there; returns the exported model's path.
 
@@ -223,7 +224,7 @@ def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
         raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
 
 
-def read_state(path: Path, device: str) -> dict:
+def read_state(path: Path, device: str) -> dict[str, Any]:
     """What a run that is to go on had saved.
 
     Raises:
@@ -281,14 +282,16 @@ def initialise(net: UNet) -> UNet:
     """Start every residual branch and the output at zero, as guided-diffusion does."""
     for module in net.modules():
         if isinstance(module, ResBlock):
-            nn.init.zeros_(module.out_layers[3].weight)
-            nn.init.zeros_(module.out_layers[3].bias)
+            _zero(module.out_layers[3])
         elif isinstance(module, Attention):
-            nn.init.zeros_(module.proj_out.weight)
-            nn.init.zeros_(module.proj_out.bias)
-    nn.init.zeros_(net.out[2].weight)
-    nn.init.zeros_(net.out[2].bias)
+            _zero(module.proj_out)
+    _zero(net.out[2])
     return net
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -322,7 +325,7 @@ class LossLog:
         self.t.append(t)
         self.loss.append(loss)
 
-    def flush(self) -> dict:
+    def flush(self) -> dict[str, float]:
         sigma = self.sigma[torch.cat(self.t).cpu().numpy()]
         loss = torch.cat(self.loss).cpu().numpy()
         entry = {"loss": round(float(loss.mean()), 5)}

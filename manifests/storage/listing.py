@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from fsspec import AbstractFileSystem
 
@@ -52,7 +53,8 @@ def find_files(uri: str, glob: bool = False) -> list[str]:
         if is_local(uri):
             return glob_local(path) if glob else find_local([path])
         fs.invalidate_cache()  # instances live on, and what they listed before may have changed
-        return fs.glob(path) if glob else fs.find(path)
+        found: list[str] = fs.glob(path) if glob else fs.find(path)
+        return found
 
     return retried(uri, find, lambda kind: {})
 
@@ -66,7 +68,7 @@ def kind_of(uri: str) -> str | None:
 
     def ask(fs: AbstractFileSystem, path: str) -> str:
         # Not fs.isfile and fs.isdir: several take every failure for "no".
-        return _info(fs, path)["type"]
+        return str(_info(fs, path)["type"])
 
     try:
         return retried(uri, ask)
@@ -105,7 +107,7 @@ def modified(uri: str) -> float:
         if is_local(uri):
             return regular(path, uri).st_mtime
         fs.invalidate_cache()
-        return fs.modified(path).timestamp()
+        return float(fs.modified(path).timestamp())
 
     return retried(uri, when)
 
@@ -123,9 +125,10 @@ def size_of(uri: str) -> int:
     return retried(uri, ask)
 
 
-def _info(fs: AbstractFileSystem, path: str) -> dict:
+def _info(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
     fs.invalidate_cache()
-    return fs.info(path)
+    info: dict[str, Any] = fs.info(path)
+    return info
 
 
 def _list(fs: AbstractFileSystem, path: str, files_only: bool) -> list[str]:

@@ -145,7 +145,7 @@ def glob_local(pattern: str) -> list[str]:
     matches = re.compile(glob_translate(pattern)).match
     paths = filter(matches, find_local(glob.glob(head or "/"), every_name=True))
     identity = cache(_identity)
-    once: dict[tuple, str] = {}
+    once: dict[tuple[tuple[int, int], str], str] = {}
     for path in paths:  # the first name of each that matches
         folder, name = os.path.split(path)
         once.setdefault((identity(folder), name), path)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 from manifests import storage
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 TAIL_BYTES = 64 << 10  # what Arrow asks first of a Parquet file, whose index is at the end
 
@@ -36,9 +40,10 @@ class RangedFile(io.RawIOBase):
         self.place = start + offset
         return self.place
 
-    def readinto(self, buffer) -> int:
-        data = self._at(self.place, len(buffer))
-        buffer[: len(data)] = data
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._at(self.place, len(view))
+        view[: len(data)] = data
         self.place += len(data)
         return len(data)
 

@@ -30,16 +30,18 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
     def read(fs: AbstractFileSystem, path: str) -> bytes:
         if scheme == "file":
             return read_local(path, uri, limit)
+        data: bytes
         if scheme == "s3":
-            return sync(fs.loop, read_s3, fs, path, uri, limit)
-        if scheme in ("http", "https"):
-            return sync(fs.loop, read_http, fs, path, uri, limit)
-        if limit is None:
-            return fs.cat_file(path)
-        with fs.open(path, "rb") as f:
-            data = f.read(limit + 1)
-            if len(data) > limit:
-                raise too_large(uri, getattr(f, "size", None), limit)
+            data = sync(fs.loop, read_s3, fs, path, uri, limit)
+        elif scheme in ("http", "https"):
+            data = sync(fs.loop, read_http, fs, path, uri, limit)
+        elif limit is None:
+            data = fs.cat_file(path)
+        else:
+            with fs.open(path, "rb") as f:
+                data = f.read(limit + 1)
+                if len(data) > limit:
+                    raise too_large(uri, getattr(f, "size", None), limit)
         return data
 
     return retried(uri, read)
@@ -66,15 +68,19 @@ def read_range(uri: str, start: int, size: int) -> bytes:
 
 def _read_part(uri: str, start: int | None, size: int) -> bytes:
     scheme = scheme_of(uri)
-    stop = None if start is None else start + size
 
     def read(fs: AbstractFileSystem, path: str) -> bytes:
         if scheme == "file":
             return read_local_part(path, uri, start, size)
+        data: bytes
         if scheme == "s3":
-            part = f"-{size}" if start is None else f"{start}-{stop - 1}"
-            return sync(fs.loop, read_s3, fs, path, uri, part=part)
-        return fs.cat_file(path, start=-size if start is None else start, end=stop)
+            part = f"-{size}" if start is None else f"{start}-{start + size - 1}"
+            data = sync(fs.loop, read_s3, fs, path, uri, part=part)
+        elif start is None:
+            data = fs.cat_file(path, start=-size)
+        else:
+            data = fs.cat_file(path, start=start, end=start + size)
+        return data
 
     return retried(uri, read)
 

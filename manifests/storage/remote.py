@@ -69,7 +69,7 @@ def put_s3(fs: Any, path: str, data: bytes, **extra: Any) -> None:
     sync(fs.loop, _put, fs, bucket, key, body, extra, timeout=seconds)
 
 
-async def _put(fs: Any, bucket: str, key: str, body: io.BytesIO, extra: dict) -> None:
+async def _put(fs: Any, bucket: str, key: str, body: io.BytesIO, extra: dict[str, Any]) -> None:
     await fs._call_s3("put_object", Bucket=bucket, Key=key, Body=body, **extra)
 
 
@@ -83,7 +83,8 @@ def put_if_none_match(fs: Any, path: str, data: bytes, token: str) -> bool:
         if s3_error(e)[0] not in ("PreconditionFailed", "412"):
             raise
     try:
-        return fs.metadata(path).get("creator") == token
+        creator: str | None = fs.metadata(path).get("creator")
+        return creator == token
     except FileNotFoundError:
         raise ConnectionError("the file was there and is gone") from None  # try again
 
@@ -94,16 +95,17 @@ def list_s3(uri: str, files_only: bool = True) -> list[str]:
     Without ``files_only`` also the prefixes directly below it.
     """
     keys: list[str] = []
-    more: dict = {}
+    more: dict[str, str] = {}
     while True:
 
-        def page(fs: Any, path: str, more: dict = more) -> dict:
+        def page(fs: Any, path: str, more: dict[str, str] = more) -> dict[str, Any]:
             bucket, key, _ = fs.split_path(path)
             prefix = f"{key}/" if key else ""
             # Not fs.ls: where a prefix has no keys, it lists all of the folder above.
-            return fs.call_s3(
+            listing: dict[str, Any] = fs.call_s3(
                 "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter="/", **more
             )
+            return listing
 
         reply = retried(uri, page)
         keys += (e["Key"] for e in reply.get("Contents", []) if not e["Key"].endswith("/"))

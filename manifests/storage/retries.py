@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import fsspec
 from fsspec import AbstractFileSystem
@@ -29,11 +29,14 @@ _LONGEST_PAUSE = 5.0
 
 T = TypeVar("T")
 
+Options = Callable[[type[AbstractFileSystem]], dict[str, Any]]
+"""The keyword arguments that make a file system of a class."""
+
 
 def retried(
     uri: str,
     action: Callable[[AbstractFileSystem, str], T],
-    options: Callable[[type[AbstractFileSystem]], dict] | None = None,
+    options: Options | None = None,
 ) -> T:
     """``action(file system, path)``, tried again while it fails in a way that may pass.
 
@@ -42,20 +45,19 @@ def retried(
             requests at once is better left the tries of its own library, request by request.
     """
     seconds = _retry_seconds()
-
-    first_failure: float | None = None
+    first_failure = math.inf
 
     def is_over(state: RetryCallState) -> bool:
         # Counted from the first failure: a long upload is tried again, too.
         nonlocal first_failure
-        if first_failure is None:
-            first_failure = state.outcome_timestamp
-        return state.outcome_timestamp - first_failure >= seconds
+        _, now = _failure(state)
+        first_failure = min(first_failure, now)
+        return now - first_failure >= seconds
 
-    def give_up(state: RetryCallState) -> Any:
-        error = in_words(state.outcome.exception(), uri)
-        passed = state.outcome_timestamp - first_failure
-        waited = f" (tried again for {passed:.0f} s)" if seconds else ""
+    def give_up(state: RetryCallState) -> NoReturn:
+        raised, now = _failure(state)
+        error = in_words(raised, uri)
+        waited = f" (tried again for {now - first_failure:.0f} s)" if seconds else ""
         raise StorageError(f"{error}{waited}", error.kind) from None
 
     retrying = Retrying(
@@ -70,6 +72,14 @@ def retried(
         raise in_words(e, uri) from None
 
 
+def _failure(state: RetryCallState) -> tuple[BaseException, float]:
+    """What the last try raised, and when."""
+    assert state.outcome is not None and state.outcome_timestamp is not None
+    error = state.outcome.exception()
+    assert error is not None
+    return error, state.outcome_timestamp
+
+
 def _retry_seconds() -> float:
     text = os.environ.get("DIFFPIR_RETRY_SECONDS") or str(RETRY_SECONDS)
     try:
@@ -81,9 +91,7 @@ def _retry_seconds() -> float:
     raise StorageError(f"DIFFPIR_RETRY_SECONDS is no number of seconds: {text!r}")
 
 
-def open_filesystem(
-    uri: str, options: Callable[[type[AbstractFileSystem]], dict]
-) -> tuple[AbstractFileSystem, str]:
+def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str]:
     if is_local(uri):
         return LocalFileSystem(), local_path(uri)
     protocol, _, rest = uri.partition("://")
@@ -101,7 +109,7 @@ def open_filesystem(
         raise StorageError(f"{shown(uri)}: {redacted(str(e))}", "bad_uri") from None
 
 
-def single_tries(kind: type[AbstractFileSystem]) -> dict:
+def single_tries(kind: type[AbstractFileSystem]) -> dict[str, Any]:
     """Options of a file system that leaves trying again to this module.
 
     Else s3fs tries five times what its client tries five times: with a server that does not

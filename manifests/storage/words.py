@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from manifests.errors import StorageError
 from manifests.uris import is_local, redacted, shown
 
@@ -20,7 +22,7 @@ _S3_PASSING = {
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
-def in_words(error: Exception, uri: str) -> StorageError:
+def in_words(error: BaseException, uri: str) -> StorageError:
     """What a file system raised about ``uri``, as an error to show a user."""
     if isinstance(error, StorageError):
         return error
@@ -86,11 +88,12 @@ def may_pass(error: BaseException) -> bool:
 def _bare(error: BaseException) -> BaseException:
     """The error itself: fsspec's HTTP turns every failure to look at a file into "not found"."""
     cause = error.__cause__
-    wrapped = isinstance(error, FileNotFoundError) and cause is not None
-    return cause if wrapped and not s3_error(error)[0] else error
+    if isinstance(error, FileNotFoundError) and cause is not None and not s3_error(error)[0]:
+        return cause
+    return error
 
 
-def _s3_answer(error: BaseException) -> dict:
+def _s3_answer(error: BaseException) -> dict[str, Any]:
     answer = getattr(error.__cause__ or error, "response", None)
     return answer if isinstance(answer, dict) else {}
 

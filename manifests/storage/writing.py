@@ -75,7 +75,8 @@ def create_exclusive(uri: str, data: bytes) -> bool:
                 fs.pipe_file(path, data, mode="create", metadata={"creator": token})
             except FileExistsError:
                 fs.invalidate_cache()
-                return fs.info(path).get("metadata", {}).get("creator") == token
+                creator: str | None = fs.info(path).get("metadata", {}).get("creator")
+                return creator == token
             return True
         # Other backends check first and write then, or ignore the mode: two could both succeed.
         raise StorageError(

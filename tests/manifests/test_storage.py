@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from array import array
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from manifests import storage
 from manifests.errors import StorageError
+from manifests.storage.ranges import RangedFile
 
 ODD = [
     "with space.png",
@@ -224,6 +226,7 @@ def test_a_full_or_read_only_disk_is_named(tmp_path):
     code = f"""
 from manifests import storage
 from manifests.errors import StorageError
+from manifests.storage.ranges import RangedFile
 for write in (storage.write_bytes, storage.create_exclusive):
     try:
         write("{tmp_path}/a.npz", bytes(1_000_000))
@@ -371,3 +374,11 @@ def test_local_paths_are_shown_as_they_are(path):
     assert storage.shown(path) == path
     assert storage.is_local(path)
     assert storage.absolute(storage.absolute(path)) == storage.absolute(path)
+
+
+def test_a_ranged_file_fills_a_buffer_by_its_bytes(tmp_path):
+    file = tmp_path / "file"
+    file.write_bytes(bytes(range(7)))
+    words = array("H", [0] * 4)
+    assert RangedFile(str(file)).readinto(words) == 7
+    assert words.tobytes() == bytes([*range(7), 0])
