@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pipeline.output.summary import Summary
     from pipeline.progress import Progress
 
+# Codes of 128 and more: the job was interrupted by a signal (jobs.interrupts).
 STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; run it again
 WRONG = 2  # the job, an option or a file is wrong; nothing was done
 ROWS_FAILED = 3  # the job is finished, and some of its rows failed
@@ -38,11 +39,17 @@ def user_errors() -> Iterator[None]:
         raise typer.Exit(WRONG) from None
     except JobStopped as e:
         typer.secho(f"stopped: {e}", err=True, fg="red")
-        typer.echo("what is done is kept; the same command goes on from there", err=True)
+        say_how_to_go_on()
         raise typer.Exit(STOPPED) from None
     except (DiffPIRError, ManifestError, PipelineError) as e:
         typer.secho(f"error: {e}", err=True, fg="red")
         raise typer.Exit(WRONG) from None
+
+
+def say_how_to_go_on() -> None:
+    """Of a job that was at work and has not finished."""
+    without = " without --fresh" if "--fresh" in sys.argv else ""
+    typer.echo(f"what is done is kept; the same command{without} goes on from there", err=True)
 
 
 class ProgressLine:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,11 +71,14 @@ def start_ray() -> None:
         return
     added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
     os.environ.update(added)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
     finally:  # Ray's processes have it now; those that this one starts are not to
         for name in added:
             del os.environ[name]
+    if callable(handler):  # Ray would print a stack, and exit
+        signal.signal(signal.SIGTERM, handler)
 
 
 def plan_resources(spec: JobSpec) -> Resources:

@@ -11,6 +11,7 @@ import torch
 from diffpir.networks.unet import UNet, UNetConfig
 
 GOLDEN = Path(__file__).parent / "golden"
+ROOT = Path(__file__).parents[1]
 SHARED = Path(__file__).parents[2] / "shared"  # real images and kernels, where they are at hand
 
 TINY = UNetConfig(

@@ -11,6 +11,7 @@ from typer.core import TyperCommand
 
 from jobs.commands.options import Fresh, Overwrite, Precision, RetryFailed, local_output
 from jobs.console import ProgressLine, finish, user_errors
+from jobs.interrupts import interruptible
 
 app = typer.Typer()
 
@@ -63,9 +64,10 @@ def run(
     """Run a job, or resume it where it stopped.
 
     Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
-    started), 1 if it stopped on the way (the same command goes on).
+    started), 1 if it stopped on the way, 130 or 143 if SIGINT or SIGTERM interrupted it (the same
+    command goes on).
     """
-    with user_errors():
+    with interruptible(), user_errors():
         from jobs.specfile import load_job
         from pipeline.run import run_job
 
@@ -133,7 +135,7 @@ def restore(
     bits: Annotated[int | None, typer.Option(help="8 or 16 (png, tiff).", show_default="8")] = None,
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
-    with user_errors():
+    with interruptible(), user_errors():
         from jobs.restore import restore_job
         from pipeline.run import run_job
 
@@ -170,7 +172,7 @@ def demo(
     nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
 ) -> None:
     """Degrade a few photographs, restore them with the embedded prior, show and score them."""
-    with user_errors():
+    with interruptible(), user_errors():
         from jobs.demo import run_demo
 
         run_demo(output, nfe, ProgressLine())
