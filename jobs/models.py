@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 
 from diffpir.networks.checkpoint import file_digest, load_model, read_checkpoint, save_model
 from diffpir.networks.precision import DTYPES
-from pipeline.checkpoint import local_file
 from pipeline.errors import PipelineError
+from pipeline.versions import local_file
 
 
 def describe_model(uri: str, **untold) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 from PIL import Image
@@ -24,6 +24,7 @@ from pipeline.problem import Inputs, build_problem, files_of, own
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns
 from pipeline.tasks.assets import Assets
+from pipeline.users_code import check_allowed
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
@@ -33,7 +34,13 @@ COLUMNS = (
 MAGNIFIED = 1.5  # a part at 100 % is shown where it is at least so much larger than the whole is
 
 
-def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> list[str]:
+def write_sheet(
+    outputs: Sequence[str],
+    file: str,
+    limit: int,
+    side: int,
+    allow_code: Collection[str] = (),
+) -> list[str]:
     """Draw the first rows of each output, and write the picture.
 
     Args:
@@ -41,6 +48,7 @@ def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> lis
         file: path or URI, ``.png``, ``.jpg`` or ``.webp``.
         limit: rows of each output.
         side: of a cell in pixels.
+        allow_code: modules and packages that a benchmark's task may import.
 
     Returns:
         for each output, in words, how many of its rows are on the sheet.
@@ -56,7 +64,7 @@ def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> lis
     rows: list[Row] = []
     told = []
     for output in outputs:
-        fresh = list(sheet_rows(output, limit, side))
+        fresh = list(sheet_rows(output, limit, side, allow_code))
         told.append(f"{storage.shown(output)}: {len(fresh)} of {RunFolder.open(output).rows} rows")
         rows += fresh
     buffer = io.BytesIO()
@@ -65,7 +73,9 @@ def write_sheet(outputs: Sequence[str], file: str, limit: int, side: int) -> lis
     return told
 
 
-def sheet_rows(output: str, limit: int, side: int) -> Iterator[Row]:
+def sheet_rows(
+    output: str, limit: int, side: int, allow_code: Collection[str] = ()
+) -> Iterator[Row]:
     """The first rows of an output for a sheet; only the parts that hold them are read.
 
     Files of the manifest are read again: its relative paths start where they did for the job. One
@@ -75,6 +85,8 @@ def sheet_rows(output: str, limit: int, side: int) -> Iterator[Row]:
     record = read_record(layout)
     spec = _spec_of(record, layout)
     benchmark = spec.mode == "benchmark"
+    if benchmark:  # its measurements are made again, by the task's operator
+        check_allowed(spec, allow_code)
     # The picture that a user gave is what was measured, whatever mask and kernel came with it.
     files = files_of(spec) if benchmark else ["image", "reference"]
     base = storage.parent(storage.absolute(spec.manifest))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import diffpir
@@ -15,6 +16,7 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
+from pipeline.users_code import check_allowed
 
 CODE = ("diffpir", "manifests", "pipeline", "jobs")
 # What says how storage is reached, but gives no access to it; sent along where it is set.
@@ -32,7 +34,12 @@ JOB_FILE = "job.yaml"
 
 
 def submit(
-    address: str | None, job: str, options: Sequence[str], env: Sequence[str], code: bool
+    address: str | None,
+    job: str,
+    options: Sequence[str],
+    env: Sequence[str],
+    code: bool,
+    allow_code: Collection[str] = (),
 ) -> tuple[Cluster, str, JobSpec]:
     """Submit a job file; what is wrong with it is found before the cluster hears of it.
 
@@ -42,6 +49,7 @@ def submit(
         options: of ``diffpir run``.
         env: names of environment variables that the job is to have as they are here.
         code: send this installation's code along; else the nodes have it, in their image say.
+        allow_code: modules and packages that the job may import there.
 
     Returns:
         The cluster, the job's id, and its specification.
@@ -51,6 +59,7 @@ def submit(
             cluster does not take it.
     """
     spec = load_job(job)
+    check_allowed(spec, allow_code)
     _check_places(spec, job)
     missing = [name for name in env if name not in os.environ]
     if missing:
@@ -70,6 +79,8 @@ def submit(
             runtime_env["py_modules"] = [str(root / name) for name in CODE]
             runtime_env["excludes"] = ["__pycache__"]
             run = "python -m jobs run"
+        if spec.code():  # a cluster's driver has another user's configuration
+            options = [*options, *(f"--allow-code={shlex.quote(name)}" for name in allow_code)]
         entrypoint = " ".join([run, JOB_FILE, *options])
         cluster.submit(entrypoint, id, storage.shown(spec.output), runtime_env)
     return cluster, id, spec

@@ -16,9 +16,9 @@ from diffpir.training.trainer import TrainConfig, check_trainable, small_net, tr
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import read_manifest
-from pipeline.checkpoint import local_file
 from pipeline.errors import PipelineError, RowError
 from pipeline.pictures.decode import decode_image
+from pipeline.versions import local_file
 
 
 def train_prior(

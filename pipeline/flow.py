@@ -37,7 +37,6 @@ def restore_shards(
     # A benchmark's images stand for others: what they have beside their colours is not kept.
     restoring = spec.mode == "restore"
     load = Load(job.base, files, spec.schemes, spec.max_pixels, beside=restoring)
-    model = (job.model, job.identity["model_digest"])
     actors = min(resources.max_actors, len(work))  # more would load a model for nothing
     least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
@@ -61,7 +60,8 @@ def restore_shards(
                 actors,
                 spec.model_copy(update={"perceptual": with_absolute_paths(spec.perceptual)}),
                 job.assets,
-                model,
+                job.model,
+                job.versions,
                 resources.batch_pixels,
                 resources.threads,
                 resources.actor.get("GPU", 0) > 0,

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 
 import torch
 from torch import Tensor, nn
 
 from diffpir.errors import DiffPIRError
-from diffpir.networks.checkpoint import file_digest
 from diffpir.perceptual.inception import SOURCE, Inception
 from diffpir.perceptual.lpips import SOURCES, Lpips
 from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError
 from pipeline.spec.perceptual import Perceptual
+from pipeline.users_code import factory_of
+from pipeline.versions import digest_of
 
 WANTED = {"inception": SOURCE, **{f"lpips_{name}": source for name, source in SOURCES.items()}}
 
@@ -51,7 +51,7 @@ class Judges:
                 raise PipelineError(
                     f"perceptual.{key}: {e}; the file to fetch is {WANTED[key]}"
                 ) from None
-            self.digests[key] = file_digest(path)
+            self.digests[key] = digest_of(path)
         if spec.features:
             self.features = _users_network(spec.features)
             self.digests["features"] = spec.features
@@ -76,9 +76,10 @@ class Judges:
 
 
 def _users_network(name: str) -> nn.Module:
-    module, _, factory = name.partition(":")
     try:
-        network = getattr(importlib.import_module(module), factory)()
+        network = factory_of(name)()
+        if not isinstance(network, nn.Module):
+            raise TypeError(f"it returned {type(network).__name__}, expected a torch.nn.Module")
         network.eval()
         probes = [network(torch.zeros(1, 3, *size)) for size in ((64, 64), (48, 80))]
         good = all(isinstance(probe, Tensor) and probe.ndim == 2 for probe in probes)

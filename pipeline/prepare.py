@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from diffpir.errors import DiffPIRError
-from diffpir.networks.checkpoint import file_digest, load_model
+from diffpir.networks.checkpoint import load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest, read_manifest
 from manifests.uris import scheme_of
-from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
@@ -24,6 +23,8 @@ from pipeline.perceptual import Judges, with_absolute_paths
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
+from pipeline.users_code import check_allowed, code_digests
+from pipeline.versions import Versions, digest_of, local_file, located
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Job:
         table: the manifest.
         assets: the specification's own files.
         model: ``builtin``, or the absolute path or URI of the checkpoint.
+        versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
     """
 
@@ -42,6 +44,7 @@ class Job:
     table: pa.Table
     assets: Assets
     model: str
+    versions: Versions
     identity: dict
 
     @property
@@ -54,12 +57,17 @@ class Job:
         return storage.parent(storage.absolute(self.spec.manifest))
 
 
-def check(spec: JobSpec) -> Job:
+def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
     """Read the manifest, the task's files and the model, and find what is wrong with them.
+
+    Args:
+        spec: of the job.
+        allow_code: modules and packages that the job may import.
 
     Raises:
         PipelineError, ManifestError: in words for the user.
     """
+    check_allowed(spec, allow_code)
     try:
         table = read_manifest(spec.manifest, reserved=RESERVED)
     except StorageError as e:
@@ -68,16 +76,23 @@ def check(spec: JobSpec) -> Job:
     check_task(spec, table.column_names)
     check_schemes(spec, table)
     check_originals(spec, table)
+    code = code_digests(spec)
     assets = Assets.of(spec.task.assets(spec.mode, table))
     model = located(spec.model.path)
+    versions = Versions(
+        model=check_model(spec, model),
+        perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
+        code=code,
+    )
     identity = {
         **spec.resolved(),
         "manifest": {"rows": len(table), "sha256": digest},
-        "model_digest": check_model(spec, model),
+        "model_digest": versions.model,
         "task_files": assets.digest,
-        "perceptual": Judges(with_absolute_paths(spec.perceptual)).digests,
+        "perceptual": versions.perceptual,
+        "code": code,
     }
-    return Job(spec, table, assets, model, identity)
+    return Job(spec, table, assets, model, versions, identity)
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -121,7 +136,7 @@ def check_model(spec: JobSpec, model: str) -> str:
         EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
-    return file_digest(path)
+    return digest_of(path)
 
 
 def check_writable(spec: JobSpec) -> None:

@@ -24,7 +24,6 @@ from diffpir.sampler import Sampling, sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from pipeline.arrays import pack, unpack
-from pipeline.checkpoint import local_file
 from pipeline.errors import RowError
 from pipeline.memory import (
     is_device_fault,
@@ -48,6 +47,8 @@ from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
 from pipeline.timed import Timed
+from pipeline.users_code import code_digests
+from pipeline.versions import Unchanged, Versions, check_digest, digest_of, local_file
 
 # On a GPU, sides are given to the network in so few sizes that images of a dataset share them.
 GPU_MULTIPLE = 64
@@ -79,7 +80,8 @@ class Restorer:
     Args:
         spec: of the job.
         assets: its files.
-        model: ``builtin``, or the checkpoint's path or URI, and the digest that results name it by.
+        model: ``builtin``, or the checkpoint's path or URI.
+        versions: of the run; this actor must have the same.
         batch_pixels: per network call at most, and of the images that are restored together.
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
         gpu: whether this actor has a share of a GPU.
@@ -90,14 +92,17 @@ class Restorer:
         self,
         spec: JobSpec,
         assets: Assets,
-        model: tuple[str, str],
+        model: str,
+        versions: Versions,
         batch_pixels: int,
         threads: int | None = None,
         gpu: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
     ):
-        path, self.digest = model
         self.spec, self.assets = spec, assets
+        self.digest = versions.model
+        for field, digest in code_digests(spec).items():
+            check_digest(field, spec.code()[field], digest, versions.code[field])
         self.device = device_of(gpu)
         options = spec.model.model_dump(exclude={"path", "label"})
         usual = torch.get_num_threads()
@@ -105,7 +110,10 @@ class Restorer:
         # would lie idle, and make it think that there are more than cores, and wait slowly.
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
-        net = place(load_model(local_file(path), dtype, **options), self.device, spec.precision)
+        path = local_file(model)
+        net = place(load_model(path, dtype, **options), self.device, spec.precision)
+        check_digest("model", model, digest_of(path), versions.model)
+        self.unchanged = Unchanged("model", path)
         if spec.compile:
             compiled(net)
         self.schedule = Schedule.linear()
@@ -123,6 +131,9 @@ class Restorer:
             few_shapes=spec.compile,
         )
         self.judges = Judges(spec.perceptual, self.device)
+        for key, location in spec.perceptual.weights.items():
+            field = f"perceptual.{key}"
+            check_digest(field, location, self.judges.digests[key], versions.perceptual[key])
         self.on_batch = on_batch
         torch.set_num_threads(threads or usual)
 
@@ -147,6 +158,7 @@ class Restorer:
             restored = self._restore_or_halve([problem for _, problem in batch])
             for (i, _), (outcome, picture, error) in zip(batch, restored, strict=True):
                 outcomes[i], pixels[i], errors[i] = outcome, picture, error
+        self.unchanged.check()
 
         constant = {
             "task": self.spec.task.kind,

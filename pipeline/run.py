@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 
 from manifests.errors import StorageError
@@ -32,6 +32,7 @@ def run_job(
     retry_failed: bool = False,
     fresh: bool = False,
     overwrite: bool = False,
+    allow_code: Collection[str] = (),
 ) -> Summary:
     """Start the job, or resume it where an earlier run of it stopped.
 
@@ -43,13 +44,14 @@ def run_job(
         retry_failed: restore the rows that failed in earlier runs once more.
         fresh: start anew; an output that holds something is refused.
         overwrite: with ``fresh``, remove an earlier run's files from the output instead.
+        allow_code: modules and packages of your own that the job may import.
 
     Raises:
         PipelineError, ManifestError: the job is wrong; nothing was started.
         JobStopped: it was started and cannot go on; what is committed stays.
     """
     began = time.perf_counter()
-    job = check(spec)
+    job = check(spec, allow_code)
     if fresh:
         if overwrite:
             _resources(spec)  # before anything is removed

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from diffpir.networks.unet import UNet, UNetConfig
+from pipeline.versions import Versions, digest_of, local_file
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]
@@ -21,6 +22,11 @@ TINY = UNetConfig(
     attention_levels=(1,),
     num_head_channels=32,
 )
+
+
+def versions_of(model: str) -> Versions:
+    """What a run knows of a model that is there now."""
+    return Versions(digest_of(local_file(model)))
 
 
 def golden(name: str) -> dict[str, np.ndarray]:

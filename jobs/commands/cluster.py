@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Fresh, Overwrite, RetryFailed
+from jobs.commands.options import AllowCode, Fresh, Overwrite, RetryFailed, allowed_code
 from jobs.console import duration, user_errors
 
 app = typer.Typer()
@@ -45,6 +45,7 @@ def submit(
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
     overwrite: Overwrite = False,
+    allow_code: AllowCode = None,
     as_json: Json = False,
 ) -> None:
     """Run a job on a cluster, or resume it there; prints the job's id.
@@ -57,7 +58,7 @@ def submit(
 
         given = {"--retry-failed": retry_failed, "--fresh": fresh, "--overwrite": overwrite}
         options = [name for name, is_given in given.items() if is_given]
-        cluster, id, spec = send(address, job, options, env or [], code)
+        cluster, id, spec = send(address, job, options, env or [], code, allowed_code(allow_code))
         if as_json:
             record = {"id": id, "address": cluster.address, "output": spec.output}
             typer.echo(json.dumps(record))

@@ -32,6 +32,24 @@ Overwrite = Annotated[
 ]
 
 
+AllowCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-code",
+        metavar="MODULE",
+        help="A module or package of your own that the job may import (repeatable); your "
+        "configuration may allow more.",
+    ),
+]
+
+
+def allowed_code(given: list[str] | None) -> list[str]:
+    """What this command and the user's configuration allow a job to import."""
+    from jobs.settings import user_settings
+
+    return [*(given or ()), *user_settings().allow_code]
+
+
 class Precision(StrEnum):
     auto = "auto"
     fp32 = "fp32"

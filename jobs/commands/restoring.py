@@ -9,7 +9,15 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from jobs.commands.options import Fresh, Overwrite, Precision, RetryFailed, local_output
+from jobs.commands.options import (
+    AllowCode,
+    Fresh,
+    Overwrite,
+    Precision,
+    RetryFailed,
+    allowed_code,
+    local_output,
+)
 from jobs.console import ProgressLine, finish, user_errors
 from jobs.interrupts import interruptible
 
@@ -60,6 +68,7 @@ def run(
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
     overwrite: Overwrite = False,
+    allow_code: AllowCode = None,
 ) -> None:
     """Run a job, or resume it where it stopped.
 
@@ -73,7 +82,12 @@ def run(
 
         spec = load_job(job)
         summary = run_job(
-            spec, ProgressLine(), retry_failed=retry_failed, fresh=fresh, overwrite=overwrite
+            spec,
+            ProgressLine(),
+            retry_failed=retry_failed,
+            fresh=fresh,
+            overwrite=overwrite,
+            allow_code=allowed_code(allow_code),
         )
     finish(summary, spec.output)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import AllowCode, allowed_code
 from jobs.console import user_errors
 from jobs.tables import Style
 
@@ -103,12 +104,14 @@ def sheet(
     ],
     limit: Annotated[int, typer.Option(min=1, help="Rows of each output, the first ones.")] = 12,
     side: Annotated[int, typer.Option(min=64, max=2048, help="Of a cell in pixels.")] = 256,
+    allow_code: AllowCode = None,
 ) -> None:
     """Make a contact sheet: measured, restored, reference; of large pictures a part at 100 %."""
     with user_errors():
         from jobs.sheet import write_sheet
 
-        for text in write_sheet(outputs, file, limit=limit, side=side):
+        allowed = allowed_code(allow_code)
+        for text in write_sheet(outputs, file, limit=limit, side=side, allow_code=allowed):
             typer.echo(text, err=True)
     typer.echo(f"contact sheet: {file}")
 

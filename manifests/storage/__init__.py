@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from fsspec import AbstractFileSystem
 
+from manifests.storage.cache import cache_folder
 from manifests.storage.listing import exists, find_files, kind_of, list_names, modified, size_of
 from manifests.storage.reading import cached_local, read_bytes, read_range, read_tail
 from manifests.storage.retries import RETRY_SECONDS, open_filesystem
@@ -39,6 +40,7 @@ from manifests.uris import (
 __all__ = [
     "RETRY_SECONDS",
     "absolute",
+    "cache_folder",
     "cached_local",
     "check_writable",
     "create_exclusive",

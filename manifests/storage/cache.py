@@ -15,16 +15,20 @@ from manifests.storage.remote import check_length
 from manifests.uris import shown
 
 
+def cache_folder() -> str:
+    """``$DIFFPIR_CACHE``, or the user's own."""
+    return os.environ.get("DIFFPIR_CACHE") or os.path.expanduser("~/.cache/diffpir")
+
+
 def cached(fs: AbstractFileSystem, path: str, uri: str) -> Path:
     if isinstance(fs, LocalFileSystem):
         regular(path, uri)
         return Path(path)
-    folder = os.environ.get("DIFFPIR_CACHE") or os.path.expanduser("~/.cache/diffpir")
     # The name in the cache says which version it is; fetching makes it appear at once.
     fs.invalidate_cache()
     version = fs.checksum(path)
     suffix = os.path.splitext(shown(uri))[1]
-    local = Path(folder) / f"{fsspec.utils.tokenize(uri, version)}{suffix}"
+    local = Path(cache_folder()) / f"{fsspec.utils.tokenize(uri, version)}{suffix}"
     if not local.exists():
         local.parent.mkdir(parents=True, exist_ok=True)
         partial = local.with_name(f".{uuid.uuid4().hex}{suffix}")

@@ -188,6 +188,13 @@ class JobSpec(Spec):
             return frozenset({scheme_of(self.manifest)})
         return frozenset(scheme_of(f"{name}://") for name in self.allowed_schemes)
 
+    def code(self) -> dict[str, str]:
+        """Field -> ``module:factory``, of the user's own code that the job would run."""
+        code = {f"task.{field}": path for field, path in self.task.code().items()}
+        if self.perceptual.features:
+            code["perceptual.features"] = self.perceptual.features
+        return code
+
     @property
     def sampler_config(self) -> SamplerConfig:
         defaults = self.task.defaults()

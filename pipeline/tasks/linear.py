@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -12,6 +11,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.task import USUAL, Arrays, Batch, Defaults, Mode, Task
+from pipeline.users_code import factory_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +35,9 @@ class LinearTask(Task):
     # What a user's operator measured of colours may have three equal channels too.
     equal_channels_are_grey: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Defaults]] = {"linear": USUAL}
+
+    def code(self) -> dict[str, str]:
+        return {"operator": self.operator}
 
     def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
         users_operator(self)  # whatever is wrong with it is to be found before the work
@@ -71,9 +74,8 @@ def users_operator(task: LinearTask) -> Operator:
     """
     from diffpir.operators import Linear
 
-    module, _, name = task.operator.partition(":")
     try:
-        made = getattr(importlib.import_module(module), name)(**task.options)
+        made = factory_of(task.operator)(**task.options)
     except Exception as e:
         raise PipelineError(
             f"task.operator: {task.operator} with options {task.options}: {type(e).__name__}: {e}"

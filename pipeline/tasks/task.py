@@ -162,6 +162,10 @@ class Task(Spec):
         """Field -> path or URI, of the files that the job itself names."""
         return {}
 
+    def code(self) -> dict[str, str]:
+        """Field -> ``module:factory``, of the user's own code that the job names."""
+        return {}
+
     def identity(self, mode: Mode) -> dict[str, Any]:
         """All that decides results, as plain JSON values; files are known by their content."""
         return self.model_dump(mode="json")

@@ -57,7 +57,7 @@ def outputs(tmp_path_factory, tiny_model):
             folder, name, tiny_model, perceptual={"features": "tests.networks:features"},
             shard_rows=2,
         )  # fmt: skip
-        run_job(spec)
+        run_job(spec, allow_code=["tests"])
         jobs[name] = spec.output
     plain = job_of(folder, "plain", tiny_model, shard_rows=2)
     (folder / "plain.jsonl").write_text((folder / "a.jsonl").read_text())
@@ -134,7 +134,8 @@ def test_a_network_that_cannot_be_had_is_said_before_any_work(
 ):
     folder = Path(outputs["a"]).parent
     with pytest.raises(PipelineError, match=words):
-        check(job_of(folder, "a", tiny_model, output=f"{tmp_path}/out", perceptual=perceptual))
+        spec = job_of(folder, "a", tiny_model, output=f"{tmp_path}/out", perceptual=perceptual)
+        check(spec, ["tests", "no_such_module"])
     assert not (tmp_path / "out").exists()
 
 

@@ -13,6 +13,7 @@ from pipeline.memory import is_device_fault, is_out_of_memory
 from pipeline.restorer import Restorer
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
+from tests.support import versions_of
 
 CODE = """
 import resource, sys
@@ -23,6 +24,7 @@ from pipeline.tasks.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
+from tests.support import versions_of
 
 def table(count, side):
     images = [np.full((side, side, 3), 30 * i, np.uint8) for i in range(count)]
@@ -39,7 +41,7 @@ spec = JobSpec.model_validate({
     "manifest": "m.csv", "output": "out", "precision": "fp32", "sampler": {"nfe": 2},
     "task": {"kind": "denoise", "noise_level": 0.1}, "model": sys.argv[1],
 })
-restorer = Restorer(spec, Assets(), (sys.argv[1], "digest"), 8 * 128**2, 1)
+restorer = Restorer(spec, Assets(), sys.argv[1], versions_of(sys.argv[1]), 8 * 128**2, 1)
 restorer(table(1, 128))  # whatever is allocated once
 held = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 limit = held + (int(sys.argv[2]) << 20)
@@ -78,7 +80,7 @@ def test_without_a_share_of_a_gpu_it_computes_on_the_cpu(tiny_model, monkeypatch
     # As on a node with GPUs: Ray leaves them visible to actors that asked for none.
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     restorer = Restorer(
-        spec, Assets(), (tiny_model, "digest"), batch_pixels=1, threads=1, gpu=False
+        spec, Assets(), tiny_model, versions_of(tiny_model), batch_pixels=1, threads=1, gpu=False
     )
     assert restorer.device.type == "cpu"
 

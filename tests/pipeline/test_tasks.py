@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -20,7 +22,9 @@ from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.linear import users_operator
+from pipeline.users_code import code_digests
 from tests.pictures import photograph
+from tests.support import versions_of
 
 KERNEL = gaussian_kernel(9, 1.5)
 
@@ -50,7 +54,8 @@ def restored(spec: JobSpec, model: str, inputs: list[dict]) -> tuple[list[np.nda
             **{name: pack([one.get(name) for one in inputs]) for name in FILES},
         }
     )
-    done = Restorer(spec, Assets(), (model, "digest"), batch_pixels=2**17, threads=1)(table)
+    versions = dataclasses.replace(versions_of(model), code=code_digests(spec))
+    done = Restorer(spec, Assets(), model, versions, batch_pixels=2**17, threads=1)(table)
     assert done["error"].to_pylist() == [""] * count
     return unpack(done["pixels"]), done
 

@@ -1,0 +1,73 @@
+"""Code of the user's own that a job names: it is imported only where the user allowed that."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from pipeline.spec.job import JobSpec
+
+
+def check_allowed(spec: JobSpec, allowed: Collection[str]) -> None:
+    """A job file may be a stranger's, and what it names would run with the user's rights.
+
+    Args:
+        spec: of the job.
+        allowed: names of modules and packages that the user trusts.
+
+    Raises:
+        PipelineError: the job names another module.
+    """
+    for field, path in spec.code().items():
+        module = path.partition(":")[0]
+        if not any(module == name or module.startswith(f"{name}.") for name in allowed):
+            raise PipelineError(
+                f"{field}: {path} is Python code that this job would run, and the module {module} "
+                f"is not among those that you allow; if you trust it, add --allow-code {module} to "
+                f"the command, or allow_code: [{module}] to your own configuration"
+            )
+
+
+def factory_of(path: str) -> Callable[..., Any]:
+    """What ``module:factory`` names.
+
+    Raises:
+        Exception: of whatever class, if the module cannot be imported or has no such factory.
+    """
+    module, _, name = path.partition(":")
+    source_digest(path)  # of what is imported now, and not of what the file holds later
+    return getattr(importlib.import_module(module), name)
+
+
+@functools.cache
+def source_digest(path: str) -> str:
+    """SHA-256 of the file of the module that ``module:factory`` names, when it was first asked.
+
+    Raises:
+        Exception: as :func:`factory_of`.
+    """
+    module = importlib.import_module(path.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
+
+
+def code_digests(spec: JobSpec) -> dict[str, str]:
+    """Field of the job -> digest of the module that it names.
+
+    Raises:
+        PipelineError: a module cannot be imported.
+    """
+    digests = {}
+    for field, path in spec.code().items():
+        try:
+            digests[field] = source_digest(path)
+        except Exception as e:
+            raise PipelineError(f"{field}: {path}: {type(e).__name__}: {e}") from None
+    return digests
