@@ -34,7 +34,7 @@ class Job:
     """A submitted job.
 
     Attributes:
-        id: as ``diffpir submit`` returned it.
+        id: as ``diffpir submit`` returned it; None of a driver that was not submitted.
         status: pending, running, succeeded, failed or stopped.
         exit_code: of its driver, which is that of ``diffpir run``; None while it runs, or if it
             was killed.
@@ -43,7 +43,7 @@ class Job:
         message: Ray's words on how it is.
     """
 
-    id: str
+    id: str | None
     status: str
     exit_code: int | None
     output: str
@@ -122,11 +122,12 @@ class Cluster:
         """What the driver has printed and prints, piece by piece, until it ends."""
         with _in_words(self.address), asyncio.Runner() as runner:
             pieces = self._client.tail_job_logs(id)
-            while True:
-                try:
-                    yield runner.run(anext(pieces))
-                except StopAsyncIteration:
-                    return
+
+            async def next_piece() -> str | None:
+                return await anext(pieces, None)
+
+            while (piece := runner.run(next_piece())) is not None:
+                yield piece
 
 
 @contextmanager

@@ -59,7 +59,7 @@ class ProgressLine:
 
     def __init__(self):
         self.terminal = sys.stderr.isatty()
-        self.last = -self.PLAIN_SECONDS
+        self.last: float = -self.PLAIN_SECONDS
 
     def __call__(self, progress: Progress) -> None:
         if progress.seconds < self.last:  # another job

@@ -71,7 +71,7 @@ def _drawn(row: Row, width: int, side: int) -> Image.Image:
     return picture
 
 
-def _clipped(text: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+def _clipped(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
     text = " ".join(text.split())
     if font.getlength(text) <= width:
         return text

@@ -52,15 +52,15 @@ def distances(outputs: list[str], against: str | None = None) -> tuple[list[dict
         StorageError: something cannot be read.
     """
     network = _network_of(outputs[0])
-    for other in outputs[1:]:
-        if _network_of(other) != network:
-            raise PipelineError(f"{outputs[0]} and {other} have features of different networks")
+    for output in outputs[1:]:
+        if _network_of(output) != network:
+            raise PipelineError(f"{outputs[0]} and {output} have features of different networks")
     restored, references = FeatureSet(0), FeatureSet(1)
     for output in outputs:
         for table in each_part(output, FEATURES):
             for name, found in zip(FEATURES, (restored, references), strict=True):
-                for features in _arrays(table[name]):
-                    found.add(features)
+                for array in _arrays(table[name]):
+                    found.add(array)
     mine = _enough(restored, "restored images")
     counts = {"restored": mine.count}
     if against is None:
@@ -106,11 +106,12 @@ def _arrays(column: pa.ChunkedArray) -> Iterator[np.ndarray]:
 
 
 def _enough(found: FeatureSet, what: str) -> FeatureStatistics:
-    count = found.statistics.count if found.statistics else 0
-    if count < 2:
+    statistics = found.statistics
+    if statistics is None or statistics.count < 2:
+        count = statistics.count if statistics else 0
         hint = "; give others' statistics by --against" if what == "references" else ""
         raise PipelineError(f"{count} {what} with features: a distance of sets needs two{hint}")
-    return found.statistics
+    return statistics
 
 
 def _statistics_of(uri: str, features: int) -> tuple[np.ndarray, np.ndarray]:

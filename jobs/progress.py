@@ -54,8 +54,7 @@ def progress_of(output: str) -> OutputProgress:
     folder = RunFolder.open(output)
     done, rows = folder.rows_done, folder.rows
     drivers = at_work(folder.layout, time.time())
-    reports = [driver.get("progress") for driver in drivers]
-    reports = [report for report in reports if report]
+    reports = [report for driver in drivers if (report := driver.get("progress"))]
     summary = None if drivers else read_summary(folder.layout)
     if drivers:
         state_now, failed = "running", sum(report["failed"] for report in reports)

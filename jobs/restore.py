@@ -34,11 +34,12 @@ def restore_job(
     """
     is_manifest = source.lower().endswith(MANIFESTS)
     manifest = source if is_manifest else storage.join(output, "manifest.parquet")
+    images = images or storage.join(output, "images")
     spec = make_job(
         {
             "manifest": manifest,
             "output": output,
-            "images": images or storage.join(output, "images"),
+            "images": images,
             **{name: _given(value) for name, value in settings.items() if value is not None},
         },
         "options",
@@ -46,7 +47,7 @@ def restore_job(
     if is_manifest:
         return spec
     _check_told(spec)
-    table = _keep_manifest(source, manifest, spec)
+    table = _keep_manifest(source, manifest, spec, images)
     # The source is the user's own word, wherever the manifest that was made of it lies.
     schemes = sorted({storage.scheme_of(image) for image in table["image"].to_pylist()})
     return spec.model_copy(update={"allowed_schemes": tuple(schemes)})
@@ -62,7 +63,7 @@ def _check_told(spec: JobSpec) -> None:
         )
 
 
-def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
+def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa.Table:
     """The images of ``source``, as the output's manifest keeps them from its first run on."""
     table = build(source)
     kept = read_manifest(manifest) if storage.exists(manifest) else None
@@ -70,7 +71,7 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
     if kept is not None or begun:
         # The output may lie in the source: what came there since is not to be restored too.
         known = set() if kept is None else set(kept["image"].to_pylist())
-        places = tuple(_place(folder).rstrip("/") + "/" for folder in (spec.output, spec.images))
+        places = tuple(_place(folder).rstrip("/") + "/" for folder in (spec.output, images))
         wanted = [
             image in known or not _place(image).startswith(places)
             for image in table["image"].to_pylist()
@@ -84,7 +85,7 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec) -> pa.Table:
     if kept is None:
         write_manifest(table, manifest)
     elif content_digest(kept) != content_digest(table):
-        unused = not (begun or _made(spec))
+        unused = not (begun or _made(spec.output, images))
         hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(
             f"{manifest} names other images than {source} holds now; choose another output{hint}"
@@ -98,9 +99,9 @@ def _place(uri: str) -> str:
     return os.path.realpath(uri) if storage.is_local(uri) else uri
 
 
-def _made(spec: JobSpec) -> bool:
+def _made(output: str, images: str) -> bool:
     """Whether anything stands where results do."""
-    folders = (Layout(spec.output).results, spec.images)
+    folders = (Layout(output).results, images)
     return any(storage.list_names(folder, files_only=False) for folder in folders)
 
 

@@ -128,8 +128,8 @@ def _row(
     if result["psnr"] is not None:
         captions["measured"] += f" (baseline {result['baseline_psnr']:.1f} dB)"
         captions["restored"] += f", {result['psnr']:.1f} dB"
-    pictures = {"measured": measured, "restored": restored, "reference": reference}
-    pictures = {name: picture for name, picture in pictures.items() if picture}
+    found = {"measured": measured, "restored": restored, "reference": reference}
+    pictures = {name: picture for name, picture in found.items() if picture}
     lines = [[Cell(fitted(p, restored, side), captions[name]) for name, p in pictures.items()]]
     if max(restored.size) > MAGNIFIED * side:
         box = liveliest(restored, side)
@@ -158,10 +158,12 @@ def _given(
     loaded = load(pa.table({"row": planned, "error": [""], "error_kind": [""]}))
     if (error := errors_of(loaded)[0])[0]:
         raise RowError(*error)
-    inputs = Inputs(**{name: unpack(loaded[name])[0] for name in FILES})
+    image, reference, mask, kernel = (unpack(loaded[name])[0] for name in FILES)
+    assert image is not None  # a row without one has an error
     if spec.mode == "restore":
         alpha = unpack(loaded["alpha"])[0]
-        reference = inputs.reference
-        return rgb(inputs.image, alpha), None if reference is None else rgb(reference)
+        return rgb(image, alpha), None if reference is None else rgb(reference)
+    inputs = Inputs(image, reference, mask, kernel)
     problem = build_problem(known_columns(planned)[0], inputs, spec, assets)
+    assert problem.reference is not None  # a benchmark's is the image that it degraded
     return rgb_of_tensor(problem.y), rgb_of_tensor(problem.reference)

@@ -142,7 +142,8 @@ def _is_tag(part: str) -> bool:
 def _place(path: list[str], content: dict[str, Any]) -> tuple[type[BaseModel], FieldInfo | None]:
     """The model that a path of keys and union tags leads into, and the last field on the way."""
     models: list[type[BaseModel]] = [JobSpec]
-    field, value = None, content
+    field: FieldInfo | None = None
+    value: Any = content
     for part in path:
         found = models[0].model_fields.get(part) if len(models) == 1 else None
         if found:
@@ -157,7 +158,7 @@ def _place(path: list[str], content: dict[str, Any]) -> tuple[type[BaseModel], F
 def _models(annotation: Any, value: Any) -> list[type[BaseModel]]:
     """The models that a field may hold; of tasks, that of the kind that the value names."""
     if annotation is Task and isinstance(value, dict):
-        return [TASKS.get(value.get("kind"), Task)]
+        return [TASKS.get(value.get("kind", ""), Task)]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for arg in get_args(annotation) for model in _models(arg, value)]

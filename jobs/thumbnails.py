@@ -44,16 +44,17 @@ def detail(image: Image.Image, restored: Image.Image, box: Box) -> Image.Image:
     """
     scale = image.width / restored.width
     size = box[2] - box[0], box[3] - box[1]
-    return image.resize(size, Image.Resampling.BICUBIC, box=tuple(edge * scale for edge in box))
+    left, top, right, bottom = (edge * scale for edge in box)
+    return image.resize(size, Image.Resampling.BICUBIC, box=(left, top, right, bottom))
 
 
 def liveliest(image: Image.Image, side: int) -> Box:
     """The window, of at most ``side`` x ``side`` pixels, that has the most edges in it."""
     blocks = np.asarray(image.convert("L").reduce(BLOCK), np.float64)
-    edges = sum(
+    down, across = (
         np.abs(np.diff(blocks, axis=axis, prepend=blocks.take([0], axis=axis))) for axis in (0, 1)
     )
-    total = np.pad(edges.cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    total = np.pad((down + across).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
     h, w = (min(side // BLOCK, length) for length in blocks.shape)
     windows = total[h:, w:] - total[:-h, w:] - total[h:, :-w] + total[:-h, :-w]
     place = np.unravel_index(windows.argmax(), windows.shape)

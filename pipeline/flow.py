@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import ray
 from ray.data import ActorPoolStrategy, DataContext
@@ -58,13 +59,16 @@ def restore_shards(
             fn_constructor_args=(
                 ledger,
                 actors,
-                spec.model_copy(update={"perceptual": with_absolute_paths(spec.perceptual)}),
-                job.assets,
-                job.model,
-                job.versions,
-                resources.batch_pixels,
-                resources.threads,
-                resources.actor.get("GPU", 0) > 0,
+                partial(
+                    Restorer,
+                    spec.model_copy(update={"perceptual": with_absolute_paths(spec.perceptual)}),
+                    job.assets,
+                    job.model,
+                    job.versions,
+                    resources.batch_pixels,
+                    resources.threads,
+                    resources.actor.get("GPU", 0) > 0,
+                ),
             ),
             compute=ActorPoolStrategy(
                 min_size=least,
@@ -97,14 +101,14 @@ def in_flight(shards: int, least: int, most: int) -> int:
 class IsolatedRestorer(Isolated):
     """The actor of the flow: a restorer that holds its model, and survives its rows."""
 
-    def __init__(self, ledger: Ledger, actors: int, *restorer):
+    def __init__(self, ledger: Ledger, actors: int, restorer: Callable[..., Restorer]):
         died = ledger.begin(("model",))
         if died >= LOADING_DEATHS + actors:  # others may be loading just now
             raise PipelineError(
                 f"{died} processes died while they loaded the model (out of memory?)"
             )
         metrics = BatchMetrics(ledger.run)
-        super().__init__(Restorer(*restorer, metrics.add), "restore", ledger)
+        super().__init__(restorer(on_batch=metrics.add), "restore", ledger)
         ledger.end(("model",))
 
 

@@ -10,7 +10,7 @@ from ray.util.metrics import Counter, Histogram
 
 from pipeline.output.parts import Tally
 
-BATCH_SIZES = [1, 2, 4, 8, 16, 32, 64]
+BATCH_SIZES: list[float] = [1, 2, 4, 8, 16, 32, 64]
 
 
 class CommitMetrics:

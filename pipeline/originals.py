@@ -23,16 +23,17 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
     Raises:
         PipelineError: one would; names it.
     """
-    if not spec.images:
+    images = spec.images
+    if not images:
         return
-    images = storage.absolute(spec.images)
-    if storage.is_local(images) and not os.path.exists(images):
+    root = storage.absolute(images)
+    if storage.is_local(root) and not os.path.exists(root):
         return  # nothing lies there: rows may be many
     suffix = SUFFIXES[spec.picture.format]
     base = storage.parent(storage.absolute(spec.manifest))
     # Rows are many and folders few: each folder is resolved once, and of files only links.
     source = cache(lambda folder: _real(storage.resolve(base, folder)))
-    target = cache(lambda folder: _real(_folder(_picture(spec.images, f"{folder}x", suffix))))
+    target = cache(lambda folder: _real(_folder(_picture(images, f"{folder}x", suffix))))
     ids = table["id"].to_pylist()
     folders = {target(_folder(image_id)) for image_id in ids}
     originals: dict[str, str] = {}
@@ -45,12 +46,12 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
         if storage.is_local(place) and os.path.islink(place):
             originals[_real(place)] = whose
     for image_id in ids if originals else ():
-        picture = _picture(spec.images, image_id, suffix)
-        whose = originals.get(storage.join(target(_folder(image_id)), _name(picture)))
-        if whose:
+        picture = _picture(images, image_id, suffix)
+        said = originals.get(storage.join(target(_folder(image_id)), _name(picture)))
+        if said:
             raise PipelineError(
                 f"images: the picture of {image_id!r} would overwrite {storage.shown(picture)}, "
-                f"which {whose}; choose another folder"
+                f"which {said}; choose another folder"
             )
 
 

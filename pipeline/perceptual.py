@@ -17,7 +17,8 @@ from pipeline.spec.perceptual import Perceptual
 from pipeline.users_code import factory_of
 from pipeline.versions import digest_of
 
-WANTED = {"inception": SOURCE, **{f"lpips_{name}": source for name, source in SOURCES.items()}}
+LPIPS = {f"lpips_{network}": network for network in SOURCES}  # the network that a key names
+WANTED = {"inception": SOURCE, **{key: SOURCES[network] for key, network in LPIPS.items()}}
 
 
 def with_absolute_paths(spec: Perceptual) -> Perceptual:
@@ -44,7 +45,7 @@ class Judges:
                 if key == "inception":
                     self.features = Inception(path)
                 else:
-                    self.lpips[key] = Lpips(key.removeprefix("lpips_"), path, device)
+                    self.lpips[key] = Lpips(LPIPS[key], path, device)
             except DiffPIRError as e:
                 raise PipelineError(f"perceptual.{key}: {e}") from None
             except StorageError as e:
@@ -66,13 +67,13 @@ class Judges:
                 value = lpips(x, reference).item()
                 columns[name] = None if math.isnan(value) else value
         if self.features is not None:
-            columns["fid_features"] = self._seen(x)
+            columns["fid_features"] = self._seen(self.features, x)
             if reference is not None:
-                columns["fid_reference_features"] = self._seen(reference)
+                columns["fid_reference_features"] = self._seen(self.features, reference)
         return columns
 
-    def _seen(self, x: Tensor):
-        return self.features(x.to(self.device).float())[0].float().cpu().numpy()
+    def _seen(self, network: nn.Module, x: Tensor):
+        return network(x.to(self.device).float())[0].float().cpu().numpy()
 
 
 def _users_network(name: str) -> nn.Module:

@@ -140,6 +140,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
     size = task.measured_size(row, parts.arrays)
     _check_pixels(size, spec)
     operator = task.operator_for(Batch([parts.arrays], size, spec.mode))
+    reference: Tensor | None
     if spec.mode == "benchmark":
         grey = row.grey and not task.gives_colour
         y, reference = _degraded(row, size, operator, grey)
@@ -203,7 +204,8 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
     """The operator of a batch of problems that share a ``shape_key``."""
     first = problems[0]
     arrays = [problem.arrays for problem in problems]
-    return first.task.operator_for(Batch(arrays, tuple(first.y.shape[2:]), first.mode, device))
+    height, width = first.y.shape[2:]
+    return first.task.operator_for(Batch(arrays, (height, width), first.mode, device))
 
 
 def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -58,7 +59,10 @@ class Resources:
     def actor_options(self) -> dict[str, Any]:
         """``actor``, by the names that Ray's options have."""
         others = dict(self.actor)
-        named = {"num_cpus": others.pop("CPU", 0), "num_gpus": others.pop("GPU", 0)}
+        named: dict[str, Any] = {
+            "num_cpus": others.pop("CPU", 0),
+            "num_gpus": others.pop("GPU", 0),
+        }
         if memory := others.pop("memory", 0):
             named["memory"] = int(memory)
         named["resources"] = others
@@ -73,7 +77,7 @@ def start_ray() -> None:
     os.environ.update(added)
     handler = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="error")
+        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     finally:  # Ray's processes have it now; those that this one starts are not to
         for name in added:
             del os.environ[name]

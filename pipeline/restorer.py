@@ -71,7 +71,8 @@ class Batch:
             else torch.tensor(levels, dtype=torch.float64, device=device)
         )
         self.seeds = [p.seed for p in problems]
-        self.shape = tuple(self.operator.initial(self.y).shape[1:])  # of a scene
+        channels, height, width = self.operator.initial(self.y).shape[1:]
+        self.shape = channels, height, width  # of a scene
 
 
 class Restorer:

@@ -33,7 +33,7 @@ SAMPLER = pa.struct(
 RESTORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 # Tells Hugging Face's `datasets` that the column holds pictures.
-METADATA = {"huggingface": json.dumps({"info": {"features": {"restored": {"_type": "Image"}}}})}
+METADATA = {b"huggingface": json.dumps({"info": {"features": {"restored": {"_type": "Image"}}}})}
 
 # Filled by the restorer. In a failed row, what was measured is null, and width, height and
 # noise_level are the manifest's.

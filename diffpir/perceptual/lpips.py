@@ -17,7 +17,8 @@ from diffpir.perceptual.libraries import library
 
 LEAST_SIDE = 32  # pixels: of less, the networks leave nothing
 WINDOW = 1024  # pixels a side that a network sees at once: its memory grows with them
-SOURCES = {
+Network = Literal["vgg", "alex"]
+SOURCES: dict[Network, str] = {
     "vgg": "https://download.pytorch.org/models/vgg16-397923af.pth",
     "alex": "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
 }
@@ -37,9 +38,7 @@ class Lpips:
         CheckpointError: the file is not that network's.
     """
 
-    def __init__(
-        self, network: Literal["vgg", "alex"], weights: Path, device: str | torch.device = "cpu"
-    ):
+    def __init__(self, network: Network, weights: Path, device: str | torch.device = "cpu"):
         with warnings.catch_warnings():
             # The library speaks to torchvision in words that are no longer the newest.
             warnings.simplefilter("ignore")

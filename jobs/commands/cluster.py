@@ -131,7 +131,9 @@ def status(
         if job:
             typer.echo(f"{job.id}: {job.status}; {job.message}")
         typer.echo(_words(progress) if progress else f"progress unknown: {unknown}")
-    raise typer.Exit((job or progress).meaning)
+    asked = job or progress
+    assert asked is not None  # without a job, no progress is an error
+    raise typer.Exit(asked.meaning)
 
 
 @app.command()

@@ -107,7 +107,7 @@ def _pictures(images: str | None, output: str | None) -> str | None:
 
 def _flat(value: dict, prefix: str = "") -> dict:
     """Nested dicts as one, with dotted keys."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, inner in value.items():
         if isinstance(inner, dict):
             flat |= _flat(inner, f"{prefix}{key}.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from torch import Tensor
 
+    from diffpir.blind import Family
     from diffpir.operators import Operator
     from pipeline.problem import Row
 
@@ -92,7 +93,8 @@ class Blurred(Task):
     def parts(self, row: Row) -> Parts:
         from diffpir.operators.partial import trimmed
 
-        kernel, outcome = row.files.kernel, {}
+        kernel = row.files.kernel
+        outcome: dict[str, Any] = {}
         if kernel is None:
             choice = kernel_choice(self.kernel, row.values)
             if choice and choice.estimate:
@@ -139,7 +141,7 @@ class Blurred(Task):
             return Downsample(kernel, self.enlargement)
         return PartialBlur(kernel, batch.size, self.enlargement, boundary, mask)
 
-    def _estimated(self, row: Row, family: str) -> tuple[Kernel, dict[str, Any]]:
+    def _estimated(self, row: Row, family: Family) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of its family whose one parameter fits the image best, and what is told."""
         if row.files.mask is not None or not self.may_estimate(row.spec.mode):
             raise RowError(f"kernel: {ESTIMATE_RULE}", "bad_kernel")
@@ -151,7 +153,7 @@ class Blurred(Task):
         return kernel, {"kernel_estimate": told, "noise_level": noise_level}
 
 
-def estimated_kernel(y: Tensor, family: str, noise_level: float) -> Kernel:
+def estimated_kernel(y: Tensor, family: Family, noise_level: float) -> Kernel:
     """The blur that a photograph shows: of its family, with the one parameter that fits best.
 
     Raises:

@@ -27,12 +27,13 @@ def kernel_file(kernel: Kernel | None, mode: Mode) -> Iterator[AssetFile]:
     file, name = kernel.file.file, kernel.file.name
     try:
         data = storage.read_bytes(file)
-        names = [name] if name else kernel_names(data) or [None]
+        names = [name] if name else kernel_names(data)
         if len(names) > 1 and mode == "restore":
             raise RowError(
                 f"the file holds several kernels, name one of {', '.join(names)}", "bad_kernel"
             )
-        yield AssetFile("kernel", tuple(decode_kernel(data, name) for name in names), data)
+        kernels = [decode_kernel(data, name) for name in names] or [decode_kernel(data)]
+        yield AssetFile("kernel", tuple(kernels), data)
     except StorageError as e:
         raise PipelineError(f"task.kernel: {e}") from None
     except RowError as e:

@@ -103,6 +103,7 @@ def mask_of(choice: Mask | None, row: Row, size: tuple[int, int]) -> np.ndarray:
     elif choice.random is not None:
         mask = random_mask(height, width, choice.random, row.rng("mask"))
     else:
+        assert choice.box is not None  # the one left: the mask of a file was found above
         try:
             mask = box_mask(height, width, choice.box, row.rng("mask"))
         except ValueError as e:
