@@ -22,6 +22,11 @@ def in_words(error: Exception) -> str:
     return text if known else f"{type(cause).__name__}: {text}"
 
 
+def first_line(error: BaseException) -> str:
+    """What Ray says first; advice and logs follow."""
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 def _cause(error: BaseException) -> BaseException:
     while True:
         inner = getattr(error, "cause", None) if isinstance(error, RayError) else None

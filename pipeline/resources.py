@@ -16,6 +16,7 @@ from ray.exceptions import RayError
 from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler
 from pipeline.errors import PipelineError
+from pipeline.ray_errors import first_line
 from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
 from pipeline.spec.job import JobSpec
 
@@ -70,7 +71,11 @@ class Resources:
 
 
 def start_ray() -> None:
-    """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done."""
+    """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done.
+
+    Raises:
+        PipelineError: there is no cluster, or Ray does not start.
+    """
     if ray.is_initialized():
         return
     added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
@@ -78,6 +83,10 @@ def start_ray() -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except Exception as e:  # of whatever class: Ray has none of its own for it
+        address = os.environ.get("RAY_ADDRESS")
+        what = f"no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
+        raise PipelineError(f"{what}: {type(e).__name__}: {first_line(e)}") from None
     finally:  # Ray's processes have it now; those that this one starts are not to
         for name in added:
             del os.environ[name]

@@ -34,7 +34,12 @@ class Committer:
                 before, which is then taken for superseded.
             rows: of the results.
             peak, device_peak: bytes of the restorer's process, and of its GPU, at most.
+
+        Raises:
+            PipelineError: the output is gone.
+            StorageError: it cannot be written.
         """
+        self.layout.check_present()
         part, old = Part(shard, generation, self.run), None
         if generation:
             old = Part(shard, generation - 1, self.run)

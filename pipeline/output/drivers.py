@@ -15,6 +15,7 @@ import uuid
 
 from manifests import storage
 from manifests.errors import StorageError
+from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 
 NAME = re.compile(r"[0-9a-f]{12}\.json")  # of a driver's file
@@ -62,8 +63,9 @@ class Heartbeat:
     def _beat(self) -> None:
         while not self.stop.wait(TOUCH_SECONDS):
             try:
+                self.layout.check_present()  # an output that was moved away is not begun anew
                 self._touch()
-            except StorageError:
+            except (StorageError, PipelineError):
                 continue  # the storage may be back for the next one
 
     def _touch(self) -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from manifests import storage
+from pipeline.errors import PipelineError
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,16 @@ class Layout:
 
     def driver(self, name: str) -> str:
         return storage.join(self.drivers, name)
+
+    def check_present(self) -> None:
+        """Before writing: what is written elsewhere than the run's record would be nobody's.
+
+        Raises:
+            PipelineError: the record is gone.
+            StorageError: the output cannot be read.
+        """
+        if not storage.exists(self.run):
+            raise PipelineError(
+                f"{storage.shown(self.run)} is gone: the output was moved or removed while the run "
+                "was at work; move it back first"
+            )

@@ -515,3 +515,34 @@ def test_a_wrong_job_is_refused_before_the_cluster_hears_of_it(finished, tmp_pat
     assert "it goes with --fresh" in refused(text, "--overwrite")
     assert "no Ray cluster" in refused(text, "--overwrite", "--fresh")
     assert dict(os.environ) == before
+
+
+def test_code_of_a_job_file_runs_only_where_command_or_configuration_allow_it(
+    photos, tmp_path, monkeypatch
+):
+    proof, manifest = tmp_path / "proof", tmp_path / "m.parquet"
+    diffpir("manifest", "build", photos, "-o", manifest)
+    (tmp_path / "job.yaml").write_text(
+        f"manifest: {manifest}\noutput: {tmp_path}/out\n"
+        "task: {kind: linear, operator: 'subprocess:check_output', noise_level: 0.1, "
+        f"options: {{args: touch {proof}, shell: true}}}}\n"
+    )
+    config = tmp_path / "config.yaml"
+    monkeypatch.setenv("DIFFPIR_CONFIG", str(config))
+
+    def run(*options: str) -> str:
+        result = diffpir("run", tmp_path / "job.yaml", *options)
+        assert result.exit_code == 2 and "Traceback" not in result.output
+        return " ".join(result.output.split())
+
+    assert "no such file" in run()
+    config.write_text("allow_code: [json]\n")
+    words = run("--allow-code", "shutil")
+    assert "task.operator: subprocess:check_output is Python code" in words
+    assert "--allow-code subprocess" in words and not proof.exists()
+    assert not (tmp_path / "out").exists()
+    config.write_text("allow_cod: [json]\n")
+    assert "config.yaml: allow_cod: Extra inputs" in run()
+    config.write_text("allow_code: [subprocess]\n")
+    assert "returned bytes, expected an object with the methods forward and adjoint" in run()
+    assert proof.exists()  # now it was the user's word

@@ -156,6 +156,17 @@ def test_code_runs_only_where_it_was_allowed(job, tmp_path):
         run_job(job(perceptual={"features": "os:system"}))
 
 
+def test_an_output_that_is_moved_away_is_not_begun_anew_and_goes_on_when_it_is_back(
+    ray_cluster, job, tmp_path
+):
+    moved = Once(2, lambda: (tmp_path / "out").rename(tmp_path / "moved"))
+    with pytest.raises(JobStopped, match=r"out/run\.json is gone: the output was moved or removed"):
+        run_job(job(), moved)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "moved").rename(tmp_path / "out")
+    assert run_job(job()).ok == IMAGES
+
+
 def test_a_digest_is_computed_anew_when_its_file_changes(tmp_path, monkeypatch):
     monkeypatch.setenv("DIFFPIR_CACHE", str(tmp_path / "cache"))
     file, reads = tmp_path / "file", []
