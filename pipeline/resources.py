@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import signal
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(2**29),
 }
 BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit
+CONNECT_SECONDS = 10.0  # for the answer of a cluster's head
 ACCELERATOR = "ray.io/accelerator-type"  # Ray's own label of nodes that have one
 
 
@@ -78,13 +80,14 @@ def start_ray() -> None:
     """
     if ray.is_initialized():
         return
+    address = os.environ.get("RAY_ADDRESS", "")
     added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
     os.environ.update(added)
     handler = signal.getsignal(signal.SIGTERM)
     try:
+        _check_address(address)
         ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as e:  # of whatever class: Ray has none of its own for it
-        address = os.environ.get("RAY_ADDRESS")
         what = f"no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
         raise PipelineError(f"{what}: {type(e).__name__}: {first_line(e)}") from None
     finally:  # Ray's processes have it now; those that this one starts are not to
@@ -92,6 +95,13 @@ def start_ray() -> None:
             del os.environ[name]
     if callable(handler):  # Ray would print a stack, and exit
         signal.signal(signal.SIGTERM, handler)
+
+
+def _check_address(address: str) -> None:
+    """Raise OSError where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in address:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
 
 
 def plan_resources(spec: JobSpec) -> Resources:

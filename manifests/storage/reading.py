@@ -8,6 +8,7 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from manifests.storage.cache import cached
+from manifests.storage.deadline import within
 from manifests.storage.local import read_local, read_local_part
 from manifests.storage.remote import read_http, read_s3
 from manifests.storage.retries import retried
@@ -15,15 +16,16 @@ from manifests.storage.words import too_large
 from manifests.uris import scheme_of
 
 
-def read_bytes(uri: str, limit: int | None = None) -> bytes:
+def read_bytes(uri: str, limit: int | None = None, seconds: float | None = None) -> bytes:
     """The whole content of a file.
 
     Args:
         limit: refuse a file of more bytes, without holding many more than these in memory.
+        seconds: for all of it, with whatever is tried again; None for as long as it takes.
 
     Raises:
         StorageError: it is not there, may not be read, is no regular file, is larger than
-            ``limit``, or the storage failed.
+            ``limit``, has not arrived in time, or the storage failed.
     """
     scheme = scheme_of(uri)
 
@@ -44,7 +46,7 @@ def read_bytes(uri: str, limit: int | None = None) -> bytes:
                     raise too_large(uri, getattr(f, "size", None), limit)
         return data
 
-    return retried(uri, read)
+    return within(seconds, uri, lambda: retried(uri, read))
 
 
 def read_tail(uri: str, size: int) -> bytes:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
-from collections.abc import AsyncIterator
-from typing import Any
+import time
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 
 from manifests.storage.retries import retried
 from manifests.storage.words import s3_error, too_large
 
-_SLOWEST_UPLOAD = 256 * 1024  # bytes per second below which an upload is taken for stuck
+# Bytes per second below which a transfer is taken for stuck, and the seconds that it has besides.
+_SLOWEST_UPLOAD, _SLOWEST_DOWNLOAD = 256 * 1024, 16 * 1024
+_START_SECONDS = 60
+
+
+T = TypeVar("T")
+
+
+async def timed(seconds: float | None, reading: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns; it is cancelled, with its connection, if it takes longer."""
+    async with asyncio.timeout(seconds):
+        return await reading
 
 
 async def read_s3(
@@ -50,9 +63,11 @@ async def _collect(
 ) -> bytes:
     if limit is not None and size is not None and size > limit:
         raise too_large(uri, size, limit)
-    held, arrived = [], 0
+    held, arrived, began = [], 0, time.monotonic()
     async for chunk in chunks:
         arrived += len(chunk)
+        if time.monotonic() - began > _START_SECONDS + arrived / _SLOWEST_DOWNLOAD:
+            raise ConnectionError(f"too slow: {arrived} bytes in {time.monotonic() - began:.0f} s")
         if limit is not None and arrived > limit:
             raise too_large(uri, None, limit)
         held.append(chunk)
@@ -64,7 +79,7 @@ def put_s3(fs: Any, path: str, data: bytes, **extra: Any) -> None:
     # Not fs.pipe_file: it sends what is large in parts, of which only the last is conditional.
     # The client limits the time of an answer but not of an upload: `sync` does.
     bucket, key, _ = fs.split_path(path)
-    seconds = 60 + len(data) / _SLOWEST_UPLOAD
+    seconds = _START_SECONDS + len(data) / _SLOWEST_UPLOAD
     body = io.BytesIO(data)
     sync(fs.loop, _put, fs, bucket, key, body, extra, timeout=seconds)
 

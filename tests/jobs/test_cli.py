@@ -29,6 +29,7 @@ from manifests.errors import ManifestError
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError
 from tests.pictures import decoded, photograph
+from tests.s3 import free_port
 
 DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -546,3 +547,16 @@ def test_code_of_a_job_file_runs_only_where_command_or_configuration_allow_it(
     config.write_text("allow_code: [subprocess]\n")
     assert "returned bytes, expected an object with the methods forward and adjoint" in run()
     assert proof.exists()  # now it was the user's word
+
+
+def test_a_cluster_that_is_not_there_is_said_in_words(photos, tmp_path):
+    command = [sys.executable, "-m", "jobs", "restore", photos, "-o", tmp_path / "out"]
+    ended = subprocess.run(
+        [*command, "--task", "denoise", "--noise", "0.1"],
+        env={**os.environ, "RAY_ADDRESS": f"127.0.0.1:{free_port()}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2 and "Traceback" not in ended.stderr
+    assert "no Ray cluster at RAY_ADDRESS=127.0.0.1:" in ended.stderr
