@@ -19,6 +19,7 @@ from pipeline.output.run_folder import RunFolder
 from pipeline.perceptual import with_absolute_paths
 from pipeline.prepare import Job
 from pipeline.problem import files_of
+from pipeline.pulse import start_pulse
 from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
@@ -107,6 +108,7 @@ class IsolatedRestorer(Isolated):
             raise PipelineError(
                 f"{died} processes died while they loaded the model (out of memory?)"
             )
+        start_pulse(ledger)
         metrics = BatchMetrics(ledger.run)
         super().__init__(restorer(on_batch=metrics.add), "restore", ledger)
         ledger.end(("model",))

@@ -7,6 +7,7 @@ this run only: when a driver is killed its workers die too, and that is no fault
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -36,6 +37,7 @@ class _Ledger:
         self.begun: Counter[tuple] = Counter()
         self.counts = Counts()
         self.metrics = CommitMetrics(run)
+        self.pulses: dict[tuple[str, int], float] = {}  # node and pid -> when it last said so
 
     @ray.method
     def begin(self, work: tuple) -> int:
@@ -60,6 +62,20 @@ class _Ledger:
     @ray.method
     def read(self) -> Counts:
         return self.counts
+
+    @ray.method
+    def pulse(self, node: str, pid: int) -> None:
+        """Note that a process lives."""
+        self.pulses[node, pid] = time.monotonic()
+
+    @ray.method
+    def silent(self, seconds: float) -> list[tuple[str, int]]:
+        """Forget the processes that last said that they live so long ago, and return them."""
+        now = time.monotonic()
+        found = [process for process, last in self.pulses.items() if now - last > seconds]
+        for process in found:
+            del self.pulses[process]
+        return found
 
 
 class Ledger:
@@ -98,3 +114,9 @@ class Ledger:
 
     def read(self) -> Counts:
         return ray.get(self._actor.read.remote())
+
+    def pulse(self, node: str, pid: int) -> None:
+        ray.get(self._actor.pulse.remote(node, pid))
+
+    def silent(self, seconds: float) -> list[tuple[str, int]]:
+        return ray.get(self._actor.silent.remote(seconds))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ray.exceptions import RayError
 
 from pipeline.ledger import Ledger
+from pipeline.pulse import end_silent
 
 POLL_SECONDS = 1.0
 
@@ -34,7 +35,7 @@ class Progress:
 
 
 class Reporting:
-    """While it is entered, a thread reads the ledger and reports progress.
+    """While it is entered, a thread reads the ledger, reports progress, and ends silent actors.
 
     Args:
         rows: of the job.
@@ -65,6 +66,7 @@ class Reporting:
         while not self.stop.wait(POLL_SECONDS):
             try:
                 self._report()
+                end_silent(self.ledger)
             except RayError:
                 continue  # the ledger's node died; the ledger comes again
 

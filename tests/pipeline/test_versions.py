@@ -67,11 +67,11 @@ class Once:
             self.act()
 
 
-def kill_actors() -> None:
+def signal_actors(number: signal.Signals = signal.SIGKILL) -> None:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if (folder / "cmdline").read_bytes().startswith(ACTOR):
-                os.kill(int(folder.name), signal.SIGKILL)
+                os.kill(int(folder.name), number)
         except OSError:
             continue
 
@@ -85,7 +85,7 @@ def test_other_weights_on_the_models_path_stop_the_run(ray_cluster, job, tmp_pat
 
     def swap() -> None:
         os.replace(tmp_path / "b.safetensors", tmp_path / "m.safetensors")
-        kill_actors()
+        signal_actors()
 
     swapped = Once(3, swap)
     with pytest.raises(JobStopped, match=r"model: .*m\.safetensors has changed since the run"):
@@ -154,6 +154,12 @@ def test_code_runs_only_where_it_was_allowed(job, tmp_path):
     assert not proof.exists() and not (tmp_path / "out").exists()
     with pytest.raises(PipelineError, match=r"perceptual\.features: os:system is Python code"):
         run_job(job(perceptual={"features": "os:system"}))
+
+
+def test_an_actor_that_is_stopped_for_good_is_replaced(ray_cluster, job, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.pulse.SILENT_SECONDS", 12.0)
+    stopped = Once(2, lambda: signal_actors(signal.SIGSTOP))
+    assert run_job(job(), stopped).ok == IMAGES and stopped.acted
 
 
 def test_an_output_that_is_moved_away_is_not_begun_anew_and_goes_on_when_it_is_back(
