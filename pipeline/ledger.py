@@ -112,8 +112,9 @@ class Ledger:
     def found(self, rows: int) -> None:
         ray.get(self._actor.found.remote(rows))
 
-    def read(self) -> Counts:
-        return ray.get(self._actor.read.remote())
+    def read(self, seconds: float | None = None) -> Counts:
+        """What was done; a RayError where no answer came in so many seconds."""
+        return ray.get(self._actor.read.remote(), timeout=seconds)
 
     def pulse(self, node: str, pid: int) -> None:
         ray.get(self._actor.pulse.remote(node, pid))

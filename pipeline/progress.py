@@ -7,12 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import ray
 from ray.exceptions import RayError
 
+from pipeline.errors import JobStopped
 from pipeline.ledger import Ledger
 from pipeline.pulse import end_silent
 
 POLL_SECONDS = 1.0
+ANSWER_SECONDS = 20.0  # for the ledger's
+LOST_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -34,51 +38,79 @@ class Progress:
     seconds: float
 
 
-class Reporting:
-    """While it is entered, a thread reads the ledger, reports progress, and ends silent actors.
+def run_reporting(
+    work: Callable[[], None],
+    ledger: Ledger,
+    rows: int,
+    done_before: int,
+    report: Callable[[Progress], None],
+) -> None:
+    """Do the work in a thread, while this one reports progress and ends silent actors.
 
     Args:
+        work: the flow; it may raise.
+        ledger: of this run.
         rows: of the job.
         done_before: of them, by earlier runs.
-        ledger: of this run.
-        report: called about once a second, and at the end of a run that ended well.
+        report: called about once a second, and at the end of work that ended well.
+
+    Raises:
+        JobStopped: all nodes of the cluster are gone.
+        Exception: what the work raised.
     """
+    began = time.perf_counter()
 
-    def __init__(
-        self, rows: int, done_before: int, ledger: Ledger, report: Callable[[Progress], None]
-    ):
-        self.rows, self.done_before = rows, done_before
-        self.ledger, self.report = ledger, report
-        self.began = time.perf_counter()
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> None:
-        self.thread.start()
-
-    def __exit__(self, *exc) -> None:
-        self.stop.set()
-        self.thread.join()
-        if exc[0] is None:
-            self._report()
-
-    def _watch(self) -> None:
-        while not self.stop.wait(POLL_SECONDS):
-            try:
-                self._report()
-                end_silent(self.ledger)
-            except RayError:
-                continue  # the ledger's node died; the ledger comes again
-
-    def _report(self) -> None:
-        counts = self.ledger.read()
-        done = self.done_before + counts.committed.rows + counts.found
-        self.report(
+    def tell() -> None:
+        counts = ledger.read(ANSWER_SECONDS)
+        done = done_before + counts.committed.rows + counts.found
+        report(
             Progress(
-                rows=self.rows,
-                done=min(done, self.rows),
+                rows=rows,
+                done=min(done, rows),
                 failed=counts.committed.failed,
                 done_now=counts.committed.rows,
-                seconds=time.perf_counter() - self.began,
+                seconds=time.perf_counter() - began,
             )
         )
+
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as e:
+            errors.append(e)
+
+    # Ray waits for ever for a node in place of one that is gone: what waits must not be in charge.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    nodes = Nodes()
+    while True:
+        thread.join(POLL_SECONDS)
+        if not thread.is_alive():
+            break
+        try:
+            tell()
+            end_silent(ledger)
+        except RayError:  # the ledger's node died; the ledger comes again, if there are others
+            nodes.check()
+    if errors:
+        raise errors[0]
+    tell()
+
+
+class Nodes:
+    """Whether the cluster has any left."""
+
+    def __init__(self) -> None:
+        self.seen = time.monotonic()
+
+    def check(self) -> None:
+        """Raise JobStopped if there has been none for a while."""
+        try:
+            if any(node["Alive"] for node in ray.nodes()):
+                self.seen = time.monotonic()
+        except Exception:  # the head does not answer
+            pass
+        if time.monotonic() - self.seen > LOST_SECONDS:
+            raise JobStopped(f"Ray has had no live node for {LOST_SECONDS:.0f} s")

@@ -17,7 +17,7 @@ from pipeline.output.plan import Work, rows_per_shard
 from pipeline.output.run_folder import RunFolder
 from pipeline.output.summary import Summary
 from pipeline.prepare import Job, check, check_writable
-from pipeline.progress import Progress, Reporting
+from pipeline.progress import Progress, run_reporting
 from pipeline.ray_errors import in_words
 from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec.job import JobSpec
@@ -95,9 +95,14 @@ def _restore(
     configure_ray_data()
     ledger = Ledger(folder.id)
     done_before = folder.rows - sum(item.rows for item in work)
-    with Reporting(folder.rows, done_before, ledger, report):
-        try:
-            restore_shards(job, folder, work, resources, ledger)
-        except Exception as e:
-            raise JobStopped(in_words(e)) from e
+
+    def restore() -> None:
+        restore_shards(job, folder, work, resources, ledger)
+
+    try:
+        run_reporting(restore, ledger, folder.rows, done_before, report)
+    except JobStopped:
+        raise
+    except Exception as e:
+        raise JobStopped(in_words(e)) from e
     return ledger.read().committed.rows

@@ -24,13 +24,13 @@ from pipeline.versions import digest_of
 from tests.pictures import photograph
 from tests.support import make_net, versions_of
 
-IMAGES = 12
+IMAGES = 8
 ACTOR = b"ray::MapWorker"  # begins the title of an actor's process
 
 
 @pytest.fixture
 def job(tmp_path):
-    """Makes jobs over a dozen small images, each a shard of its own, for one actor."""
+    """Makes jobs over a few small images, each a shard of its own, for one actor."""
     (tmp_path / "in").mkdir()
     for i in range(IMAGES):
         photograph(40, 32).rotate(i).save(tmp_path / "in" / f"{i:02d}.png")
@@ -46,7 +46,7 @@ def job(tmp_path):
             "output": str(tmp_path / "out"),
             "task": {"kind": "denoise", "noise_level": 0.1},
             "model": str(tmp_path / "m.safetensors"),
-            "sampler": {"nfe": 60},
+            "sampler": {"nfe": 30},
             "actors": 1,
             "shard_rows": 1,
         }
@@ -98,10 +98,7 @@ def test_other_weights_on_the_models_path_stop_the_run(ray_cluster, job, tmp_pat
     shutil.copy(tmp_path / "a.safetensors", tmp_path / "m.safetensors")
     assert run_job(job()).ok == IMAGES
 
-    # What was restored afterwards is what the same weights make of it.
-    assert run_job(job(output=str(tmp_path / "again" / "out"))).ok == IMAGES
-    again = {row["id"]: row["restored"] for row in rows(tmp_path / "again")}
-    assert {row["id"]: row["restored"] for row in rows(tmp_path)} == again
+    assert {row["model"] for row in rows(tmp_path)} == {digest}
 
 
 def test_a_model_that_is_written_over_in_place_stops_the_run(ray_cluster, job, tmp_path):
