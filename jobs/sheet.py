@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
-from pipeline.pictures.decode import decode_picture
+from pipeline.pictures.fence import decode_picture
 from pipeline.prepare import read_assets
 from pipeline.problems.assets import Assets
 from pipeline.problems.levin import wants_levin

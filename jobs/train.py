@@ -18,7 +18,7 @@ from manifests.errors import StorageError
 from manifests.read import read_manifest
 from pipeline.checkpoint import local_file
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.decode import decode_image
+from pipeline.pictures.fence import decode_image
 
 
 def train_prior(

@@ -15,10 +15,16 @@ from manifests.errors import StorageError
 from manifests.schema import TYPES, is_parametric, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
+from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
+from pipeline.pictures.fence import (
+    DECODE_SECONDS,
+    decode_image,
+    decode_kernel,
+    decode_mask,
+    decode_picture,
+)
 from pipeline.pictures.metadata import Metadata
-from pipeline.pictures.naming import SUFFIXES, image_path
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, RESTORED
 from pipeline.spec.picture import PictureFile
 
@@ -62,6 +68,7 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
+        decode_seconds: that decoding a file may take.
     """
 
     def __init__(
@@ -71,9 +78,10 @@ class Load:
         allowed: frozenset[str],
         max_pixels: int,
         beside: bool = False,
+        decode_seconds: float = DECODE_SECONDS,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
-        self.beside = beside
+        self.beside, self.decode_seconds = beside, decode_seconds
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
@@ -116,15 +124,16 @@ class Load:
         self, files: dict[str, bytes], error: tuple[str, str]
     ) -> tuple[dict, tuple[str, str]]:
         arrays: dict = {}
+        limits: dict = {"max_pixels": self.max_pixels, "seconds": self.decode_seconds}
         for name, data in files.items():
             try:
                 if name == "image":
-                    picture = decode_picture(data, max_pixels=self.max_pixels)
+                    picture = decode_picture(data, **limits)
                     arrays[name] = picture.pixels
                     if self.beside:
                         arrays |= {"alpha": picture.alpha, "metadata": picture.metadata}
                 else:
-                    arrays[name] = DECODERS[name](data, max_pixels=self.max_pixels)
+                    arrays[name] = DECODERS[name](data, **limits)
             except RowError as e:
                 return {}, (f"{name}: {e}", e.kind)
         return arrays, error

@@ -228,18 +228,14 @@ def decode_kernel(
     )
 
 
-def file_fault(column: str, data: bytes) -> str | None:
-    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
-    try:
-        if column == "kernel":
-            decode_kernel(data)  # a row cannot name one of several
-        elif column == "mask":
-            decode_mask(data)
-        else:
-            decode_picture(data)
-    except RowError as e:
-        return str(e)
-    return None
+def check_file(data: bytes, column: str, max_pixels: int) -> None:
+    """Decode a file as what the manifest's column of this name holds; raises RowError."""
+    if column == "kernel":
+        decode_kernel(data, max_pixels=max_pixels)  # a row cannot name one of several
+    elif column == "mask":
+        decode_mask(data, max_pixels=max_pixels)
+    else:
+        decode_picture(data, max_pixels=max_pixels)
 
 
 def _weights(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> np.ndarray:
@@ -273,7 +269,7 @@ def check_kernel(kernel: np.ndarray) -> np.ndarray:
         return kernel / kernel.sum()
 
 
-def kernel_names(data: bytes) -> list[str]:
+def kernel_names(data: bytes, *, max_pixels: int = MAX_KERNEL_PIXELS) -> list[str]:
     """Names of the arrays in an ``.npz`` or ``.mat``; none for any other file.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.decode import decode_kernel, decode_mask, kernel_names
+from pipeline.pictures.fence import decode_kernel, decode_mask, kernel_names
 from pipeline.problems.levin import read_levin
 from pipeline.spec import JobSpec
 

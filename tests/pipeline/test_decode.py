@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
+from pipeline.output.naming import MAX_PATH_BYTES, SUFFIXES, image_path
 from pipeline.pictures.decode import (
     check_kernel,
     decode_image,
@@ -21,7 +22,6 @@ from pipeline.pictures.decode import (
     decode_mask,
     kernel_names,
 )
-from pipeline.pictures.naming import MAX_PATH_BYTES, SUFFIXES, image_path
 from tests.pictures import photograph, save_broken, save_kinds
 
 

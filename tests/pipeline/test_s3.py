@@ -14,7 +14,7 @@ from manifests.check import check
 from pipeline.errors import PipelineError
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
-from pipeline.pictures.decode import file_fault
+from pipeline.pictures.fence import file_fault
 from pipeline.run import run_job
 from pipeline.spec import JobSpec
 from tests.pictures import decoded, photograph, save_broken

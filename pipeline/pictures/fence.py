@@ -1,0 +1,194 @@
+"""The decoders of :mod:`pipeline.pictures.decode`, run in a child process of this one.
+
+The bytes of a file may be anyone's, and the libraries that decode them are not proof against all:
+they crash, take all memory, or do not end. The child has a limit of memory and a deadline. When it
+dies, the file's error says why, and the next file has a fresh child.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import PipelineError, RowError
+from pipeline.pictures.decode import MAX_PIXELS, Picture
+from pipeline.pictures.messages import Channel
+
+DECODE_SECONDS = 60.0  # of wall time, for one file
+LATE_SECONDS = 10.0  # after its deadline, when a child is killed that its alarm did not end
+START_SECONDS = 300.0
+UNWELL = ("crash", "timeout", "out_of_memory")  # errors after which the child is not used again
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",
+    # Otherwise the speed of decoding depends, by a third, on where Pillow's memory happens to lie.
+    "PILLOW_ALIGNMENT": "64",
+}
+
+
+def decode_picture(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    colours: bool = True,
+    seconds: float = DECODE_SECONDS,
+) -> Picture:
+    """As :func:`pipeline.pictures.decode.decode_picture`, in the child process.
+
+    Raises:
+        RowError: as there, or ``crash``, ``timeout`` or ``out_of_memory``.
+        PipelineError: the child process does not start.
+    """
+    options = {"max_pixels": max_pixels, "colours": colours}
+    return _fence.decode("decode_picture", data, seconds, **options)
+
+
+def decode_image(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    colours: bool = True,
+    seconds: float = DECODE_SECONDS,
+) -> np.ndarray:
+    """The pixels alone of :func:`decode_picture`."""
+    options = {"max_pixels": max_pixels, "colours": colours}
+    return _fence.decode("decode_image", data, seconds, **options)
+
+
+def decode_mask(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, seconds: float = DECODE_SECONDS
+) -> np.ndarray:
+    """As :func:`pipeline.pictures.decode.decode_mask`; raises as :func:`decode_picture` too."""
+    return _fence.decode("decode_mask", data, seconds, max_pixels=max_pixels)
+
+
+def decode_kernel(
+    data: bytes,
+    name: str | None = None,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    seconds: float = DECODE_SECONDS,
+) -> np.ndarray:
+    """As :func:`pipeline.pictures.decode.decode_kernel`; raises as :func:`decode_picture` too."""
+    return _fence.decode("decode_kernel", data, seconds, name=name, max_pixels=max_pixels)
+
+
+def kernel_names(data: bytes, *, seconds: float = DECODE_SECONDS) -> list[str]:
+    """As :func:`pipeline.pictures.decode.kernel_names`; raises as :func:`decode_picture` too."""
+    return _fence.decode("kernel_names", data, seconds, max_pixels=MAX_PIXELS)
+
+
+def file_fault(column: str, data: bytes) -> str | None:
+    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
+    try:
+        _fence.decode("check_file", data, DECODE_SECONDS, column=column, max_pixels=MAX_PIXELS)
+    except RowError as e:
+        return str(e)
+    return None
+
+
+class _Fence:
+    """The child process: started for the first file, and after a death for the next one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen | None = None
+
+    def decode(self, reader: str, data: bytes, seconds: float, **options: Any) -> Any:
+        """What the function ``reader`` of :mod:`pipeline.pictures.decode` makes of the file."""
+        request = reader, pickle.PickleBuffer(data), options, seconds
+        with self._lock:
+            used = self._process is not None
+            answer = self._ask(request, seconds)
+            # A child that decoded other files may suffer from what they left in it.
+            if used and isinstance(answer, RowError) and answer.kind in ("crash", "out_of_memory"):
+                answer = self._ask(request, seconds)
+        if isinstance(answer, RowError):
+            raise answer
+        return answer
+
+    def _ask(self, request: tuple, seconds: float) -> Any:
+        if self._process is None:
+            self._start()
+        try:
+            self._channel.socket.settimeout(seconds + LATE_SECONDS)
+            self._channel.send(request)
+            answer = self._channel.receive()
+        except TimeoutError:
+            answer = _too_long(seconds)
+        except (EOFError, OSError):
+            answer = self._death(seconds)
+        except MemoryError:
+            answer = RowError("there is not the memory for the decoded file", "out_of_memory")
+        except BaseException:  # an interrupt: what is on the way is nobody's answer any more
+            self.stop()
+            raise
+        if isinstance(answer, RowError) and answer.kind in UNWELL:
+            self.stop()
+        return answer
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair(type=socket.SOCK_SEQPACKET)
+        self._channel = Channel(ours, os.memfd_create("files"))
+        # As in the process itself, whose path may be that of a job's runtime environment.
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        handed = [theirs.fileno(), self._channel.file]
+        module = ["-P", "-W", "ignore", "-m", "pipeline.pictures.child"]
+        with theirs, tempfile.TemporaryFile() as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, *module, *map(str, handed)],
+                env=os.environ | ENVIRONMENT | {"PYTHONPATH": path},
+                pass_fds=handed,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                process_group=0,  # Ctrl-C is for the parent, which then stops the child
+            )
+            theirs.close()
+            ours.settimeout(START_SECONDS)
+            try:
+                self._channel.receive()
+            except Exception as e:
+                self.stop()
+                errors.seek(0)
+                said = errors.read().decode(errors="replace").strip() or repr(e)
+                raise PipelineError(f"the process that decodes files does not start: {said}") from e
+
+    def _death(self, seconds: float) -> RowError:
+        try:
+            code = self._process.wait(LATE_SECONDS)
+        except subprocess.TimeoutExpired:
+            return RowError("the process that decoded the file closed its socket", "crash")
+        if code == -signal.SIGALRM:
+            return _too_long(seconds)
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
+        return RowError(f"the process that decoded the file died ({how})", "crash")
+
+    def stop(self) -> None:
+        """End the child; the next file has another."""
+        if self._process is not None:
+            self._channel.socket.close()
+            os.close(self._channel.file)
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+def _too_long(seconds: float) -> RowError:
+    return RowError(f"decoding the file took longer than {seconds:g} s", "timeout")
+
+
+_fence = _Fence()
+atexit.register(_fence.stop)
+os.register_at_fork(after_in_child=_fence.__init__)  # the child process is the parent's
