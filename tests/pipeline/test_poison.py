@@ -50,9 +50,9 @@ def arm(module):
                 die()
             return encode(pixels, *how)
         module.encode_picture = deadly
-        module.Load.__init__.__defaults__ = (False, DECODE_SECONDS)
         load = module.Load.__call__
         def told(self, table):
+            self.decode_seconds = DECODE_SECONDS
             with open(LOG, "a") as f:
                 f.write(f"{os.getpid()} {len(table)}\\n")
             return load(self, table)
