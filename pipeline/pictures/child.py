@@ -10,7 +10,6 @@ import resource
 import signal
 import socket
 import sys
-from typing import Any
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
@@ -37,30 +36,30 @@ def serve(channel: Channel) -> None:
     os.dup2(nowhere, 2)
     while True:
         try:
-            reader, data, options, seconds = channel.receive()
+            reader, data, args, options, seconds = channel.receive()
         except EOFError:
             return
-        memory = size + SPARE_BYTES + COPIES * len(data) + BYTES_PER_PIXEL * options["max_pixels"]
-        channel.send(_decoded(reader, data, options, seconds, memory))
-        del data
-
-
-def _decoded(reader: str, data: bytes, options: dict, seconds: float, memory: int) -> Any:
-    """What a function of :mod:`pipeline.pictures.decode` returns, or its RowError."""
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    resource.setrlimit(
-        resource.RLIMIT_AS, (memory if hard == resource.RLIM_INFINITY else min(memory, hard), hard)
-    )
-    signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
-    try:
-        return getattr(decode, reader)(data, **options)
-    except RowError as e:
-        return e
-    except MemoryError:
-        return RowError("there is not the memory to decode the file", "out_of_memory")
-    finally:
+        pixels = options.get("max_pixels", decode.MAX_PIXELS)
+        _limit_memory(size + SPARE_BYTES + COPIES * len(data) + BYTES_PER_PIXEL * pixels)
+        signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
+        try:
+            answer = getattr(decode, reader)(data, *args, **options)
+        except RowError as e:
+            answer = e
+        except MemoryError:
+            answer = RowError("there is not the memory to decode the file", "out_of_memory")
         signal.setitimer(signal.ITIMER_REAL, 0)
-        resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
+        _limit_memory(resource.RLIM_INFINITY)
+        channel.send(answer)
+        del data, answer
+
+
+def _limit_memory(size: int) -> None:
+    """Of address space; at most what the process was given."""
+    hard, unlimited = resource.getrlimit(resource.RLIMIT_AS)[1], resource.RLIM_INFINITY
+    resource.setrlimit(
+        resource.RLIMIT_AS, (min((n for n in (size, hard) if n != unlimited), default=hard), hard)
+    )
 
 
 if __name__ == "__main__":

@@ -2,12 +2,14 @@
 
 The bytes of a file may be anyone's, and the libraries that decode them are not proof against all:
 they crash, take all memory, or do not end. The child has a limit of memory and a deadline. When it
-dies, the file's error says why, and the next file has a fresh child.
+dies, the file's error says why (``crash``, ``timeout`` or ``out_of_memory``, beside what decoding
+itself raises), and the next file has a fresh child. One that does not start is a PipelineError.
 """
 
 from __future__ import annotations
 
 import atexit
+import functools
 import os
 import pickle
 import signal
@@ -16,12 +18,11 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.decode import MAX_PIXELS, Picture
+from pipeline.pictures import decode
 from pipeline.pictures.messages import Channel
 
 DECODE_SECONDS = 60.0  # of wall time, for one file
@@ -37,67 +38,6 @@ ENVIRONMENT = {
 }
 
 
-def decode_picture(
-    data: bytes,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    colours: bool = True,
-    seconds: float = DECODE_SECONDS,
-) -> Picture:
-    """As :func:`pipeline.pictures.decode.decode_picture`, in the child process.
-
-    Raises:
-        RowError: as there, or ``crash``, ``timeout`` or ``out_of_memory``.
-        PipelineError: the child process does not start.
-    """
-    options = {"max_pixels": max_pixels, "colours": colours}
-    return _fence.decode("decode_picture", data, seconds, **options)
-
-
-def decode_image(
-    data: bytes,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    colours: bool = True,
-    seconds: float = DECODE_SECONDS,
-) -> np.ndarray:
-    """The pixels alone of :func:`decode_picture`."""
-    options = {"max_pixels": max_pixels, "colours": colours}
-    return _fence.decode("decode_image", data, seconds, **options)
-
-
-def decode_mask(
-    data: bytes, *, max_pixels: int = MAX_PIXELS, seconds: float = DECODE_SECONDS
-) -> np.ndarray:
-    """As :func:`pipeline.pictures.decode.decode_mask`; raises as :func:`decode_picture` too."""
-    return _fence.decode("decode_mask", data, seconds, max_pixels=max_pixels)
-
-
-def decode_kernel(
-    data: bytes,
-    name: str | None = None,
-    *,
-    max_pixels: int = MAX_PIXELS,
-    seconds: float = DECODE_SECONDS,
-) -> np.ndarray:
-    """As :func:`pipeline.pictures.decode.decode_kernel`; raises as :func:`decode_picture` too."""
-    return _fence.decode("decode_kernel", data, seconds, name=name, max_pixels=max_pixels)
-
-
-def kernel_names(data: bytes, *, seconds: float = DECODE_SECONDS) -> list[str]:
-    """As :func:`pipeline.pictures.decode.kernel_names`; raises as :func:`decode_picture` too."""
-    return _fence.decode("kernel_names", data, seconds, max_pixels=MAX_PIXELS)
-
-
-def file_fault(column: str, data: bytes) -> str | None:
-    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
-    try:
-        _fence.decode("check_file", data, DECODE_SECONDS, column=column, max_pixels=MAX_PIXELS)
-    except RowError as e:
-        return str(e)
-    return None
-
-
 class _Fence:
     """The child process: started for the first file, and after a death for the next one."""
 
@@ -105,9 +45,9 @@ class _Fence:
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
 
-    def decode(self, reader: str, data: bytes, seconds: float, **options: Any) -> Any:
+    def decode(self, reader: str, data: bytes, args: tuple, options: dict, seconds: float) -> Any:
         """What the function ``reader`` of :mod:`pipeline.pictures.decode` makes of the file."""
-        request = reader, pickle.PickleBuffer(data), options, seconds
+        request = reader, pickle.PickleBuffer(data), args, options, seconds
         with self._lock:
             used = self._process is not None
             answer = self._ask(request, seconds)
@@ -192,3 +132,30 @@ def _too_long(seconds: float) -> RowError:
 _fence = _Fence()
 atexit.register(_fence.stop)
 os.register_at_fork(after_in_child=_fence.__init__)  # the child process is the parent's
+
+
+def _fenced(reader: Callable) -> Callable:
+    """The decoder, run in the child process; ``seconds`` are what it may take."""
+
+    @functools.wraps(reader)
+    def decoder(data: bytes, *args: Any, seconds: float = DECODE_SECONDS, **options: Any) -> Any:
+        return _fence.decode(reader.__name__, data, args, options, seconds)
+
+    return decoder
+
+
+decode_picture = _fenced(decode.decode_picture)
+decode_image = _fenced(decode.decode_image)
+decode_mask = _fenced(decode.decode_mask)
+decode_kernel = _fenced(decode.decode_kernel)
+kernel_names = _fenced(decode.kernel_names)
+check_file = _fenced(decode.check_file)
+
+
+def file_fault(column: str, data: bytes) -> str | None:
+    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
+    try:
+        check_file(data, column)
+    except RowError as e:
+        return str(e)
+    return None

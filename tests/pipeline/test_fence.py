@@ -78,7 +78,7 @@ for value in (endless, asleep, crash, greedy, ends, second_dies, large):
 
 
 def ask(reader, data=b"x", seconds=60.0, max_pixels=2**20):
-    return fence._fence.decode(reader, data, seconds, max_pixels=max_pixels)
+    return fence._fence.decode(reader, data, (), {"max_pixels": max_pixels}, seconds)
 
 
 def test_pictures_are_the_same_on_both_sides(tmp_path):
