@@ -11,21 +11,24 @@ import signal
 import socket
 import sys
 
+from PIL import AvifImagePlugin
+
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
 from pipeline.pictures import decode
 from pipeline.pictures.messages import Channel
 
 # The address space that decoding may take beside what the process has when it starts.
-SPARE_BYTES = 2**29
-BYTES_PER_PIXEL = 64
-COPIES = 3  # of the file
+SPARE_BYTES = 2**29  # libraries that are loaded late, such as SciPy, take 100 MB
+BYTES_PER_PIXEL = 48  # a TIFF of 16 bits with premultiplied alpha takes 36
+COPIES = 2  # of the file
 READY = "ready"
 
 
 def serve(channel: Channel) -> None:
     """Decode what is asked for, one file after the other."""
     decodable_formats()  # Pillow loads its decoders here
+    AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # each thread takes address space for its stack
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
