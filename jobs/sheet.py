@@ -19,7 +19,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
 from pipeline.output.run_folder import RunFolder
-from pipeline.pictures.decode import decode_picture
+from pipeline.pictures.fence import decode_picture
 from pipeline.problem import Inputs, build_problem, files_of, own
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns
@@ -93,7 +93,7 @@ def sheet_rows(
     for part, results in first_rows(output, COLUMNS, limit):
         planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
         names = tuple(name for name in files if name in planned.column_names)
-        load = Load(base, names, spec.schemes, spec.max_pixels, beside=not benchmark)
+        load = Load.of(spec, base, names, beside=not benchmark)
         assets = Assets.of(spec.task.assets(spec.mode, planned)) if benchmark else Assets()
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())

@@ -24,7 +24,8 @@ ERROR_KINDS = {
     "missing_input": "no kernel, mask or noise level, neither from the row nor from the job",
     "out_of_memory": "the machine, or its GPU, has not the memory for this image alone",
     "not_finite": "the model's output is not finite",
-    "crash": "the process that worked on this row alone died, every time",
+    "crash": "the process that decoded the row's file, or worked on this row alone, died",
+    "timeout": "a file of the row was not fetched, or not decoded, in the time allowed",
     "failed": "anything else",
 }
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from manifests import storage
 from manifests.schema import is_parametric
 from pipeline.errors import PipelineError
-from pipeline.pictures.naming import SUFFIXES, image_path
+from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES

@@ -15,11 +15,12 @@ from manifests.errors import StorageError
 from manifests.schema import TYPES, is_parametric, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
+from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
+from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.metadata import Metadata
-from pipeline.pictures.naming import SUFFIXES, image_path
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, RESTORED
+from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
@@ -62,6 +63,7 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
+        fetch_seconds, decode_seconds: that fetching and decoding one file may take.
     """
 
     def __init__(
@@ -71,9 +73,26 @@ class Load:
         allowed: frozenset[str],
         max_pixels: int,
         beside: bool = False,
+        *,
+        fetch_seconds: float,
+        decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside = beside
+        self.fetch_seconds, self.decode_seconds = fetch_seconds, decode_seconds
+
+    @classmethod
+    def of(cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool) -> Load:
+        """As a job wants it."""
+        return cls(
+            base,
+            files,
+            spec.schemes,
+            spec.max_pixels,
+            beside,
+            fetch_seconds=spec.fetch_seconds,
+            decode_seconds=spec.decode_seconds,
+        )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
@@ -88,9 +107,10 @@ class Load:
         return with_errors(table, [error for _, error in loaded])
 
     def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
-        fault = row_fault(row)
-        if error[0] or fault:
-            return {}, error if error[0] else (fault, "bad_value")
+        if error[0]:
+            return {}, error
+        if fault := row_fault(row):
+            return {}, (fault, "bad_value")
         files: dict[str, bytes] = {}
         limit = self.max_pixels * BYTES_PER_PIXEL + HEADER_BYTES
         for name in self.files:
@@ -105,7 +125,7 @@ class Load:
                         f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
                         "scheme_not_allowed",
                     )
-                files[name] = storage.read_bytes(uri, limit)
+                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds)
             except (StorageError, RowError) as e:
                 return {}, (f"{name}: {e}", e.kind)
             except Exception as e:
@@ -116,15 +136,16 @@ class Load:
         self, files: dict[str, bytes], error: tuple[str, str]
     ) -> tuple[dict, tuple[str, str]]:
         arrays: dict = {}
+        limits: dict = {"max_pixels": self.max_pixels, "seconds": self.decode_seconds}
         for name, data in files.items():
             try:
                 if name == "image":
-                    picture = decode_picture(data, max_pixels=self.max_pixels)
+                    picture = decode_picture(data, **limits)
                     arrays[name] = picture.pixels
                     if self.beside:
                         arrays |= {"alpha": picture.alpha, "metadata": picture.metadata}
                 else:
-                    arrays[name] = DECODERS[name](data, max_pixels=self.max_pixels)
+                    arrays[name] = DECODERS[name](data, **limits)
             except RowError as e:
                 return {}, (f"{name}: {e}", e.kind)
         return arrays, error
@@ -151,10 +172,10 @@ class Encode:
             unpack(table["alpha"]),
             table["metadata"].to_pylist(),
         )
-        cells = []
+        cells: list[dict | None] = []
         for i, (image_id, pixels, alpha, metadata) in enumerate(zip(*parts, strict=True)):
             cells.append(None)
-            if errors[i][0]:
+            if errors[i][0] or pixels is None:
                 continue
             name = image_path(image_id, SUFFIXES[self.how.format])
             try:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from skimage import data
+
+from pipeline.pictures import fence
 
 
 def photograph(width: int = 48, height: int = 40, name: str = "astronaut") -> Image.Image:
@@ -63,3 +68,29 @@ def save_broken(folder: Path) -> dict[str, Path]:
 
 def decoded(data: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@contextlib.contextmanager
+def decoding_takes(megabytes: int, seconds: float = 5) -> Iterator[None]:
+    """What is decoded in this block takes less memory, beside a child process's own, and time."""
+    fence._fence.stop()
+    buffer = io.BytesIO()
+    photograph().save(buffer, "PNG")
+    fence.decode_image(buffer.getvalue())
+    child = fence._fence._process.pid
+    before, began = _usage(child)
+    yield
+    after, ended = _usage(child)  # None: it ran into its limit
+    assert after is None or after - before < megabytes * 2**20
+    assert ended is None or ended - began < seconds
+
+
+def _usage(process: int) -> tuple[int | None, float | None]:
+    """Peak of resident memory in bytes, and CPU time in seconds."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+        times = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[11:13]
+    except (FileNotFoundError, StopIteration):
+        return None, None
+    return peak, sum(map(int, times)) / os.sysconf("SC_CLK_TCK")

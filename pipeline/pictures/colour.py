@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 import struct
 
 import imagecodecs
@@ -11,6 +12,7 @@ import numpy as np
 MAX_PROFILE_BYTES = 2**24  # those of presses take some 4 MB
 CHANNELS = {b"GRAY": 1, b"RGB ": 3, b"CMYK": 4}
 CLASSES = (b"scnr", b"mntr", b"prtr", b"spac")  # of devices and colour spaces
+MAX_STAGES = 64  # of a transform: time grows with their square, and they can share their bytes
 CREATED = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # fixed: the same picture is the same file
 COLORIMETRIC, BLACK_POINT = 1, 0x2000  # lcms's intent and flag
 
@@ -32,6 +34,9 @@ def to_srgb(samples: np.ndarray, profile: object) -> np.ndarray | None:
     if profile == {1: grey_profile(), 3: srgb_profile()}.get(channels):
         return samples  # written here: what is read again is what it was
     if CHANNELS.get(profile[16:20]) != channels or profile[12:16] not in CLASSES:
+        return None
+    stages = re.findall(rb"mpet.{8}(.{4})", profile, re.DOTALL)
+    if any(int.from_bytes(count, "big") > MAX_STAGES for count in stages):
         return None
     try:
         converted = imagecodecs.cms_transform(

@@ -6,29 +6,18 @@ taken for it; time and memory grow with ``max_pixels`` and the number of bytes a
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
 
-from manifests.formats import decodable_formats
 from pipeline.errors import RowError
+from pipeline.pictures.array_files import NPY, ZIP, array_names, is_arrays, read_array
 from pipeline.pictures.colour import to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
-from pipeline.pictures.mat_files import is_mat, matrices, read_matrix
 from pipeline.pictures.metadata import Metadata, read_metadata
-from pipeline.pictures.numpy_files import array_names, is_numpy, read_array, shown
-from pipeline.pictures.pillow_limits import (
-    check_bytes,
-    check_opened,
-    check_size,
-    known_signature,
-    strict_pillow,
-)
+from pipeline.pictures.opening import check_size, opened
 
 T = TypeVar("T")
 MAX_PIXELS = 2**27
@@ -82,35 +71,8 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool =
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
-    return _decode(data, max_pixels, lambda picture: _read(picture, data, max_pixels, colours))
-
-
-def _decode(data: bytes, max_pixels: int, read: Callable[[ImageFile.ImageFile], T]) -> T:
-    """What ``read`` makes of the opened picture; raises as :func:`decode_picture`."""
-    if not data:
-        raise RowError("the image file is empty (0 bytes)", "empty_file")
-    try:
-        with strict_pillow(max_pixels):
-            check_bytes(data)
-            picture = Image.open(io.BytesIO(data), formats=decodable_formats())
-            check_size(picture, max_pixels)
-            check_opened(picture, data, max_pixels)
-            return read(picture)
-    except RowError:
-        raise
-    except Image.UnidentifiedImageError:
-        if name := known_signature(data):
-            text = f"begins like a {name} file, but is broken or of a kind of it that is not read"
-            raise RowError(f"the file {text}", "damaged") from None
-        raise RowError("the file is not an image of a known format", "not_an_image") from None
-    except Image.DecompressionBombError as e:
-        size = re.search(r"\d+ pixels", str(e))
-        text = f"the image is too large: {size[0] if size else '?'}, {max_pixels} are allowed"
-        raise RowError(text, "too_large") from None
-    except MemoryError:
-        raise RowError("there is not the memory to decode the image", "out_of_memory") from None
-    except Exception as e:  # decoders raise OSError, ValueError, SyntaxError, struct.error, ...
-        raise RowError(f"the image cannot be decoded ({shown(e)})", "damaged") from None
+    with opened(data, max_pixels) as picture:
+        return _read(picture, data, max_pixels, colours)
 
 
 def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: bool) -> Picture:
@@ -183,7 +145,15 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         RowError: as :func:`decode_image`, or ``bad_mask``: not two-dimensional, not numbers, or
             every pixel is hidden.
     """
-    known = _known(data, max_pixels)
+    if data.startswith((NPY, ZIP)):
+        mask = read_array(data, "mask", None, max_pixels)
+        if not mask.size or mask.dtype.kind == "c" or not np.isfinite(mask).all():
+            text = f"the mask holds {mask.dtype} values that are no finite numbers"
+            raise RowError(text if mask.size else "the mask is an empty array", "bad_mask")
+        known = mask != 0
+    else:
+        picture = decode_image(data, max_pixels=max_pixels, colours=False)
+        known = _grey(picture) >= np.iinfo(picture.dtype).max / 2
     if not known.any():
         raise RowError(
             "the mask hides every pixel; expected some to be known: in a picture those lighter "
@@ -191,17 +161,6 @@ def decode_mask(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             "bad_mask",
         )
     return known
-
-
-def _known(data: bytes, max_pixels: int) -> np.ndarray:
-    if is_numpy(data):
-        mask = read_array(data, "mask", None, max_pixels)
-        if not mask.size or mask.dtype.kind == "c" or not np.isfinite(mask).all():
-            text = f"the mask holds {mask.dtype} values that are no finite numbers"
-            raise RowError(text if mask.size else "the mask is an empty array", "bad_mask")
-        return mask != 0
-    picture = decode_image(data, max_pixels=max_pixels, colours=False)
-    return _grey(picture) >= np.iinfo(picture.dtype).max / 2
 
 
 def decode_kernel(
@@ -219,36 +178,24 @@ def decode_kernel(
             are allowed), or ``bad_kernel``: values that no blur has (negative, NaN, all zero).
     """
     max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
-    if is_numpy(data):
+    if is_arrays(data):
         return check_kernel(read_array(data, "kernel", name, max_pixels))
-    if is_mat(data):
-        return check_kernel(read_matrix(data, "kernel", name, max_pixels))
-    return check_kernel(
-        _decode(data, max_pixels, lambda picture: _weights(picture, data, max_pixels))
-    )
+    with opened(data, max_pixels) as picture:
+        if picture.mode in ("F", "I"):  # any numbers, where a picture's are in a range
+            picture.load()
+            check_size(picture, max_pixels)
+            return check_kernel(np.asarray(picture))
+        return check_kernel(_grey(_read(picture, data, max_pixels, colours=False).pixels))
 
 
-def file_fault(column: str, data: bytes) -> str | None:
-    """What is wrong with the file that a manifest's column names, in words; None if nothing is."""
-    try:
-        if column == "kernel":
-            decode_kernel(data)  # a row cannot name one of several
-        elif column == "mask":
-            decode_mask(data)
-        else:
-            decode_picture(data)
-    except RowError as e:
-        return str(e)
-    return None
-
-
-def _weights(picture: ImageFile.ImageFile, data: bytes, max_pixels: int) -> np.ndarray:
-    """(H, W): a kernel's values may be any numbers, where a picture's may not."""
-    if picture.mode in ("F", "I"):
-        picture.load()
-        check_size(picture, max_pixels)
-        return np.asarray(picture)
-    return _grey(_read(picture, data, max_pixels, colours=False).pixels)
+def check_file(data: bytes, column: str, max_pixels: int = MAX_PIXELS) -> None:
+    """Decode a file as what the manifest's column of this name holds; raises RowError."""
+    if column == "kernel":
+        decode_kernel(data, max_pixels=max_pixels)  # a row cannot name one of several
+    elif column == "mask":
+        decode_mask(data, max_pixels=max_pixels)
+    else:
+        decode_picture(data, max_pixels=max_pixels)
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:
@@ -273,12 +220,11 @@ def check_kernel(kernel: np.ndarray) -> np.ndarray:
         return kernel / kernel.sum()
 
 
-def kernel_names(data: bytes) -> list[str]:
+def kernel_names(data: bytes, *, max_pixels: int = MAX_KERNEL_PIXELS) -> list[str]:
     """Names of the arrays in an ``.npz`` or ``.mat``; none for any other file.
 
     Raises:
         RowError: a broken archive.
     """
-    if is_mat(data):
-        return list(matrices(data, "kernel", MAX_KERNEL_PIXELS))
-    return array_names(data, "kernel") if data.startswith(b"PK") else []
+    max_pixels = min(max_pixels, MAX_KERNEL_PIXELS)
+    return array_names(data, "kernel", max_pixels) if is_arrays(data) else []

@@ -15,8 +15,7 @@ from PIL import Image
 
 from pipeline.errors import RowError
 from pipeline.pictures.colour import grey_profile, srgb_profile
-from pipeline.pictures.directories import LONG, SHORT, Directory, numbers, write_file
-from pipeline.pictures.metadata import PREFIX, Metadata
+from pipeline.pictures.metadata import MAIN, PREFIX, Metadata, Tags, write_tags
 from pipeline.spec.picture import PictureFile
 
 MAX_SIDE = {"jpeg": 65500, "webp": 16383}  # what the libraries write
@@ -62,7 +61,7 @@ def encode_picture(
     samples = np.concatenate(channels, axis=2)
     if how.format == "tiff":
         return _tiff(samples, alpha is not None, profile, tags)
-    exif = PREFIX + write_file(tags) if tags else b""
+    exif = write_tags(tags)
     if how.format == "png":
         return _png(samples, profile, exif, metadata.resolution(width, height))
     return _by_pillow(samples, how, profile, exif, metadata.resolution(width, height))
@@ -91,7 +90,7 @@ def _png(
         per_metre = [round(value / 0.0254) for value in dpi]
         chunks += _chunk(b"pHYs", struct.pack(">IIB", *per_metre, 1))
     if exif:
-        chunks += _chunk(b"eXIf", exif.removeprefix(PREFIX))
+        chunks += _chunk(b"eXIf", exif)
     return data[:PNG_HEADER_BYTES] + chunks + data[PNG_HEADER_BYTES:]
 
 
@@ -100,30 +99,31 @@ def _chunk(name: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
-def _tiff(samples: np.ndarray, alpha: bool, profile: bytes | None, tags: Directory) -> bytes:
+def _tiff(samples: np.ndarray, alpha: bool, profile: bytes | None, tags: Tags) -> bytes:
     """One deflated strip of differences along the rows; Pillow writes no colours of 16 bits."""
     height, width, channels = samples.shape
     differences = samples.astype(samples.dtype.newbyteorder("<"))
     differences[:, 1:] -= samples[:, :-1]
     strip = zlib.compress(differences)
-    tags = tags | {
-        256: numbers(LONG, width),
-        257: numbers(LONG, height),
-        258: numbers(SHORT, *[samples.itemsize * 8] * channels),
-        259: numbers(SHORT, DEFLATE),
-        262: numbers(SHORT, 2 if channels >= 3 else 1),  # RGB; 0 is black
-        273: numbers(LONG, 8),  # where the strip begins
-        277: numbers(SHORT, channels),
-        278: numbers(LONG, height),
-        279: numbers(LONG, len(strip)),
-        284: numbers(SHORT, 1),
-        317: numbers(SHORT, PREDICTOR),
+    values = {
+        256: width,
+        257: height,
+        258: (samples.itemsize * 8,) * channels,
+        259: DEFLATE,
+        262: 2 if channels >= 3 else 1,  # RGB; 0 is black
+        273: 0,  # the strip
+        277: channels,
+        278: height,
+        279: len(strip),
+        284: 1,
+        317: PREDICTOR,
+        338: UNASSOCIATED if alpha else None,
+        PROFILE: profile,
     }
-    if alpha:
-        tags[338] = numbers(SHORT, UNASSOCIATED)
-    if profile:
-        tags[PROFILE] = (7, profile)
-    return write_file(tags, strip)
+    for tag, value in values.items():
+        if value is not None:
+            tags[MAIN][tag] = value
+    return write_tags(tags, strip)
 
 
 def _by_pillow(
@@ -133,7 +133,7 @@ def _by_pillow(
     exif: bytes,
     dpi: tuple[float, float] | None,
 ) -> bytes:
-    options: dict = {"icc_profile": profile, "exif": exif}
+    options: dict = {"icc_profile": profile, "exif": exif and PREFIX + exif}
     if how.format == "jpeg":
         # 4:4:4: what was restored of colours is not thinned out again.
         options |= {"quality": how.quality, "subsampling": 0}

@@ -8,55 +8,52 @@ size in pixels, thumbnail, the maker's note) and XMP.
 from __future__ import annotations
 
 import contextlib
+import io
+import struct
 from dataclasses import dataclass
 
-from PIL import Image
-
-from pipeline.pictures.directories import (
-    RATIONAL,
-    SHORT,
-    Directory,
-    numbers,
-    read_file,
-    text,
-    write_file,
-)
+from PIL import Image, TiffTags
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 SOFTWARE = "DiffPIR-on-Ray"
 PREFIX = b"Exif\0\0"
+HEADER = b"II*\0"
+MAX_VALUE_BYTES = 4096
 MAX_EXIF_BYTES = 2**15  # a JPEG has room for twice that
 MAX_PER_INCH = 100_000  # and more than 1, which is said where nothing is known
-CAMERA, PLACE = 0x8769, 0x8825  # the tags that point to these directories
+MAIN, CAMERA, PLACE = 0, 0x8769, 0x8825  # directories, by the tag that points to them
 COLOR_SPACE = 0xA001
 KEPT = {
-    0x010E: None,  # description
-    0x010F: None,  # make
-    0x0110: None,  # model
-    0x0132: None,  # date and time
-    0x013B: None,  # artist
-    0x8298: None,  # copyright
-    CAMERA: dict.fromkeys(
-        [
-            0x829A,  # exposure time
-            0x829D,  # f-number
-            0x8822,  # exposure programme
-            *range(0x8827, 0x8836),  # sensitivity
-            0x9000,  # version of EXIF
-            0x9003,  # date and time of the original ...
-            0x9004,  # ... when it was digitized ...
-            *range(0x9010, 0x9013),  # ... and their offsets from UTC
-            *range(0x9201, 0x920B),  # shutter, aperture, distance, metering, flash, focal length
-            *range(0x9290, 0x9293),  # fractions of the seconds
-            COLOR_SPACE,
-            0xA217,  # sensor
-            *range(0xA402, 0xA407),  # exposure mode, white balance, zoom, focal length, scene
-            *range(0xA430, 0xA436),  # owner, serial numbers, lens
-        ]
-    ),
-    PLACE: dict.fromkeys(range(0x20)),
+    MAIN: {
+        0x010E,  # description
+        0x010F,  # make
+        0x0110,  # model
+        0x0132,  # date and time
+        0x013B,  # artist
+        0x8298,  # copyright
+    },
+    CAMERA: {
+        0x829A,  # exposure time
+        0x829D,  # f-number
+        0x8822,  # exposure programme
+        *range(0x8827, 0x8836),  # sensitivity
+        0x9000,  # version of EXIF
+        0x9003,  # date and time of the original ...
+        0x9004,  # ... when it was digitized ...
+        *range(0x9010, 0x9013),  # ... and their offsets from UTC
+        *range(0x9201, 0x920B),  # shutter, aperture, distance, metering, flash, focal length
+        *range(0x9290, 0x9293),  # fractions of the seconds
+        COLOR_SPACE,
+        0xA217,  # sensor
+        *range(0xA402, 0xA407),  # exposure mode, white balance, zoom, focal length, scene
+        *range(0xA430, 0xA436),  # owner, serial numbers, lens
+    },
+    PLACE: set(range(0x20)),
 }
 WIDTH_PER_UNIT, HEIGHT_PER_UNIT, UNIT, INCH = 0x011A, 0x011B, 0x0128, 2
 SOFTWARE_TAG = 0x0131
+
+Tags = dict[int, ImageFileDirectory_v2]  # a directory for each key of KEPT
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,18 @@ class Metadata:
     inches: tuple[float, float] | None = None
     srgb: bool = False
 
-    def tags(self, width: int, height: int) -> Directory:
+    def tags(self, width: int, height: int) -> Tags:
         """The EXIF tags of the restored picture of this size in pixels; may be none."""
-        tags = read_file(self.exif, KEPT)
+        tags = read_tags(self.exif)
+        main, camera = tags[MAIN], tags[CAMERA]
         if resolution := self.resolution(width, height):
             for tag, value in zip((WIDTH_PER_UNIT, HEIGHT_PER_UNIT), resolution, strict=True):
-                tags[tag] = numbers(RATIONAL, round(value * 1000), 1000)
-            tags[UNIT] = numbers(SHORT, INCH)
-        if tags:
-            tags[SOFTWARE_TAG] = text(SOFTWARE)
-        if self.srgb and CAMERA in tags:
-            tags[CAMERA][COLOR_SPACE] = numbers(SHORT, 1)
+                main[tag] = IFDRational(round(value * 1000), 1000)
+            main[UNIT] = INCH
+        if any(tags.values()):
+            main[SOFTWARE_TAG] = SOFTWARE
+        if self.srgb and camera:
+            _put(camera, COLOR_SPACE, TiffTags.SHORT, 1)
         return tags
 
     def resolution(self, width: int, height: int) -> tuple[float, float] | None:
@@ -106,7 +104,7 @@ def read_metadata(
     exif, inches = b"", None
     with contextlib.suppress(Exception):
         source = data if picture.format == "TIFF" else picture.info.get("exif", b"")
-        exif = _small(read_file(source.removeprefix(PREFIX), KEPT))
+        exif = write_tags(read_tags(source.removeprefix(PREFIX)))
     with contextlib.suppress(Exception):
         across, down = (float(value) for value in picture.info["dpi"])
         if turned:
@@ -116,20 +114,48 @@ def read_metadata(
     return Metadata(exif, inches, srgb)
 
 
-def _small(tags: Directory) -> bytes:
-    """The tags as EXIF data; the longest are left out until it is not too long."""
-    while tags and len(exif := write_file(tags)) > MAX_EXIF_BYTES:
-        owner, tag = max(
-            ((owner, tag) for owner in _directories(tags) for tag in owner if _length(owner[tag])),
-            key=lambda place: _length(place[0][place[1]]),
-        )
-        del owner[tag]
-    return exif if tags else b""
+def read_tags(data: bytes) -> Tags:
+    """The tags kept of EXIF data or of a TIFF file; the longest are left out if it is too long."""
+    tags = {name: ImageFileDirectory_v2(group=name or None) for name in KEPT}
+    file, found, places = io.BytesIO(data), [], {}
+    for name in KEPT if data else ():
+        with contextlib.suppress(Exception):  # a directory that is broken
+            directory = ImageFileDirectory_v2(data[:8], group=name or None)
+            file.seek(places.get(name, 0) if name else directory.next)
+            directory.load(file)
+            places = places or {pointer: directory.get(pointer) for pointer in KEPT}
+            for tag in KEPT[name] & set(directory):
+                with contextlib.suppress(Exception):  # a value that cannot be written again
+                    value = directory.tagtype[tag], directory[tag]
+                    alone = ImageFileDirectory_v2(group=name or None)
+                    _put(alone, tag, *value)
+                    found.append((len(alone.tobytes()), name, tag, value))
+    size = 0
+    for length, name, tag, value in sorted(found, key=lambda entry: entry[:3]):
+        size += length
+        if length <= MAX_VALUE_BYTES and size <= MAX_EXIF_BYTES - 100:
+            _put(tags[name], tag, *value)
+    return tags
 
 
-def _directories(tags: Directory) -> list[Directory]:
-    return [tags, *(value for value in tags.values() if isinstance(value, dict))]
+def _put(directory: ImageFileDirectory_v2, tag: int, kind: int, value: object) -> None:
+    directory.tagtype[tag] = kind
+    # Pillow reads text as Latin-1 and writes it as ASCII.
+    directory[tag] = value.encode("latin-1") if isinstance(value, str) else value
 
 
-def _length(value) -> int:
-    return 0 if isinstance(value, dict) else len(value[1])
+def write_tags(tags: Tags, strip: bytes = b"") -> bytes:
+    """EXIF data, empty if there are no tags; or a TIFF file of one strip of pixels."""
+    main = tags[MAIN]
+    inner = {name: directory for name, directory in tags.items() if name and directory}
+    for name in inner:
+        main[name] = 0
+    if not main:
+        return b""
+    start = len(HEADER) + 4
+    rest = strip + bytes(len(strip) % 2)  # Pillow makes the strip's offset the end of the main one
+    end = start + len(main.tobytes(start))
+    for name, directory in inner.items():
+        main[name] = end + len(rest)
+        rest += directory.tobytes(end + len(rest))
+    return HEADER + struct.pack("<I", start) + main.tobytes(start) + rest

@@ -11,6 +11,7 @@ from manifests.uris import absolute
 
 MAX_TEXT = 1000  # characters of a value that is written out
 BUILTIN = "builtin"  # the prior that comes with the package, where a checkpoint is named
+DECODE_SECONDS = 60.0  # for one file: ten times what a picture of 100 megapixels takes
 ABSOLUTE = {"absolute": True}  # context of a dump that is read in other folders
 
 

@@ -9,13 +9,14 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from diffpir.config import LAST_TIMESTEP, TILE, Precision, SamplerConfig
 from manifests.uris import scheme_of
-from pipeline.spec.base import BUILTIN, Location, Spec
+from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Spec
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
 from pipeline.tasks.task import Mode
 
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
+Seconds = Annotated[float, Field(gt=0, le=86400)]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 
 
@@ -130,6 +131,8 @@ class JobSpec(Spec):
         tile: side in pixels of what the network sees at once; images of more than tile x tile
             pixels are denoised in overlapping tiles.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
+        fetch_seconds: that fetching one file of a row may take, with all that is tried again.
+        decode_seconds: that decoding one file of a row may take.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
     """
@@ -159,6 +162,8 @@ class JobSpec(Spec):
     images: Location | None = None
     tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
+    fetch_seconds: Seconds = 300.0  # ten times what 600 MB take from a disk of 20 MB/s
+    decode_seconds: Seconds = DECODE_SECONDS
     allowed_schemes: Annotated[
         Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
         Field(examples=["[s3, https], in lower case"]),

@@ -3,7 +3,6 @@ import io
 import os
 import struct
 import time
-import tracemalloc
 import zipfile
 import zlib
 
@@ -14,15 +13,11 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
-from pipeline.pictures.decode import (
-    check_kernel,
-    decode_image,
-    decode_kernel,
-    decode_mask,
-    kernel_names,
-)
-from pipeline.pictures.naming import MAX_PATH_BYTES, SUFFIXES, image_path
-from tests.pictures import photograph, save_broken, save_kinds
+from pipeline.output.naming import MAX_PATH_BYTES, SUFFIXES, image_path
+from pipeline.pictures.decode import check_kernel
+from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, kernel_names
+from pipeline.pictures.words import reading
+from tests.pictures import decoding_takes, photograph, save_broken, save_kinds
 
 
 def npy(array, **kwargs):
@@ -239,16 +234,6 @@ def fits():
     [
         (lambda: saved(Image.new("L", (257, 256)), "PNG"), "257 x 256 pixels, 65536 are allowed"),
         (lambda: png_header(2**31 - 1, 2**31 - 1), "pixels, 65536 are allowed"),
-        (
-            lambda: tiff(64, 64, {259: 8, 322: 30000, 323: 30000, 324: 999, 325: 9}, b""),
-            "tiles are too large: 30000 x 30000",
-        ),
-        (
-            lambda: tiff(64, 64, {259: 1, 273: (2**18 + 1, None), 278: 1}, bytes(2**20 + 4)),
-            "262145 values of tag 273",
-        ),
-        (many_scans, "more than 1000 scans"),
-        (small_tiles, "too many .* tiles"),
         (large_icon, "too large"),
     ],
 )
@@ -258,24 +243,68 @@ def test_what_a_file_claims_is_compared_with_what_is_allowed(make, words):
     assert e.value.kind == "too_large"
 
 
-def test_a_jpeg_2000_of_tiny_precincts_is_refused_and_usual_ones_are_read():
-    with pytest.raises(RowError, match=r"too many .* precincts") as e:
-        decode_image(small_precincts(), max_pixels=2**22)
-    assert e.value.kind == "too_large"
+@pytest.mark.parametrize(
+    "make, max_pixels, kind",
+    [
+        (
+            lambda: tiff(64, 64, {259: 8, 322: 30000, 323: 30000, 324: 999, 325: 9}, b""),
+            2**16,
+            "out_of_memory",
+        ),
+        (small_tiles, 2**16, "damaged"),  # which OpenJPEG says
+        (small_precincts, 2**22, "damaged"),  # it gets no memory for them
+    ],
+    ids=["TIFF tile", "JPEG 2000 tiles", "JPEG 2000 precincts"],
+)
+def test_what_would_take_more_memory_than_its_pixels_is_an_error(make, max_pixels, kind):
+    with decoding_takes(2**10), pytest.raises(RowError, match="decode") as e:
+        decode_image(make(), max_pixels=max_pixels)
+    assert e.value.kind == kind
+
+
+def test_structures_that_are_many_for_their_pixels_are_read():
+    """Each costs Python objects, or a pass over the pixels."""
+    strips = tiff(64, 64, {259: 1, 273: (2**18 + 1, None), 278: 1}, bytes(2**20 + 4))
+    for data in (strips, many_scans()):
+        with decoding_takes(100):
+            decode_image(data)
+
+
+def test_decoding_ends_at_its_deadline():
+    picture = saved(photograph(4000, 3000), "JPEG", progressive=True)
+    last = picture.rfind(b"\xff\xda")
+    scans = picture[:last] + picture[last:-2] * 1000 + picture[-2:]
+    began = time.monotonic()
+    with pytest.raises(RowError, match="took longer than 1 s") as e:
+        decode_image(scans, seconds=1)
+    assert e.value.kind == "timeout" and time.monotonic() - began < 5
+
+
+def test_usual_jpeg_2000_files_are_read():
     usual = [{}, {"precinct_size": (32, 32)}, {"tile_size": (64, 64), "precinct_size": (64, 64)}]
     for options in usual:
         picture = saved(photograph(300, 200), "JPEG2000", **options)
         assert decode_image(picture).shape == (200, 300, 3)
 
 
+def test_an_indexed_png_without_a_palette_is_said_to_be_one():
+    data = saved(photograph().convert("P"), "PNG")
+    start = data.index(b"PLTE") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    with pytest.raises(RowError, match="an indexed PNG without a palette") as e:
+        decode_image(data[:start] + data[end:])
+    assert e.value.kind == "damaged"
+
+
+def test_an_exception_without_words_becomes_words():
+    with pytest.raises(RowError, match="the decoder gives no reason"), reading("mask"):
+        raise AssertionError
+
+
 def test_no_more_is_inflated_than_the_header_says():
     data = fits()
-    tracemalloc.start()
-    try:
+    with decoding_takes(16):
         decode_image(data)
-        assert tracemalloc.get_traced_memory()[1] < 2**24
-    finally:
-        tracemalloc.stop()
 
 
 def test_many_frames_are_not_counted():
@@ -283,11 +312,9 @@ def test_many_frames_are_not_counted():
     data = saved(Image.new("P", (64, 64)), "GIF")[:-1]
     with pytest.raises(RowError, match="holds 101 frames"):
         decode_image(data + frame * 100 + b";")
-    start = time.process_time()
-    with pytest.raises(RowError, match="holds several frames") as e:
+    with decoding_takes(100, 1), pytest.raises(RowError, match="holds several frames") as e:
         decode_image(data + frame * 1_000_000 + b";")
     assert e.value.kind == "several_frames"
-    assert time.process_time() - start < 1
     pages = saved(photograph(), "TIFF", save_all=True, append_images=[photograph()] * 3)
     with pytest.raises(RowError, match="several frames or pages"):
         decode_image(pages)
@@ -337,7 +364,7 @@ def claimed(shape, content=b""):
         ((2**20, 2**20), "too_large", "65536 values are allowed"),
         ((-1, 5), "too_large", "shape"),
         ((2**62, 0), "too_large", "shape"),
-        ((100, 100), "damaged", "truncated"),
+        ((100, 100), "damaged", "expected 80000 bytes got 0"),
         ((10**200, 10**200), "too_large", "shape"),
         ((1,) * 1000, "bad_kernel", "expected the shape"),
     ],
@@ -358,12 +385,8 @@ def test_a_kernel_has_its_own_limit():
 def test_an_archive_is_not_inflated_beyond_what_its_header_says():
     data = archive_of(k=claimed((2, 2), np.ones(4).tobytes() + bytes(2**28)))
     assert len(data) < 2**20
-    tracemalloc.start()
-    try:
+    with decoding_takes(16):
         assert np.array_equal(decode_kernel(data), np.full((2, 2), 0.25))
-        assert tracemalloc.get_traced_memory()[1] < 2**24
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
@@ -372,10 +395,9 @@ def test_an_archive_is_not_inflated_beyond_what_its_header_says():
         (archive_of(**{f"k{i}": b"" for i in range(1001)}), "too_large", "more than 1000 arrays"),
         (archive_of(**{f"k{i}": b"" for i in range(900)}), "bad_kernel", "k0, k1, .* ...: name"),
         (archive_of(), "bad_kernel", "no array of numbers"),
-        (archive_of(zipfile.ZIP_LZMA, k=npy(np.ones((2, 2)))), "damaged", "numpy does not use"),
         (archive_of(k=npy(np.ones((2, 2))))[:-9], "damaged", "not a zip file"),
         (b"PK\3\4" + os.urandom(99), "damaged", "not a zip file"),
-        (b"\x93NUMPY\7\7" + bytes(99), "damaged", "unknown version"),
+        (b"\x93NUMPY\7\7" + bytes(99), "damaged", "cannot be read"),
         (b"\x93NUMPY\1\0\x20\x4e" + b"[" * 20000, "damaged", "cannot be read"),
         (b"\x93NUMPY\1\0\x0f\x27" + b"(" * 9999, "damaged", "cannot be read|not the memory"),
     ],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import struct
-import time
 import zlib
 
 import imagecodecs
@@ -15,11 +14,11 @@ from PIL import ExifTags, Image
 
 from pipeline.errors import RowError
 from pipeline.pictures.colour import grey_profile, srgb_profile
-from pipeline.pictures.decode import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.encode import encode_picture
+from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.metadata import MAX_EXIF_BYTES, SOFTWARE, Metadata
 from pipeline.spec.picture import PictureFile
-from tests.pictures import decoded, photograph
+from tests.pictures import decoded, decoding_takes, photograph
 
 RNG = np.random.default_rng(0)
 PHOTO = np.asarray(photograph())
@@ -134,9 +133,8 @@ def test_files_of_16_bits_are_compared_with_what_is_allowed_before_they_are_deco
     assert kind_of(bytes(png)) == "too_large"
     bomb = tiff16(np.zeros((4096, 4096, 3), np.uint16), compression="zlib")
     assert len(bomb) < 2**20
-    start = time.process_time()
-    assert kind_of(bomb, max_pixels=2**20) == "too_large"
-    assert time.process_time() - start < 0.2
+    with decoding_takes(16, 0.2):
+        assert kind_of(bomb, max_pixels=2**20) == "too_large"
 
 
 def test_truncated_and_damaged_files_of_16_bits_are_errors():
@@ -162,7 +160,7 @@ def test_a_tiff_that_says_two_sizes_is_refused():
     twice = [struct.pack("<HHII", 256, 4, 1, 2**30), *entries]
     directory = struct.pack("<H", count + 1) + b"".join(twice) + bytes(4)
     forged = data[:4] + struct.pack("<I", len(data)) + data[8:] + directory
-    with pytest.raises(RowError, match="says twice what its tag 256 is"):
+    with decoding_takes(100), pytest.raises(RowError, match=r"cannot be decoded|too large"):
         decode_picture(forged)
 
 
@@ -191,11 +189,33 @@ def test_a_profile_that_does_not_fit_is_left_out_of_account(profile):
 def test_a_profile_that_inflates_to_more_than_it_may_is_no_crash():
     png = imagecodecs.png_encode(noise(4, 4, 3))
     bomb = b"icc\0\0" + zlib.compress(bytes(2**28))
-    start = time.process_time()
-    assert kind_of(with_chunk(png, b"iCCP", bomb)) == "damaged"
-    assert time.process_time() - start < 0.5
+    with decoding_takes(64, 0.5):
+        assert kind_of(with_chunk(png, b"iCCP", bomb)) == "damaged"
     broken = with_chunk(png, b"iCCP", b"icc\0\0" + b"no zlib stream")
     assert np.array_equal(decode_image(broken), decode_image(png))
+
+
+def test_a_profile_of_many_stages_that_share_their_bytes_is_left_out_of_account():
+    stages = 100_000  # lcms takes minutes for them
+    matrix = b"matf" + bytes(4) + struct.pack(">HH", 3, 3) + np.eye(4, 3, dtype=">f4").tobytes()
+    place = 16 + 8 * stages
+    tag = b"mpet" + bytes(4) + struct.pack(">HHI", 3, 3, stages)
+    tag += struct.pack(">II", place, len(matrix)) * stages + matrix
+    count = int.from_bytes(ADOBE[128:132], "big")
+    shift, end = 24, len(ADOBE) + 24
+    entries = b""
+    for i in range(count):
+        name, start, size = struct.unpack_from(">4sII", ADOBE, 132 + 12 * i)
+        entries += struct.pack(">4sII", name, start + shift, size)
+    for name in (b"D2B0", b"D2B1"):
+        entries += struct.pack(">4sII", name, end, len(tag))
+    body = ADOBE[132 + 12 * count :] + tag
+    head = struct.pack(">I", 132 + len(entries) + len(body)) + ADOBE[4:8] + b"\x04\x40\0\0"
+    profile = head + ADOBE[12:128] + struct.pack(">I", count + 2) + entries + body
+    data = saved(Image.fromarray(PHOTO), "PNG", icc_profile=profile)
+    with decoding_takes(64):
+        read = decode_picture(data)
+    assert np.array_equal(read.pixels, PHOTO) and not read.metadata.srgb
 
 
 # Colour profiles

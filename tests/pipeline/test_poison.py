@@ -1,8 +1,9 @@
-"""Rows that kill the process that works on them, on a real Ray whose workers really die.
+"""Rows that kill the process that works on them, on a real Ray whose processes really die.
 
-The deadly rows are known by a mark in their file; the workers carry a hook (a ``sitecustomize``
-that they find on their ``PYTHONPATH``) that SIGKILLs the process which decodes, restores or
-encodes them, as the kernel does with one that has eaten all memory.
+The deadly rows are known by a mark in their file; the workers, and their children that decode,
+carry a hook (a ``sitecustomize`` that they find on their ``PYTHONPATH``) that SIGKILLs the process
+which decodes, restores or encodes them, as the kernel does with one that has eaten all memory. The
+hook also registers a decoder with Pillow that does not end, crashes or eats memory.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pipeline.spec.job import JobSpec
 from tests.local_ray import have_ray
 from tests.pictures import photograph
 
+DECODE_SECONDS = 6
 HOOK = """
-import importlib.abc, importlib.machinery, os, signal, sys
+import ctypes, importlib.abc, importlib.machinery, os, signal, sys
 
 
 def die():
@@ -33,6 +35,7 @@ def arm(module):
                 die()
             return decode(data, **options)
         module.decode_picture = deadly
+        register()
     elif module.__name__ == "pipeline.restorer":
         restore = module.Restorer._restore
         def deadly(self, problems):
@@ -47,6 +50,30 @@ def arm(module):
                 die()
             return encode(pixels, *how)
         module.encode_picture = deadly
+        load = module.Load.__call__
+        def told(self, table):
+            with open(LOG, "a") as f:
+                f.write(f"{os.getpid()} {len(table)}\\n")
+            return load(self, table)
+        module.Load.__call__ = told
+
+
+def register():
+    from PIL import Image, ImageFile
+    class Deadly(ImageFile.ImageFile):
+        format = "DEADLY"
+        def _open(self):
+            self._size, self._mode = (8, 8), "L"
+            self.tile = [ImageFile._Tile("deadly", (0, 0, 8, 8), 0, self.fp.read(10))]
+    class Decoder(ImageFile.PyDecoder):
+        def decode(self, buffer):
+            how, eaten = self.args[0][7:], []
+            if how == b"die":
+                ctypes.string_at(1)
+            while True:
+                eaten += [bytearray(2**24)] if how == b"eat" else []
+    Image.register_open("DEADLY", Deadly, lambda prefix: prefix.startswith(b"deadly "))
+    Image.register_decoder("deadly", Decoder)
 
 
 class Finder(importlib.abc.MetaPathFinder):
@@ -74,11 +101,11 @@ sys.meta_path.insert(0, Finder())
 def armed_cluster(tmp_path_factory, ray_ends):
     """Ray whose workers die of the marked rows; this process itself has no such hook."""
     folder = tmp_path_factory.mktemp("hook")
-    (folder / "sitecustomize.py").write_text(HOOK)
+    (folder / "sitecustomize.py").write_text(f"LOG = {str(folder / 'log')!r}\n{HOOK}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))
         have_ray()
-        yield
+        yield folder
 
 
 def test_a_row_that_kills_its_process_is_an_error_and_its_neighbours_are_restored(
@@ -100,7 +127,7 @@ def test_a_row_that_kills_its_process_is_an_error_and_its_neighbours_are_restore
             "model": tiny_model,
             "sampler": {"nfe": 2},
             "shard_rows": 4,
-            "actors": 1,  # each takes seconds to start, and this one dies nine times
+            "actors": 1,  # each takes seconds to start, and this one dies six times
         }
     )
     summary = run_job(spec)
@@ -110,4 +137,46 @@ def test_a_row_that_kills_its_process_is_an_error_and_its_neighbours_are_restore
     assert summary.failures == {"crash": 3}
     for row in table.to_pylist():
         assert (row["restored"] is None) == (row["psnr"] is None and row["status"] == "error")
-        assert row["status"] == "ok" or "died 3 times" in row["error"]
+        if row["id"] == "row 1":  # its child process died, and no worker
+            assert row["error"].startswith("image: the process that decoded the file died")
+        else:
+            assert row["status"] == "ok" or "died 3 times" in row["error"]
+
+
+def test_a_file_that_ends_its_decoder_costs_its_own_row_and_no_worker(
+    armed_cluster, tmp_path, tiny_model
+):
+    deadly = {
+        "endless": (b"deadly run", "timeout", f"longer than {DECODE_SECONDS} s"),
+        "crash": (b"deadly die", "crash", "SIGSEGV"),
+        "greedy": (b"deadly eat", "out_of_memory", "memory"),
+    }
+    rows = []
+    for name, (content, *_) in deadly.items():
+        (tmp_path / name).write_bytes(content)
+        photograph(24, 20).save(tmp_path / f"after {name}.png")
+        rows += [{"id": i, "image": i} for i in (name, f"after {name}.png")]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    log = armed_cluster / "log"
+    log.unlink(missing_ok=True)
+    spec = JobSpec.model_validate(
+        {
+            "manifest": str(tmp_path / "m.jsonl"),
+            "output": str(tmp_path / "out"),
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": tiny_model,
+            "sampler": {"nfe": 2},
+            "shard_rows": len(rows),
+            "actors": 1,
+            "max_pixels": 2**20,
+            "decode_seconds": DECODE_SECONDS,
+        }
+    )
+    summary = run_job(spec)
+    assert summary.failures == {kind: 1 for _, kind, _ in deadly.values()}
+    table = ds.dataset(str(tmp_path / "out" / "results"), format="parquet").to_table()
+    for row in table.to_pylist():
+        _, kind, words = deadly.get(row["id"], (b"", "", ""))
+        assert row["error_kind"] == kind and words in row["error"], row
+    # The shard was loaded once, so its worker lived; bisection did not begin.
+    assert [line.split()[1] for line in log.read_text().splitlines()] == [str(len(rows))]

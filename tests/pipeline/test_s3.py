@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.plan import cut, read_shard, shards_of, write_plan
-from pipeline.pictures.decode import file_fault
+from pipeline.pictures.fence import file_fault
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from tests.faults import FaultyProxy

@@ -31,7 +31,8 @@ def load(base: str, allowed: set[str], *images: str) -> list[tuple[str, str]]:
             "error_kind": pa.repeat("", len(rows)),
         }
     )
-    loaded = Load(base, ("image",), frozenset(allowed), 2**20)(table)
+    load = Load(base, ("image",), frozenset(allowed), 2**20, fetch_seconds=60, decode_seconds=60)
+    loaded = load(table)
     return list(zip(loaded["error"].to_pylist(), loaded["error_kind"].to_pylist(), strict=True))
 
 
