@@ -66,6 +66,10 @@ class ChaosCluster:
             if text.startswith("ray::") and not text.startswith(AGENTS)
         }
 
+    def raylets(self) -> list[int]:
+        """Of the nodes other than the head."""
+        return [_raylet(node) for node in sorted(self._cluster.worker_nodes, key=_raylet)]
+
     def kill_node(self, rng: random.Random) -> bool:
         """Kill a node other than the head, at once, with all that ran on it.
 

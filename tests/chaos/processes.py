@@ -35,5 +35,10 @@ def title(pid: int) -> str:
 
 def kill(pid: int) -> None:
     """Kill it as a crash would; nothing if it has ended."""
+    send(pid, signal.SIGKILL)
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Send it a signal; nothing if it has ended."""
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)

@@ -17,6 +17,7 @@ from tests.chaos.tally import Tally
 from tests.chaos.workload import Workload
 
 FINISHED = (0, 3)  # exit codes of a finished job: all rows restored; some failed
+REPLACED = "model_digest was"  # refused, as other weights lay on the model's path
 STOPPED = 1  # for trouble with storage or cluster: to be run again
 RIVALS = 0.12  # chance of a second driver, with each first one and with each kill
 # Of the driver itself; those that Ray passes on from its processes are indented or prefixed.
@@ -65,7 +66,9 @@ class Chaos:
         self.cluster, self.gateway = cluster, gateway
         self.drivers: list[Driver] = []
         self.started = 0
-        self.killer = Killer(rng, settings.kinds, cluster, gateway, self._live)
+        self.killer = Killer(
+            rng, settings.kinds, cluster, gateway, self._live, workload, lambda: self.parts > 0
+        )
 
     def run(self) -> None:
         """Raises Stuck."""
@@ -78,6 +81,7 @@ class Chaos:
             while self._wants_more() or not self.tally.rounds:
                 self._round()
         finally:
+            self.killer.settle()
             for driver in self.drivers:
                 driver.kill()
 
@@ -101,6 +105,7 @@ class Chaos:
 
     def _round(self) -> None:
         job, output = self.workload.job(f"round-{self.tally.rounds}")
+        self.killer.settle()  # a run that begins must not know another model
         self._begin(output)
         finished = False
         while not finished or self.drivers:
@@ -147,7 +152,7 @@ class Chaos:
             words = f"{driver.log.name}, exit code {driver.code}: {driver.tail()}"
             if driver.code in FINISHED:
                 finished = True
-            elif driver.code == STOPPED:
+            elif driver.code == STOPPED or REPLACED in driver.text():
                 self.tally.stops.append(words)
             else:
                 self.tally.fault(words)

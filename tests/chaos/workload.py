@@ -33,12 +33,18 @@ class Workload:
         folder: a local one, for job files.
         ids: of the manifest's rows.
         nfe: network evaluations for each image: how long the job takes.
+        models: files of the model, and of one with other weights.
     """
 
     root: str
     folder: Path
     ids: tuple[str, ...]
     nfe: int
+    models: tuple[bytes, bytes]
+
+    def put_model(self, other: bool) -> None:
+        """Put the model, or the other one, where the jobs read it."""
+        storage.write_bytes(storage.join(self.root, "tiny.safetensors"), self.models[other])
 
     def job(self, name: str) -> tuple[Path, str]:
         """Write a job file whose output is a new one; returns both."""
@@ -65,8 +71,7 @@ class Workload:
 
 def make_workload(root: str, folder: Path, rows: int, nfe: int) -> Workload:
     """Put images, manifest and model below ``root``."""
-    model = save_model(make_net(), folder / "model.safetensors")
-    storage.write_bytes(storage.join(root, "tiny.safetensors"), Path(model).read_bytes())
+    models = [save_model(make_net(seed=i), folder / f"{i}.safetensors") for i in range(2)]
     broken = list(save_broken(folder / "broken").values())
     records = []
     for i in range(rows):
@@ -81,4 +86,7 @@ def make_workload(root: str, folder: Path, rows: int, nfe: int) -> Workload:
         storage.write_bytes(storage.join(root, name), data)
         records.append({"id": IDS[i % len(IDS)].format(i), "image": name, "number": i})
     write_manifest(pa.Table.from_pylist(records), storage.join(root, "manifest.parquet"))
-    return Workload(root, folder, tuple(record["id"] for record in records), nfe)
+    contents = tuple(Path(model).read_bytes() for model in models)
+    workload = Workload(root, folder, tuple(record["id"] for record in records), nfe, contents)
+    workload.put_model(other=False)
+    return workload
