@@ -28,7 +28,7 @@ from diffpir.sampler import SIGMA_FLOOR
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest
-from pipeline.pictures.fence import decode_image
+from pipeline.fence.decoders import decode_image
 from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets

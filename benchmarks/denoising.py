@@ -20,7 +20,7 @@ from diffpir.schedule import Schedule
 from diffpir.training.validation import SIGMAS, denoised_psnr
 from manifests import storage
 from manifests.build import build
-from pipeline.pictures.fence import decode_image
+from pipeline.fence.decoders import decode_image
 
 BATCH_PIXELS = 2**18
 

@@ -15,11 +15,11 @@ from jobs.thumbnails import detail, fitted, liveliest, rgb, rgb_of_tensor, same_
 from manifests import storage
 from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
+from pipeline.fence.decoders import decode_picture
 from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
 from pipeline.output.run_folder import RunFolder
-from pipeline.pictures.fence import decode_picture
 from pipeline.problem import Inputs, build_problem, files_of, own
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns

@@ -17,7 +17,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.fence import decode_image
+from pipeline.fence.decoders import decode_image
 from pipeline.versions import local_file
 
 

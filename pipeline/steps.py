@@ -15,9 +15,9 @@ from manifests.errors import StorageError
 from manifests.schema import TYPES, is_parametric, row_fault
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
+from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
-from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.metadata import Metadata
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, RESTORED
 from pipeline.spec.job import JobSpec

@@ -35,7 +35,7 @@ def check_manifest(
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
         from manifests.check import check
-        from pipeline.pictures.fence import file_fault
+        from pipeline.fence.decoders import file_fault
         from pipeline.schema import RESERVED
         from pipeline.tasks.kernels import text_fault
 

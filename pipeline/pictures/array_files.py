@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def _members(archive: zipfile.ZipFile, what: str) -> dict[str, str]:
     }
 
 
-def _read_npy(file: BinaryIO, what: str, max_values: int) -> np.ndarray:
+def _read_npy(file: IO[bytes], what: str, max_values: int) -> np.ndarray:
     if file.read(len(NPY)) != NPY:
         raise RowError(f"the {what} file is an archive, but not of numpy arrays", f"bad_{what}")
     file.seek(0)

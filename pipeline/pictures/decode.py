@@ -6,6 +6,7 @@ taken for it; time and memory grow with ``max_pixels`` and the number of bytes a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -23,7 +24,9 @@ T = TypeVar("T")
 MAX_PIXELS = 2**27
 MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
-UPRIGHT = {  # EXIF orientation -> what turns the picture upright
+UPRIGHT: dict[
+    int, Callable[[np.ndarray], np.ndarray]
+] = {  # EXIF orientation -> what turns the picture upright
     2: np.fliplr,
     3: lambda array: np.rot90(array, 2),
     4: np.flipud,
@@ -92,8 +95,8 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: b
     elif samples.ndim == 3 and samples.shape[2] == 4:  # CMYK without a profile
         samples = np.asarray(picture.convert("RGB"))
     if orientation in UPRIGHT and (deep or not turned):
-        samples = UPRIGHT[orientation](samples)
-        alpha = None if alpha is None else UPRIGHT[orientation](alpha)
+        turn = UPRIGHT[orientation]
+        samples, alpha = turn(samples), None if alpha is None else turn(alpha)
     quarter, srgb = orientation in QUARTER_TURNS, converted is not None
     return Picture(
         np.ascontiguousarray(samples),

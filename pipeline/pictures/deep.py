@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import imagecodecs
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 PREMULTIPLIED = 1  # of a TIFF's further channel
 
@@ -38,13 +40,13 @@ class Deep:
 def deep_colour(picture: Image.Image) -> Deep | None:
     """What a file that Pillow opened, but did not read yet, says; None if Pillow reads it well."""
     width, height = picture.size
-    if picture.format == "PNG":
-        channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(picture.tile[0].args)
+    if isinstance(picture, PngImageFile):
+        channels = {"LA;16B": 2, "RGB;16B": 3, "RGBA;16B": 4}.get(str(picture.tile[0].args))
         if channels is None:
             return None
         clear = channels == 3 and "transparency" in picture.info  # libpng makes it a channel
         return Deep(False, height, width, channels + clear, alpha=channels != 3 or clear)
-    if picture.format == "TIFF" and picture.mode in ("RGB", "RGBA"):
+    if isinstance(picture, TiffImageFile) and picture.mode in ("RGB", "RGBA"):
         tags = picture.tag_v2
         bits = tags.get(258, ())
         if set(bits) != {16} or tags.get(262) != 2 or len(bits) not in (3, 4):

@@ -82,7 +82,7 @@ def _fitted(alpha: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 def _png(
     samples: np.ndarray, profile: bytes | None, exif: bytes, dpi: tuple[float, float] | None
 ) -> bytes:
-    data = imagecodecs.png_encode(samples)
+    data = bytes(imagecodecs.png_encode(samples))
     chunks = b""
     if profile:
         chunks += _chunk(b"iCCP", b"sRGB\0\0" + zlib.compress(profile))
@@ -104,7 +104,7 @@ def _tiff(samples: np.ndarray, alpha: bool, profile: bytes | None, tags: Tags) -
     height, width, channels = samples.shape
     differences = samples.astype(samples.dtype.newbyteorder("<"))
     differences[:, 1:] -= samples[:, :-1]
-    strip = zlib.compress(differences)
+    strip = zlib.compress(differences.data)
     values = {
         256: width,
         257: height,

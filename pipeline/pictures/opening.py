@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
@@ -50,7 +50,7 @@ def opened(data: bytes, max_pixels: int) -> Iterator[ImageFile.ImageFile]:
         yield picture
     except RowError:
         raise
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         for start, name in SIGNATURES.items():
             if re.match(start, data, re.DOTALL):
                 text = f"begins like a {name} file, but is broken or of a kind that is not read"
@@ -80,5 +80,6 @@ def check_size(picture: Image.Image, max_pixels: int) -> None:
 def _check_single(picture: Image.Image, data: bytes) -> None:
     if picture.format not in FIRST_IS_WHOLE and getattr(picture, "is_animated", False):
         few = picture.format != "TIFF" and len(data) <= COUNTED_BYTES
-        text = f"the file holds {picture.n_frames if few else 'several'} frames or pages"
+        count = getattr(picture, "n_frames", "several") if few else "several"
+        text = f"the file holds {count} frames or pages"
         raise RowError(f"{text}, not one image", "several_frames")

@@ -10,7 +10,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.schema import is_parametric
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.fence import decode_kernel, kernel_names
+from pipeline.fence.decoders import decode_kernel, kernel_names
 from pipeline.tasks.assets import AssetFile, Assets
 from pipeline.tasks.kernels import Kernel, Stroke, row_kernel
 from pipeline.tasks.task import Mode

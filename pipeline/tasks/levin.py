@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.errors import StorageError
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.fence import decode_kernel, kernel_names
+from pipeline.fence.decoders import decode_kernel, kernel_names
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.kernels import Kernel
 

@@ -13,7 +13,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.schema import is_parametric
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures.fence import decode_mask
+from pipeline.fence.decoders import decode_mask
 from pipeline.spec.base import Location, Spec, exactly_one, parse_text
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.task import Arrays, Mode, stacked

@@ -16,7 +16,7 @@ from manifests.build import build, write_manifest
 from manifests.check import check
 from manifests.errors import ManifestError
 from manifests.read import read_manifest
-from pipeline.pictures.fence import file_fault
+from pipeline.fence.decoders import file_fault
 
 
 def encoded(tmp_path, name: str, size=(6, 4), orientation: int = 1) -> bytes:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
+from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, kernel_names
 from pipeline.output.naming import MAX_PATH_BYTES, SUFFIXES, image_path
 from pipeline.pictures.decode import check_kernel
-from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, kernel_names
 from pipeline.pictures.words import reading
 from tests.pictures import decoding_takes, photograph, save_broken, save_kinds
 

@@ -205,7 +205,7 @@ def test_a_child_that_cannot_start_is_an_error_of_the_job(tmp_path, monkeypatch)
 
 
 def test_children_bring_no_more_than_they_need():
-    code = "import pipeline.pictures.child, sys; print(*sys.modules)"
+    code = "import pipeline.fence.child, sys; print(*sys.modules)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -10,8 +10,8 @@ import pytest
 import scipy.io
 
 from pipeline.errors import ERROR_KINDS, RowError
+from pipeline.fence.decoders import decode_kernel, kernel_names
 from pipeline.pictures.array_files import MAT
-from pipeline.pictures.fence import decode_kernel, kernel_names
 from tests.pictures import decoding_takes
 
 EYE = np.eye(3, 4)

@@ -13,9 +13,9 @@ import tifffile
 from PIL import ExifTags, Image
 
 from pipeline.errors import RowError
+from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.colour import grey_profile, srgb_profile
 from pipeline.pictures.encode import encode_picture
-from pipeline.pictures.fence import decode_image, decode_kernel, decode_mask, decode_picture
 from pipeline.pictures.metadata import MAX_EXIF_BYTES, SOFTWARE, Metadata
 from pipeline.spec.picture import PictureFile
 from tests.pictures import decoded, decoding_takes, photograph

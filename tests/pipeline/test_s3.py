@@ -15,10 +15,10 @@ from manifests import storage
 from manifests.build import build, write_manifest
 from manifests.check import check
 from pipeline.errors import PipelineError
+from pipeline.fence.decoders import file_fault
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.plan import cut, read_shard, shards_of, write_plan
-from pipeline.pictures.fence import file_fault
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from tests.faults import FaultyProxy

@@ -1,6 +1,6 @@
-"""The child process that decodes files: ``python -m pipeline.pictures.child SOCKET FILE``.
+"""The child process that decodes files: ``python -m pipeline.fence.child SOCKET FILE``.
 
-:mod:`pipeline.pictures.fence` starts it. It answers requests until the socket is closed.
+:mod:`pipeline.fence.decoders` starts it. It answers requests until the socket is closed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from PIL import AvifImagePlugin
 
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
+from pipeline.fence.channel import Channel
 from pipeline.pictures import decode
-from pipeline.pictures.messages import Channel
 
 # The address space that decoding may take beside what the process has when it starts.
 SPARE_BYTES = 2**29  # libraries that are loaded late, such as SciPy, take 100 MB

@@ -22,8 +22,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pipeline.errors import PipelineError, RowError
+from pipeline.fence.channel import Channel
 from pipeline.pictures import decode
-from pipeline.pictures.messages import Channel
 from pipeline.spec.base import DECODE_SECONDS
 
 LATE_SECONDS = 10.0  # after its deadline, when a child is killed that its alarm did not end
@@ -42,6 +42,10 @@ class _Fence:
     """The child process: started for the first file, and after a death for the next one."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin without a child; after a fork, the child is the parent's."""
         self._lock = threading.Lock()
         self._process: subprocess.Popen | None = None
 
@@ -84,7 +88,7 @@ class _Fence:
         # As in the process itself, whose path may be that of a job's runtime environment.
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         handed = [theirs.fileno(), self._channel.file]
-        module = ["-P", "-W", "ignore", "-m", "pipeline.pictures.child"]
+        module = ["-P", "-W", "ignore", "-m", "pipeline.fence.child"]
         with theirs, tempfile.TemporaryFile() as errors:
             self._process = subprocess.Popen(
                 [sys.executable, *module, *map(str, handed)],
@@ -106,6 +110,7 @@ class _Fence:
                 raise PipelineError(f"the process that decodes files does not start: {said}") from e
 
     def _death(self, seconds: float) -> RowError:
+        assert self._process is not None
         try:
             code = self._process.wait(LATE_SECONDS)
         except subprocess.TimeoutExpired:
@@ -131,7 +136,7 @@ def _too_long(seconds: float) -> RowError:
 
 _fence = _Fence()
 atexit.register(_fence.stop)
-os.register_at_fork(after_in_child=_fence.__init__)  # the child process is the parent's
+os.register_at_fork(after_in_child=_fence.forget)
 
 
 def _fenced(reader: Callable) -> Callable:

@@ -1,0 +1,1 @@
+"""Files that nobody vouches for are decoded in a child process (:mod:`pipeline.fence.decoders`)."""
