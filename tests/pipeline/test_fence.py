@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import PipelineError, RowError
-from pipeline.pictures import decode, fence
+from pipeline.fence import decoders
+from pipeline.pictures import decode
 from tests.pictures import photograph, save_broken, save_kinds
 
 ROOT = Path(__file__).parents[2]
@@ -31,8 +32,8 @@ WHOLE = saved(photograph())
 
 
 def child() -> int:
-    fence.decode_image(WHOLE)
-    return fence._fence._process.pid
+    decoders.decode_image(WHOLE)
+    return decoders._fence._process.pid
 
 
 @pytest.fixture
@@ -72,19 +73,19 @@ for value in (endless, asleep, crash, greedy, ends, second_dies, large):
 """
     (tmp_path / "sitecustomize.py").write_text(readers)
     monkeypatch.setattr(sys, "path", [str(tmp_path), str(ROOT), *sys.path])
-    fence._fence.stop()
+    decoders._fence.stop()
     yield
-    fence._fence.stop()
+    decoders._fence.stop()
 
 
 def ask(reader, data=b"x", seconds=60.0, max_pixels=2**20):
-    return fence._fence.decode(reader, data, (), {"max_pixels": max_pixels}, seconds)
+    return decoders._fence.decode(reader, data, (), {"max_pixels": max_pixels}, seconds)
 
 
 def test_pictures_are_the_same_on_both_sides(tmp_path):
     for path in (*save_kinds(tmp_path).values(), *save_broken(tmp_path).values()):
         data, pictures, errors = path.read_bytes(), [], []
-        for module in (decode, fence):
+        for module in (decode, decoders):
             try:
                 pictures.append(module.decode_picture(data))
             except RowError as e:
@@ -116,29 +117,29 @@ def test_a_deadly_file_is_an_error_within_seconds_and_the_next_one_is_decoded(
     with pytest.raises(RowError) as e:
         ask(reader, seconds=0.5)
     assert e.value.kind == kind and words in str(e.value)
-    assert fence.decode_image(WHOLE).shape == (40, 48, 3)
+    assert decoders.decode_image(WHOLE).shape == (40, 48, 3)
     assert time.monotonic() - began < 10
 
 
 def test_a_file_does_not_pay_for_those_before_it(hook):
     assert ask("second_dies") == 1
-    before = fence._fence._process.pid
+    before = decoders._fence._process.pid
     assert ask("second_dies") == 1  # it died, and was asked for again in a fresh child
-    assert fence._fence._process.pid != before
+    assert decoders._fence._process.pid != before
 
 
 def test_a_child_that_was_killed_while_it_waited_costs_nothing():
     os.kill(child(), signal.SIGKILL)
     time.sleep(0.1)
-    assert fence.decode_image(WHOLE).shape == (40, 48, 3)
+    assert decoders.decode_image(WHOLE).shape == (40, 48, 3)
 
 
 def test_a_child_that_does_not_answer_is_killed(monkeypatch):
-    monkeypatch.setattr(fence, "LATE_SECONDS", 0.1)
+    monkeypatch.setattr(decoders, "LATE_SECONDS", 0.1)
     stopped = child()
     os.kill(stopped, signal.SIGSTOP)  # its alarm is no end to it
     with pytest.raises(RowError, match="took longer than") as e:
-        fence.decode_image(WHOLE, seconds=0.4)
+        decoders.decode_image(WHOLE, seconds=0.4)
     assert e.value.kind == "timeout" and not os.path.exists(f"/proc/{stopped}")
 
 
@@ -147,10 +148,10 @@ def test_large_files_and_pictures_go_through_whole(hook):
     from PIL import Image
 
     data = saved(Image.fromarray(pixels), "TIFF")
-    assert np.array_equal(fence.decode_image(data), pixels)
+    assert np.array_equal(decoders.decode_image(data), pixels)
     size = 2**25 + 5
     assert np.array_equal(ask("large", max_pixels=size), np.arange(size, dtype=np.uint8))
-    assert os.fstat(fence._fence._channel.file).st_size <= 2**24
+    assert os.fstat(decoders._fence._channel.file).st_size <= 2**24
 
 
 def test_threads_take_turns():
@@ -159,7 +160,7 @@ def test_threads_take_turns():
 
     def work(width):
         for _ in range(20):
-            if fence.decode_image(files[width]).shape != (20, width, 3):
+            if decoders.decode_image(files[width]).shape != (20, width, 3):
                 wrong.append(width)
 
     threads = [threading.Thread(target=work, args=(width,)) for width in files]
@@ -175,7 +176,7 @@ def test_a_fork_has_a_child_of_its_own():
     read, write = os.pipe()
     if os.fork() == 0:
         os.write(write, f"{child()} ".encode())
-        fence._fence.stop()
+        decoders._fence.stop()
         os._exit(0)
     os.wait()
     assert int(os.read(read, 99)) != pid == child()
@@ -199,9 +200,9 @@ def test_a_child_ends_with_its_parent():
 def test_a_child_that_cannot_start_is_an_error_of_the_job(tmp_path, monkeypatch):
     (tmp_path / "imagecodecs.py").write_text("raise ImportError('a library is missing')")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    fence._fence.stop()
+    decoders._fence.stop()
     with pytest.raises(PipelineError, match="a library is missing"):
-        fence.decode_image(WHOLE)
+        decoders.decode_image(WHOLE)
 
 
 def test_children_bring_no_more_than_they_need():
