@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from skimage import data
 
-from pipeline.pictures import fence
+from pipeline.fence import decoders
 
 
 def photograph(width: int = 48, height: int = 40, name: str = "astronaut") -> Image.Image:
@@ -73,11 +73,11 @@ def decoded(data: bytes) -> np.ndarray:
 @contextlib.contextmanager
 def decoding_takes(megabytes: int, seconds: float = 5) -> Iterator[None]:
     """What is decoded in this block takes less memory, beside a child process's own, and time."""
-    fence._fence.stop()
+    decoders._fence.stop()
     buffer = io.BytesIO()
     photograph().save(buffer, "PNG")
-    fence.decode_image(buffer.getvalue())
-    child = fence._fence._process.pid
+    decoders.decode_image(buffer.getvalue())
+    child = decoders._fence._process.pid
     before, began = _usage(child)
     yield
     after, ended = _usage(child)  # None: it ran into its limit
