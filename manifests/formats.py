@@ -14,6 +14,7 @@ UNDECODABLE = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 @functools.cache
 def decodable_formats() -> tuple[str, ...]:
     """Pillow's names of the formats that it decodes itself."""
+    Image.preinit()  # its few formats, which most files have, are tried first
     Image.init()
     return tuple(name for name in Image.OPEN if name not in UNDECODABLE)
 

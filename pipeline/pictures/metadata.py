@@ -11,6 +11,7 @@ import contextlib
 import io
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, TiffTags
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
@@ -104,7 +105,7 @@ def read_metadata(
     exif, inches = b"", None
     with contextlib.suppress(Exception):
         source = data if picture.format == "TIFF" else picture.info.get("exif", b"")
-        exif = write_tags(read_tags(source.removeprefix(PREFIX)))
+        exif = source and write_tags(read_tags(source.removeprefix(PREFIX)))
     with contextlib.suppress(Exception):
         across, down = (float(value) for value in picture.info["dpi"])
         if turned:
@@ -117,7 +118,8 @@ def read_metadata(
 def read_tags(data: bytes) -> Tags:
     """The tags kept of EXIF data or of a TIFF file; the longest are left out if it is too long."""
     tags = {name: ImageFileDirectory_v2(group=name or None) for name in KEPT}
-    file, found, places = io.BytesIO(data), [], {}
+    file, found = io.BytesIO(data), []
+    places: dict[int, Any] = {}
     for name in KEPT if data else ():
         with contextlib.suppress(Exception):  # a directory that is broken
             directory = ImageFileDirectory_v2(data[:8], group=name or None)
