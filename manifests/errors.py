@@ -10,8 +10,8 @@ class StorageError(ManifestError):
 
     Attributes:
         kind: ``not_found``, ``access_denied``, ``not_a_file``, ``too_large`` (more bytes than
-            asked for), ``bad_uri`` (an unknown scheme), ``timeout``, or ``storage`` for everything
-            else.
+            asked for), ``bad_uri`` (an unknown scheme), ``timeout``, ``changed`` (another ETag),
+            or ``storage`` for everything else.
     """
 
     def __init__(self, message: str, kind: str = "storage"):

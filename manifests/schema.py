@@ -9,6 +9,8 @@
     noise_level  float: standard deviation of the noise, pixels on [0, 1]
     seed         integer, 0 or more: replaces the job's seed for this row
     width, height   integers: of the picture as it is seen; bounds the memory of a job
+    bytes        integer: size of the image's file; one of another size has changed since
+    etag         string: of the image's file on S3 or a web server, likewise
 
 Relative paths start from the manifest's own folder. Any other column travels to the results.
 Null, an empty string and NaN mean "not given".

@@ -10,6 +10,7 @@ ERROR_KINDS = {
     "scheme_not_allowed": "a URI of a scheme that the job does not allow",
     "not_found": "no such file",
     "access_denied": "the storage refuses to hand out the file",
+    "changed": "the image file is not the one that the manifest names: another size or ETag",
     "not_a_file": "a folder, a device or a pipe",
     "storage": "the storage failed, after several tries",
     "empty_file": "a file of zero bytes",

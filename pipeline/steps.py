@@ -27,6 +27,8 @@ FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that 
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
+# What a manifest may say of the image file's version, in columns of these types.
+VERSION = {"bytes": pa.types.is_integer, "etag": pa.types.is_string}
 DECODERS = {
     "reference": decode_image,
     "mask": decode_mask,
@@ -37,7 +39,12 @@ DECODERS = {
 def known_columns(rows: pa.ChunkedArray) -> list[dict]:
     """The columns that the flow reads, as Python values; the user's own may hold anything."""
     table = pa.Table.from_struct_array(rows)
-    return table.select([name for name in table.column_names if name in TYPES]).to_pylist()
+    known = [
+        field.name
+        for field in table.schema
+        if field.name in TYPES or (field.name in VERSION and VERSION[field.name](field.type))
+    ]
+    return table.select(known).to_pylist()
 
 
 def with_errors(table: pa.Table, errors: list[tuple[str, str]]) -> pa.Table:
@@ -125,7 +132,10 @@ class Load:
                         f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
                         "scheme_not_allowed",
                     )
-                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds)
+                etag = row.get("etag") if name == "image" else None
+                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds, etag)
+                if name == "image":
+                    _check_size(len(files[name]), row.get("bytes"))
             except (StorageError, RowError) as e:
                 return {}, (f"{name}: {e}", e.kind)
             except Exception as e:
@@ -149,6 +159,11 @@ class Load:
             except RowError as e:
                 return {}, (f"{name}: {e}", e.kind)
         return arrays, error
+
+
+def _check_size(found: int, planned: int | None) -> None:
+    if planned is not None and found != planned:
+        raise RowError(f"the file has {found} bytes, the manifest says {planned}", "changed")
 
 
 class Encode:

@@ -16,16 +16,22 @@ from manifests.storage.words import too_large
 from manifests.uris import scheme_of
 
 
-def read_bytes(uri: str, limit: int | None = None, seconds: float | None = None) -> bytes:
+def read_bytes(
+    uri: str,
+    limit: int | None = None,
+    seconds: float | None = None,
+    etag: str | None = None,
+) -> bytes:
     """The whole content of a file.
 
     Args:
         limit: refuse a file of more bytes, without holding many more than these in memory.
         seconds: for all of it, with whatever is tried again; None for as long as it takes.
+        etag: that the file must still have, on S3 and web servers.
 
     Raises:
         StorageError: it is not there, may not be read, is no regular file, is larger than
-            ``limit``, has not arrived in time, or the storage failed.
+            ``limit``, has changed, has not arrived in time, or the storage failed.
     """
     scheme = scheme_of(uri)
 

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 
 from fsspec.asyn import sync
 
+from manifests.errors import StorageError
 from manifests.storage.retries import retried
 from manifests.storage.words import s3_error, too_large
+from manifests.uris import shown
 
 # Bytes per second below which a transfer is taken for stuck, and the seconds that it has besides.
 _SLOWEST_UPLOAD, _SLOWEST_DOWNLOAD = 256 * 1024, 16 * 1024
@@ -28,18 +30,27 @@ async def timed(seconds: float | None, reading: Coroutine[Any, Any, T]) -> T:
 
 
 async def read_s3(
-    fs: Any, path: str, uri: str, limit: int | None = None, part: str | None = None
+    fs: Any,
+    path: str,
+    uri: str,
+    limit: int | None = None,
+    part: str | None = None,
+    etag: str | None = None,
 ) -> bytes:
     """``part``: the bytes wanted, as a Range header names them."""
     # Not fs.cat_file: it asks for the size first, which is a request more, and in a range that is
     # of another object if this one is replaced meanwhile.
     bucket, key, _ = fs.split_path(path)
     wanted = {"Range": f"bytes={part}"} if part else {}
+    if etag:
+        wanted["IfMatch"] = quoted(etag)
     try:
         reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **wanted)
     except OSError as e:
         if part and s3_error(e)[0] == "InvalidRange":
             return b""  # an empty file has no last byte
+        if etag and s3_error(e)[0] in ("PreconditionFailed", "412"):
+            raise changed(uri, etag) from None
         raise
     body = reply["Body"]
     try:
@@ -49,13 +60,28 @@ async def read_s3(
         body.close()
 
 
-async def read_http(fs: Any, path: str, uri: str, limit: int | None) -> bytes:
+async def read_http(
+    fs: Any, path: str, uri: str, limit: int | None, etag: str | None = None
+) -> bytes:
     session = await fs.set_session()
     async with session.get(fs.encode_url(path), **fs.kwargs) as reply:
         reply.raise_for_status()
+        # Asked with If-Match, many a server would not look at it.
+        found = reply.headers.get("ETag", "").removeprefix("W/")
+        if etag and found != quoted(etag):
+            raise changed(uri, etag)
         # What was compressed for the way is longer when it is here.
         size = None if "Content-Encoding" in reply.headers else reply.content_length
         return await _collect(reply.content.iter_chunked(1 << 20), size, uri, limit)
+
+
+def quoted(etag: str) -> str:
+    """An ETag as headers have it, whether or not it was written down so."""
+    return f'"{etag.removeprefix("W/").strip(chr(34))}"'
+
+
+def changed(uri: str, etag: str) -> StorageError:
+    return StorageError(f"{shown(uri)}: the file has no longer the ETag {etag}", "changed")
 
 
 async def _collect(

@@ -382,3 +382,17 @@ def test_a_ranged_file_fills_a_buffer_by_its_bytes(tmp_path):
     words = array("H", [0] * 4)
     assert RangedFile(str(file)).readinto(words) == 7
     assert words.tobytes() == bytes([*range(7), 0])
+
+
+def test_an_object_is_read_only_while_it_has_the_etag_that_is_asked_for(s3_prefix):
+    uri = f"{s3_prefix}/a.bin"
+    etags = []
+    for content in (b"first", b"second"):
+        storage.write_bytes(uri, content)
+        fs, path = storage.filesystem(uri)
+        etags.append(fs.info(path)["ETag"])
+        assert storage.read_bytes(uri, etag=etags[-1]) == content
+        assert storage.read_bytes(uri, etag=etags[-1].strip('"')) == content
+    with pytest.raises(StorageError, match="no longer the ETag") as e:
+        storage.read_bytes(uri, etag=etags[0])
+    assert e.value.kind == "changed"

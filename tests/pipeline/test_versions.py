@@ -121,6 +121,17 @@ def make():
 """
 
 
+def test_a_picture_that_has_changed_since_the_manifest_was_made_is_its_rows_error(
+    ray_cluster, job, tmp_path
+):
+    with (tmp_path / "in" / "03.png").open("ab") as f:
+        f.write(b"another byte")
+    summary = run_job(job(sampler={"nfe": 2}))
+    assert summary.failures == {"changed": 1}
+    (row,) = (row for row in rows(tmp_path) if row["status"] == "error")
+    assert row["id"] == "03" and "the manifest says" in row["error"]
+
+
 def test_an_actor_refuses_an_operator_whose_source_has_changed(job, tmp_path, monkeypatch):
     source = tmp_path / "an_operator.py"
     source.write_text(OPERATOR.format(gain=1.0))
