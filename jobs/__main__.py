@@ -1,5 +1,5 @@
 """``python -m jobs``: the ``diffpir`` command where only the code is at hand."""
 
-from jobs.cli import app
+from jobs.cli import main
 
-app(prog_name="diffpir")
+main()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import typer
 
 from jobs.commands import cluster, manifest, priors, restoring, results
+from jobs.console import STOPPED
+from jobs.interrupts import leave_within
 
 app = typer.Typer(
     help="Restore datasets of images with a diffusion prior (DiffPIR) on Ray.",
@@ -16,3 +18,13 @@ app.add_typer(cluster.app)
 app.add_typer(results.app)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(priors.app)
+
+
+def main() -> None:
+    """The command as a process of its own."""
+    try:
+        app(prog_name="diffpir")
+    except SystemExit as e:
+        if e.code == STOPPED:  # what stopped the job may hold Ray's end as well
+            leave_within(STOPPED)
+        raise

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from jobs.console import STOPPED, say_how_to_go_on
+from jobs.console import say_how_to_go_on
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS = 9.0  # for giving up, before the process ends whatever still holds it
@@ -44,10 +44,8 @@ def interruptible() -> Iterator[None]:
         say_how_to_go_on()
         ray.shutdown()
         raise typer.Exit(_code(e.number)) from None  # and the signals stay ignored until then
-    except BaseException as e:
+    except BaseException:
         _put_back(before)
-        if isinstance(e, typer.Exit) and e.exit_code == STOPPED:
-            _leave_within(SECONDS, STOPPED)  # what stopped the job may hold Ray's own end as well
         raise
     _put_back(before)
 
@@ -60,12 +58,12 @@ def _put_back(handlers: dict[signal.Signals, Any]) -> None:
 def _interrupt(number: int, frame: FrameType | None) -> None:
     for each in SIGNALS:
         signal.signal(each, signal.SIG_IGN)
-    _leave_within(SECONDS, _code(number))
+    leave_within(_code(number))
     raise Interrupted(number)
 
 
-def _leave_within(seconds: float, code: int) -> None:
-    """Storage that does not answer, or Ray, may hold the way out for minutes."""
+def leave_within(code: int, seconds: float = SECONDS) -> None:
+    """Let this process end soon: storage that does not answer, or Ray, may hold the way out."""
     last = threading.Timer(seconds, os._exit, [code])
     last.daemon = True
     last.start()

@@ -68,18 +68,18 @@ class ChaosCluster:
 
     def raylets(self) -> list[int]:
         """Of the nodes other than the head."""
-        return [_raylet(node) for node in sorted(self._cluster.worker_nodes, key=_raylet)]
+        return [raylet_of(node) for node in sorted(self._cluster.worker_nodes, key=raylet_of)]
 
     def kill_node(self, rng: random.Random) -> bool:
         """Kill a node other than the head, at once, with all that ran on it.
 
         False where one is away already: the job's actors must have room somewhere.
         """
-        nodes = sorted(self._cluster.worker_nodes, key=_raylet)
+        nodes = sorted(self._cluster.worker_nodes, key=raylet_of)
         if len(nodes) < NODES:
             return False
         node = rng.choice(nodes)
-        workers = processes.descendants([_raylet(node)])
+        workers = processes.descendants([raylet_of(node)])
         self._cluster.remove_node(node, allow_graceful=False)
         for pid in workers:
             processes.kill(pid)
@@ -92,8 +92,9 @@ class ChaosCluster:
     def _raylets(self) -> list[int]:
         nodes = self._cluster.list_all_nodes()
         # After a termination Ray's own handler may have ended some already.
-        return [_raylet(node) for node in nodes if PROCESS_TYPE_RAYLET in node.all_processes]
+        return [raylet_of(node) for node in nodes if PROCESS_TYPE_RAYLET in node.all_processes]
 
 
-def _raylet(node) -> int:
+def raylet_of(node) -> int:
+    """The process of a node's raylet; its workers descend from it."""
     return node.all_processes[PROCESS_TYPE_RAYLET][0].process.pid

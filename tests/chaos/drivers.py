@@ -12,7 +12,7 @@ from pathlib import Path
 # The command itself, but for a signal that makes it write its stack: to see where it hangs.
 COMMAND = (
     "import faulthandler, signal; faulthandler.register(signal.SIGUSR1); "
-    "from jobs.cli import app; app(prog_name='diffpir')"
+    "from jobs.cli import main; main()"
 )
 TAIL_LINES = 12
 

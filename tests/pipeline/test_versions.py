@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow.dataset as ds
 import pytest
+import ray
 
 from diffpir.networks.checkpoint import file_digest, save_model
 from manifests.build import build, write_manifest
@@ -21,11 +22,13 @@ from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.users_code import code_digests, source_digest
 from pipeline.versions import digest_of
+from tests.chaos import processes
+from tests.chaos.cluster import raylet_of
 from tests.pictures import photograph
 from tests.support import make_net, versions_of
 
 IMAGES = 8
-ACTOR = b"ray::MapWorker"  # begins the title of an actor's process
+ACTOR = "ray::MapWorker"  # begins the title of an actor's process
 
 
 @pytest.fixture
@@ -68,12 +71,10 @@ class Once:
 
 
 def signal_actors(number: signal.Signals = signal.SIGKILL) -> None:
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_bytes().startswith(ACTOR):
-                os.kill(int(folder.name), number)
-        except OSError:
-            continue
+    """Send a signal to each actor of this process's own Ray."""
+    for pid in processes.descendants([raylet_of(ray._private.worker._global_node)]):
+        if processes.title(pid).startswith(ACTOR):
+            processes.send(pid, number)
 
 
 def rows(folder: Path) -> list[dict]:
