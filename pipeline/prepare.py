@@ -15,6 +15,7 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest, read_manifest
+from manifests.secrets import without_secrets
 from manifests.uris import scheme_of
 from pipeline.checkpoint import local_file, located
 from pipeline.errors import PipelineError
@@ -70,8 +71,7 @@ def check(spec: JobSpec) -> Job:
     check_originals(spec, table)
     assets = Assets.of(spec.task.assets(spec.mode, table))
     model = located(spec.model.path)
-    identity = {
-        **spec.resolved(),
+    identity = without_secrets(spec.resolved()) | {
         "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": check_model(spec, model),
         "task_files": assets.digest,
