@@ -142,18 +142,16 @@ def _end_of_user(scheme: str, rest: str) -> int:
     Raw passwords may hold any of ``/?#@``, of which a parser knows nothing.
     """
     host = re.split("[/?#]", rest, maxsplit=1)[0]
-    place = re.split("[?#]", rest, maxsplit=1)[0]
     if "@" in host and ":" not in host.rpartition("@")[0]:
         return -1 if scheme in _CONTAINERS else host.rfind("@")
     port = scheme not in _BUCKETS
     if ":" not in host or host.startswith("arn:") or (port and _WITHOUT_USER.fullmatch(host)):
         return -1
     # There is a password. A path may hold "@" too, mostly in the name of the file (a@2x.png).
-    for text in (place, rest):
-        if "@" in text:
-            end = text.rfind("@", 0, max(0, text.rfind("/")))
-            return end if end >= 0 else text.rfind("@")
-    return -1
+    before, at, after = rest.partition("@")
+    place = at + re.split("[?#]", after, maxsplit=1)[0]
+    end = place.rfind("@", 0, max(0, place.rfind("/")))
+    return len(before) + (end if end >= 0 else place.rfind("@")) if at else -1
 
 
 def _secrets(parts: _Parts) -> Iterator[tuple[str, str, str]]:

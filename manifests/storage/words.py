@@ -60,6 +60,10 @@ def in_words(error: BaseException, uri: str) -> StorageError:
 
 def _urls(error: BaseException | None) -> Iterator[str]:
     """What an error of HTTP may tell of beside the URI asked for: redirects, and the endpoint."""
+    # Here, as they take long to import.
+    import aiohttp
+    from yarl import URL
+
     for name in ENDPOINTS:
         yield os.environ.get(name, "")
     while error is not None:
@@ -68,9 +72,12 @@ def _urls(error: BaseException | None) -> Iterator[str]:
         urls = [getattr(error, "url", None), getattr(request, "real_url", None)]
         urls += [answer.real_url for answer in answers]
         urls += [answer.headers.get("Location") for answer in answers]
-        if type(error).__module__.startswith("aiohttp"):
-            urls += [arg for arg in error.args if isinstance(arg, str)]
-        yield from (str(url) for url in urls if url)
+        if isinstance(error, aiohttp.ClientError):
+            urls += [arg for arg in error.args if isinstance(arg, str | URL)]
+        for url in filter(None, urls):
+            yield str(url)
+            # Whatever scheme a redirect has, or none: its parts are as secret.
+            yield f"http://{str(url).lstrip('/')}"
         error = error.__cause__ or error.__context__
 
 
