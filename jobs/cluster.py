@@ -17,6 +17,8 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from jobs.console import RUNNING, STOPPED
+from manifests import storage
+from manifests.secrets import redacted
 from pipeline.errors import PipelineError
 
 POLL_SECONDS = 0.5
@@ -80,6 +82,7 @@ class Cluster:
         with _in_words(address), _first_of_all(address):
             self._client = JobSubmissionClient(address)
         self.address = self._client.get_address()
+        self.shown = storage.shown(self.address)
 
     def submit(self, entrypoint: str, id: str, output: str, runtime_env: dict) -> None:
         with _in_words(self.address):
@@ -148,22 +151,23 @@ def _first_of_all(address: str | None) -> Iterator[None]:
 
 @contextmanager
 def _in_words(address: str | None) -> Iterator[None]:
+    place = storage.shown(address or "")
     try:
         yield
     except AuthenticationError:
         raise PipelineError(
-            f"the cluster at {address} wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
+            f"the cluster at {place} wants its token: set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN "
             "(on the head node, `ray get-auth-token` prints it)"
         ) from None
     except (ConnectionError, requests.RequestException, ClientError) as e:
-        where = f"at {address}" if address else "here (give --address http://HEAD:8265)"
-        raise PipelineError(f"no Ray cluster answers {where}: {_first_line(e)}") from None
+        where = f"at {place}" if address else "here (give --address http://HEAD:8265)"
+        raise PipelineError(f"no Ray cluster answers {where}: {_first_line(e, address)}") from None
     except (RuntimeError, ValueError) as e:  # what the server, or the client, refuses
-        raise PipelineError(f"the cluster at {address} says: {_first_line(e)}") from None
+        raise PipelineError(f"the cluster at {place} says: {_first_line(e, address)}") from None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
+def _first_line(error: Exception, address: str | None) -> str:
+    lines = redacted(str(error), [address or ""]).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 
 

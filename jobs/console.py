@@ -94,9 +94,11 @@ def duration(seconds: float) -> str:
 
 def finish(summary: Summary, output: str) -> None:
     """Print how a job ended, and exit with what that means."""
+    from manifests import storage
+
     typer.echo(
         f"{summary.ok} restored, {summary.failed} failed, in {duration(summary.seconds)} "
-        f"({summary.images_per_second:.2f} images/s): {output}/results"
+        f"({summary.images_per_second:.2f} images/s): {storage.shown(output)}/results"
     )
     if summary.failed:
         kinds = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())

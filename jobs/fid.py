@@ -12,6 +12,7 @@ from diffpir.perceptual.distances import FeatureStatistics, frechet_distance, ke
 from jobs.results import each_part
 from manifests import storage
 from manifests.errors import StorageError
+from manifests.secrets import shown
 from pipeline.errors import PipelineError
 from pipeline.output.run_folder import RunFolder
 from pipeline.schema import FEATURES
@@ -54,7 +55,9 @@ def distances(outputs: list[str], against: str | None = None) -> tuple[list[dict
     network = _network_of(outputs[0])
     for output in outputs[1:]:
         if _network_of(output) != network:
-            raise PipelineError(f"{outputs[0]} and {output} have features of different networks")
+            raise PipelineError(
+                f"{shown(outputs[0])} and {shown(output)} have features of different networks"
+            )
     restored, references = FeatureSet(0), FeatureSet(1)
     for output in outputs:
         for table in each_part(output, FEATURES):
@@ -92,7 +95,7 @@ def _network_of(output: str) -> str:
         if key in digests:
             return digests[key]
     raise PipelineError(
-        f"{output} holds no features: its job must name a network for them, as in "
+        f"{shown(output)} holds no features: its job must name a network for them, as in "
         "perceptual: {inception: weights-inception-2015-12-05-6726825d.pth}"
     )
 
@@ -123,10 +126,11 @@ def _statistics_of(uri: str, features: int) -> tuple[np.ndarray, np.ndarray]:
         raise
     except Exception as e:  # np.load raises whatever its parsers met
         raise PipelineError(
-            f"{uri}: expected .npz with arrays mu and sigma ({type(e).__name__}: {e})"
+            f"{shown(uri)}: expected .npz with arrays mu and sigma ({type(e).__name__}: {e})"
         ) from None
     if mean.shape != (features,) or covariance.shape != (features, features):
         raise PipelineError(
-            f"{uri}: mu {mean.shape} and sigma {covariance.shape} are not of {features} features"
+            f"{shown(uri)}: mu {mean.shape} and sigma {covariance.shape} are not of {features} "
+            "features"
         )
     return mean, covariance

@@ -81,14 +81,15 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa
             where = storage.shown(spec.output)
             typer.echo(f"{left} pictures left out, which came since {where} was begun", err=True)
     if not len(table):
-        raise ManifestError(f"{source}: no images but those made by an earlier run")
+        raise ManifestError(f"{storage.shown(source)}: no images but those made by an earlier run")
     if kept is None:
         write_manifest(table, manifest)
     elif content_digest(kept) != content_digest(table):
         unused = not (begun or _made(spec.output, images))
         hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(
-            f"{manifest} names other images than {source} holds now; choose another output{hint}"
+            f"{storage.shown(manifest)} names other images than {storage.shown(source)} holds now; "
+            f"choose another output{hint}"
         )
     return table
 

@@ -82,7 +82,10 @@ def _open_output(
     folder = RunFolder.open(output)
     layout, parts = folder.layout, folder.parts
     if not parts:
-        raise PipelineError(f"{output} holds no results (no parts in {layout.results})")
+        raise PipelineError(
+            f"{storage.shown(output)} holds no results (no parts in "
+            f"{storage.shown(layout.results)})"
+        )
     schema = _opened(layout.part(parts[0].name)).schema_arrow
     paths = {name: [] if name == "gain" else _path(name, schema) for name in names}
     if group is not None:

@@ -60,7 +60,7 @@ def write_sheet(
     """
     suffix = file[file.rfind(".") :].lower()
     if suffix not in FORMATS:
-        raise PipelineError(f"{file}: a sheet is one of {', '.join(FORMATS)}")
+        raise PipelineError(f"{storage.shown(file)}: a sheet is one of {', '.join(FORMATS)}")
     rows: list[Row] = []
     told = []
     for output in outputs:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from manifests import storage
+from manifests.secrets import redacted, texts_of
 from pipeline.errors import PipelineError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks import TASKS
@@ -38,19 +39,23 @@ def load_job(uri: str) -> JobSpec:
         JobFileError: not YAML, or not a job; names the file and each key.
         StorageError: it cannot be read.
     """
+    name = storage.shown(uri)
     try:
         content = _parse(storage.read_bytes(uri))
     except DuplicateKeyError as e:
-        raise JobFileError(f"{uri}: {e}") from None
+        raise JobFileError(f"{name}: {e}") from None
     except RecursionError:
         raise JobFileError(
-            f"{uri} is not a job: its values lie too deep in one another; expected keys and values "
-            "(manifest: ..., output: ...)"
+            f"{name} is not a job: its values lie too deep in one another; expected keys and "
+            "values (manifest: ..., output: ...)"
         ) from None
     except (yaml.YAMLError, ValueError) as e:  # ValueError: text that is no UTF-8, or no date
-        raise JobFileError(f"{uri} is not YAML: {e}") from None
+        for mark in (getattr(e, "context_mark", None), getattr(e, "problem_mark", None)):
+            if mark:
+                mark.buffer = None  # a line of the file may hold a secret
+        raise JobFileError(f"{name} is not YAML: {e}") from None
     if not isinstance(content, dict):
-        raise JobFileError(f"{uri} must hold keys and values (manifest: ..., output: ...)")
+        raise JobFileError(f"{name} must hold keys and values (manifest: ..., output: ...)")
     return make_job(content, uri)
 
 
@@ -97,7 +102,8 @@ def make_job(content: dict[str, Any], source: str) -> JobSpec:
     try:
         return JobSpec.model_validate(content)
     except ValidationError as e:
-        raise JobFileError(f"{source}:\n" + "\n".join(_faults(e, content))) from None
+        faults = redacted("\n".join(_faults(e, content)), texts_of(content))
+        raise JobFileError(f"{storage.shown(source)}:\n{faults}") from None
 
 
 def _faults(error: ValidationError, content: dict[str, Any]) -> Iterator[str]:

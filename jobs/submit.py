@@ -65,7 +65,13 @@ def submit(
     if missing:
         raise PipelineError(f"--env: not set here: {', '.join(missing)}")
     cluster = Cluster(address)
-    names = [*env, *(name for name in SETTINGS if os.environ.get(name))]
+    names = [*env, *(name for name in SETTINGS if os.environ.get(name) and name not in env)]
+    secret = [name for name in names if name not in env and _has_secrets(os.environ[name])]
+    if secret:
+        raise PipelineError(
+            f"{', '.join(secret)}: the URI holds a password or a signature, which everyone who "
+            f"can reach the job API could read; give --env {' --env '.join(secret)} to send it"
+        )
     id = f"diffpir-{secrets.token_hex(6)}"
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, JOB_FILE).write_bytes(storage.read_bytes(job))
@@ -86,6 +92,10 @@ def submit(
     return cluster, id, spec
 
 
+def _has_secrets(uri: str) -> bool:
+    return storage.shown(uri) != uri
+
+
 def _check_places(spec: JobSpec, job: str) -> None:
     """Other machines have another current folder: what is local must be absolute."""
     relative = [
@@ -95,8 +105,8 @@ def _check_places(spec: JobSpec, job: str) -> None:
     ]
     if relative:
         raise PipelineError(
-            f"{job}: for a cluster these must be URIs, or absolute paths on a file system that "
-            f"all of its nodes share: {'; '.join(relative)}"
+            f"{storage.shown(job)}: for a cluster these must be URIs, or absolute paths on a file "
+            f"system that all of its nodes share: {'; '.join(relative)}"
         )
 
 

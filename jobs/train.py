@@ -97,7 +97,7 @@ def photographs_of(manifest: str, crop: int) -> tuple[list[np.ndarray], list[flo
             photographs.append(image)
             frequencies.append(weight)
     if not sum(frequencies):
-        raise PipelineError(f"{manifest}: no photograph to train on")
+        raise PipelineError(f"{storage.shown(manifest)}: no photograph to train on")
     return photographs, frequencies
 
 
@@ -111,10 +111,11 @@ def _weights(table: pa.Table, manifest: str) -> list[float]:
             found.append(math.nan)
         if isinstance(value, bool) or not 0 <= found[-1] < math.inf:
             raise PipelineError(
-                f"{manifest}: row {row}: weight is {value!r}, expected a number of 0 or more"
+                f"{storage.shown(manifest)}: row {row}: weight is {value!r}, expected a number of "
+                "0 or more"
             )
     if not sum(found):
-        raise PipelineError(f"{manifest}: column 'weight' is 0 in every row")
+        raise PipelineError(f"{storage.shown(manifest)}: column 'weight' is 0 in every row")
     return found
 
 

@@ -50,7 +50,7 @@ def build(source: str) -> pa.Table:
     Raises:
         ManifestError: no such source, no image in it, or a file that is none of the above.
     """
-    root, images = _find(source)
+    names, images = _find(source)
     if not images:
         raise ManifestError(
             f"{storage.shown(source)}: no images found (files ending in "
@@ -63,7 +63,7 @@ def build(source: str) -> pa.Table:
         headers = list(pool.map(_header, images))
     return pa.table(
         {
-            "id": _ids(images, root),
+            "id": _ids(names),
             "image": images,
             "width": [width for width, _, _ in headers],
             "height": [height for _, height, _ in headers],
@@ -93,8 +93,8 @@ def write_manifest(table: pa.Table, uri: str) -> None:
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
-def _find(source: str) -> tuple[str, list[str]]:
-    """The root that ids start from, and the images, sorted."""
+def _find(source: str) -> tuple[list[str], list[str]]:
+    """The images, sorted, and their names in the source: what ids are made of."""
     if not source:
         raise ManifestError("the path of the images is empty")
     if source.lower().endswith(".txt"):
@@ -108,7 +108,7 @@ def _find(source: str) -> tuple[str, list[str]]:
                 f"{storage.shown(source)} is neither an image nor a list (.txt); a manifest's name "
                 "ends in .parquet, .csv, .jsonl or .ndjson"
             )
-        return storage.parent(image), [image]
+        return [storage.shown(image).rpartition("/")[2]], [image]
     # A folder is taken literally: its name may look like a glob.
     if kind == "directory":
         root = path.rstrip("/")
@@ -118,10 +118,12 @@ def _find(source: str) -> tuple[str, list[str]]:
         raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
     found = storage.find_files(source, glob=kind is None)
     found = [f for f in found if _is_image(f[len(root) :])]
-    return _uri(fs, root, source), sorted(_uri(fs, f, source) for f in found)
+    start = len(_uri(fs, root, source))
+    images = sorted(_uri(fs, f, source) for f in found)
+    return [image[start:].lstrip("/") for image in images], images
 
 
-def _from_list(source: str) -> tuple[str, list[str]]:
+def _from_list(source: str) -> tuple[list[str], list[str]]:
     base = storage.parent(storage.absolute(source))
     try:
         lines = storage.read_bytes(source).decode("utf-8-sig").split("\n")
@@ -131,9 +133,11 @@ def _from_list(source: str) -> tuple[str, list[str]]:
     images = [storage.resolve(base, line) for line in named if line and not line.startswith("#")]
     if not images:
         raise ManifestError(f"{storage.shown(source)}: the list names no images")
-    folders = zip(*(image.split("/")[:-1] for image in images), strict=False)
-    root = "/".join(names[0] for names in takewhile(lambda names: len(set(names)) == 1, folders))
-    return root, sorted(dict.fromkeys(images))
+    images = sorted(dict.fromkeys(images))
+    paths = [storage.shown(image).split("/") for image in images]
+    folders = zip(*(path[:-1] for path in paths), strict=False)
+    common = len(list(takewhile(lambda names: len(set(names)) == 1, folders)))
+    return ["/".join(path[common:]) for path in paths], images
 
 
 def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
@@ -167,9 +171,17 @@ def _header(uri: str) -> tuple[int | None, int | None, int | None]:
         return None, None, size
 
 
-def _ids(images: list[str], root: str) -> list[str]:
-    """Paths below the root, without the suffix where they are unique without it."""
-    below = [storage.shown(image[len(root) :].lstrip("/")) for image in images]
+def _ids(names: list[str]) -> list[str]:
+    """The names, without the suffix where they are unique without it.
+
+    Names that stand there twice, of URLs that differ in their queries, are numbered.
+    """
+    times, seen = Counter(names), Counter[str]()
+    below = []
+    for name in names:
+        seen[name] += 1
+        path, suffix = os.path.splitext(name)
+        below.append(f"{path}-{seen[name]}{suffix}" if times[name] > 1 else name)
     whole: set[str] = set()
     while True:
         ids = [name if name in whole else os.path.splitext(name)[0] for name in below]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import sys
 from collections.abc import Collection
 
@@ -63,17 +64,21 @@ def _check_quotes(data: pa.Buffer) -> None:
 
 def _parse_csv(data: pa.Buffer, texts: Collection[str], only: Collection[str] = ()) -> pa.Table:
     """The columns ``texts`` as text and others as they look; of all columns, or of some."""
-    return pa.csv.read_csv(
-        pa.BufferReader(data),
-        # One thread: with more, an error does not say its line.
-        pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-        pa.csv.ParseOptions(newlines_in_values=True),
-        pa.csv.ConvertOptions(
-            column_types={column: pa.string() for column in texts},
-            strings_can_be_null=False,
-            include_columns=list(only),
-        ),
-    )
+    try:
+        return pa.csv.read_csv(
+            pa.BufferReader(data),
+            # One thread: with more, an error does not say its line.
+            pa.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
+            pa.csv.ParseOptions(newlines_in_values=True),
+            pa.csv.ConvertOptions(
+                column_types={column: pa.string() for column in texts},
+                strings_can_be_null=False,
+                include_columns=list(only),
+            ),
+        )
+    except pa.ArrowInvalid as e:
+        # The row itself may hold a secret.
+        raise pa.ArrowInvalid(re.sub(r"(, got \d+): .*", r"\1", str(e), flags=re.S)) from None
 
 
 def _as_written(texts: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
+from manifests.secrets import shown
 
 REQUIRED = ("id", "image")
 TYPES: dict[str, pa.DataType] = {
@@ -203,7 +204,9 @@ def _cast(
                     raise pa.ArrowInvalid
                 good.append(value.cast(kind).as_py())
             except pa.ArrowInvalid:
-                words = f"{name} is {value.as_py()!r}, expected {_word(kind)}"
+                given = value.as_py()
+                given = shown(given) if isinstance(given, str) else given
+                words = f"{name} is {given!r}, expected {_word(kind)}"
                 if rounded:
                     words += " below 2^53, in a column that holds fractions too"
                 if faults is None:

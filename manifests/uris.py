@@ -11,12 +11,11 @@ import posixpath
 import re
 from urllib.parse import unquote
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_URI = re.compile(_SCHEME.pattern + r"[^\s'\"<>]+")
+SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def has_scheme(uri: str) -> bool:
-    return bool(_SCHEME.match(uri))
+    return bool(SCHEME.match(uri))
 
 
 def is_local(uri: str) -> bool:
@@ -59,23 +58,6 @@ def resolve(base: str, ref: str) -> str:
         scheme, _, path = joined.partition("://")
         return f"{scheme}://{posixpath.normpath(path)}"
     return joined
-
-
-def shown(uri: str) -> str:
-    """A URI fit for messages: without user, password or query, where secrets travel."""
-    if not has_scheme(uri):
-        return uri
-    scheme, _, rest = uri.partition("://")
-    # "?" and "#" may be part of an object's name; what assigns something may be a secret.
-    secret = r"[?#].*" if _scheme(uri) in ("http", "https") else r"\?[^?]*=.*"
-    rest = re.sub(secret, "", rest, flags=re.S)
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
-def redacted(text: str) -> str:
-    """A text, with each URI in it as :func:`shown`."""
-    return _URI.sub(lambda found: shown(found[0]), text)
 
 
 def scheme_of(uri: str) -> str:

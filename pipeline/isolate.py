@@ -13,6 +13,9 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.errors import ManifestError
+from manifests.secrets import redacted, texts_of
+from pipeline.errors import PipelineError
 from pipeline.schema import INDEX, SHARD
 
 Step = Callable[[pa.Table], pa.Table]
@@ -55,15 +58,26 @@ class Isolated:
             deaths = ROW_DEATHS
         died = self.book.begin(work)
         if died < deaths:
-            done = [self.step(rows)]
+            done = [self._step(rows)]
             self.book.end(work)
             return done
         # What was found to be deadly is not ended: a neighbour may yet kill this process, and
         # then it must be known from the start.
         if alone:
-            return [self.step(_given_up(rows))]
+            return [self._step(_given_up(rows))]
         half = len(rows) // 2
         return self._work(rows.slice(0, half), 1) + self._work(rows.slice(half), 1)
+
+    def _step(self, rows: pa.Table) -> pa.Table:
+        """What it raises goes to logs, and here its rows' secrets are known."""
+        try:
+            return self.step(rows)
+        except (ManifestError, PipelineError):
+            raise
+        except Exception as e:
+            uris = [uri for row in rows["row"].to_pylist() for uri in texts_of(row)]
+            words = redacted(f"{type(e).__name__}: {e}", uris)
+            raise PipelineError(words).with_traceback(e.__traceback__) from None
 
 
 def _given_up(row: pa.Table) -> pa.Table:

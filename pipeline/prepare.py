@@ -15,6 +15,7 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest, read_manifest
+from manifests.secrets import without_secrets
 from manifests.uris import scheme_of
 from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
@@ -84,8 +85,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
         code=code,
     )
-    identity = {
-        **spec.resolved(),
+    identity = without_secrets(spec.resolved()) | {
         "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": versions.model,
         "task_files": assets.digest,

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from ray.exceptions import RayActorError, RayError
 
 from manifests.errors import ManifestError
+from manifests.secrets import redacted
 from pipeline.errors import PipelineError
 
 ADVICE = re.compile(r"\nFailed to .* attempts \(")  # begins what Ray Data adds to an error's text
 
 
-def in_words(error: Exception) -> str:
-    """What stopped a flow, for the user."""
+def in_words(error: Exception, uris: Iterable[str] = ()) -> str:
+    """What stopped a flow, for the user, without the secrets of these URIs."""
     cause = _cause(error)
-    if isinstance(cause, RayActorError):
-        return f"an actor failed: {_last_line(cause)}"
-    known = isinstance(cause, PipelineError | ManifestError)
     text = ADVICE.split(str(cause))[0]
-    return text if known else f"{type(cause).__name__}: {text}"
+    if isinstance(cause, RayActorError):
+        text = f"an actor failed: {_last_line(cause)}"
+    elif not isinstance(cause, PipelineError | ManifestError):
+        text = f"{type(cause).__name__}: {text}"
+    return redacted(text, uris)
 
 
 def first_line(error: BaseException) -> str:

@@ -12,10 +12,12 @@ from typing import Any
 
 import ray
 import torch
+from ray import _raylet
 from ray.exceptions import RayError
 
 from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler
+from manifests.secrets import HIDDEN, redacted
 from pipeline.errors import PipelineError
 from pipeline.ray_errors import first_line
 from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
@@ -72,6 +74,19 @@ class Resources:
         return named
 
 
+def _hide_command_line() -> None:
+    """Ray keeps its drivers' command lines for everybody to see, and so does ``ps``."""
+    with open("/proc/self/cmdline", "rb") as f:
+        words = f.read().decode(errors="replace").removesuffix("\0").split("\0")
+    line = " ".join(words)
+    title = redacted(line, words)
+    if title != line:
+        # Of a shorter one Ray would take what is left over for empty arguments.
+        missing = len(line.encode()) - len(title.encode())
+        title = title.replace(HIDDEN, HIDDEN + "*" * missing, 1)
+        _raylet.setproctitle(title)  # type: ignore[attr-defined]
+
+
 def start_ray() -> None:
     """Connect to ``RAY_ADDRESS``, or start Ray on this machine; nothing if that has been done.
 
@@ -80,6 +95,7 @@ def start_ray() -> None:
     """
     if ray.is_initialized():
         return
+    _hide_command_line()
     address = os.environ.get("RAY_ADDRESS", "")
     added = {name: value for name, value in ALLOCATION.items() if name not in os.environ}
     os.environ.update(added)

@@ -23,6 +23,7 @@ from diffpir.randomness import noise_stream
 from diffpir.sampler import Sampling, sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
+from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.memory import (
@@ -104,6 +105,7 @@ class Restorer:
         self.digest = versions.model
         for field, digest in code_digests(spec).items():
             check_digest(field, spec.code()[field], digest, versions.code[field])
+        self.uris = list(texts_of(spec.model_dump()))
         self.device = device_of(gpu)
         options = spec.model.model_dump(exclude={"path", "label"})
         usual = torch.get_num_threads()
@@ -175,7 +177,7 @@ class Restorer:
         done = done.append_column("pixels", pack(pixels))
         for name, peak in ((PEAK, peak_memory()), (DEVICE_PEAK, peak_device_memory())):
             done = done.append_column(name, pa.repeat(peak, len(rows)))
-        return with_errors(done, errors)
+        return with_errors(done, errors, self.uris)
 
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:
         """In parts of at most ``batch_pixels``, or of one problem; those of one shape together."""
@@ -198,7 +200,7 @@ class Restorer:
             if is_device_fault(e):
                 # The process can use its GPU no more, whatever it is given: it must go, and be
                 # made anew. What the rows of this batch did is noted as the death of a process.
-                print(f"restorer: {e}", file=sys.stderr, flush=True)
+                print(f"restorer: {redacted(str(e), self.uris)}", file=sys.stderr, flush=True)
                 os._exit(1)
             short = is_out_of_memory(e)
             # An image in tiles needs less when they are fewer in a call.

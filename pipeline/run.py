@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 
 from manifests.errors import StorageError
+from manifests.secrets import texts_of
 from pipeline.errors import JobStopped
 from pipeline.flow import configure_ray_data, restore_shards
 from pipeline.ledger import Ledger
@@ -104,5 +105,5 @@ def _restore(
     except JobStopped:
         raise
     except Exception as e:
-        raise JobStopped(in_words(e)) from e
+        raise JobStopped(in_words(e, texts_of(job.spec.model_dump()))) from e
     return ledger.read().committed.rows

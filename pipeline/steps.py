@@ -5,6 +5,7 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.schema import TYPES, is_parametric, row_fault
+from manifests.secrets import redacted
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
@@ -47,8 +49,26 @@ def known_columns(rows: pa.ChunkedArray) -> list[dict]:
     return table.select(known).to_pylist()
 
 
-def with_errors(table: pa.Table, errors: list[tuple[str, str]]) -> pa.Table:
-    """The table with these errors and error kinds; ``("", "")`` for none."""
+def uris_of(rows: pa.Table) -> list[list[str]]:
+    """What each row of a manifest names files by."""
+    names = [name for name in FILES if name in rows.column_names]
+    return [[uri for uri in row.values() if uri] for row in rows.select(names).to_pylist()]
+
+
+def with_errors(
+    table: pa.Table, errors: list[tuple[str, str]], job: Collection[str] = ()
+) -> pa.Table:
+    """The table with these errors and error kinds; ``("", "")`` for none.
+
+    Args:
+        job: the URIs of the job that an error may tell of, beside those of its row.
+    """
+    if any(text for text, _ in errors):
+        uris = uris_of(pa.Table.from_struct_array(table["row"]))
+        errors = [
+            (redacted(text, [*named, *job]), kind)
+            for (text, kind), named in zip(errors, uris, strict=True)
+        ]
     for i, name in enumerate(("error", "error_kind")):
         column = pa.array([error[i] for error in errors], pa.string())
         table = table.set_column(table.column_names.index(name), name, column)
@@ -111,7 +131,7 @@ class Load:
         metadata = [arrays.get("metadata") for arrays, _ in loaded]
         metadata = [None if m is None else vars(m) for m in metadata]
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
-        return with_errors(table, [error for _, error in loaded])
+        return with_errors(table, [error for _, error in loaded], [self.base])
 
     def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
         if error[0]:
@@ -203,12 +223,7 @@ class Encode:
             cells[i] = {"bytes": data, "path": name}
         table = with_errors(table, errors)
         failed = pc.not_equal(table["error"], "")
-        result = rows.select([n for n in rows.column_names if n not in OUTCOME.names])
-        for name in FILES:  # the query of a signed URL is a credential
-            if name in result.column_names:
-                shown = [uri and storage.shown(uri) for uri in result[name].to_pylist()]
-                i = result.column_names.index(name)
-                result = result.set_column(i, name, pa.array(shown, result[name].type))
+        result = _open(rows.select([n for n in rows.column_names if n not in OUTCOME.names]))
         result = result.append_column("status", pc.if_else(failed, "error", "ok"))
         for name in ("error", "error_kind"):
             result = result.append_column(name, table[name])
@@ -223,3 +238,23 @@ class Encode:
         for name in HIDDEN:
             result = result.append_column(name, table[name])
         return result
+
+
+def _open(rows: pa.Table) -> pa.Table:
+    """A manifest's rows as anybody may see them: their files as shown, their texts redacted."""
+    uris = uris_of(rows)
+    secret = any(uri != storage.shown(uri) for named in uris for uri in named)
+    for i, (name, kind) in enumerate(zip(rows.column_names, rows.schema.types, strict=True)):
+        if name == "id" or not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            continue
+        texts = rows[name].to_pylist()
+        if name in FILES:
+            texts = [text and storage.shown(text) for text in texts]
+        elif secret:
+            texts = [
+                text and redacted(text, named) for text, named in zip(texts, uris, strict=True)
+            ]
+        else:
+            continue
+        rows = rows.set_column(i, name, pa.array(texts, kind))
+    return rows

@@ -55,12 +55,13 @@ def submit(
     """
     with user_errors():
         from jobs.submit import submit as send
+        from manifests import storage
 
         given = {"--retry-failed": retry_failed, "--fresh": fresh, "--overwrite": overwrite}
         options = [name for name, is_given in given.items() if is_given]
         cluster, id, spec = send(address, job, options, env or [], code, allowed_code(allow_code))
         if as_json:
-            record = {"id": id, "address": cluster.address, "output": spec.output}
+            record = {"id": id, "address": cluster.shown, "output": storage.shown(spec.output)}
             typer.echo(json.dumps(record))
         else:
             typer.echo(id)
@@ -111,7 +112,7 @@ def status(
             if what is None:
                 known = cluster.jobs()
                 if not known:
-                    raise PipelineError(f"no jobs were submitted to {cluster.address}")
+                    raise PipelineError(f"no jobs were submitted to {cluster.shown}")
                 job = known[-1]
             else:
                 job = cluster.job(what)

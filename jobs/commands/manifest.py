@@ -20,11 +20,12 @@ def build_manifest(
 ) -> None:
     """Make a manifest of images: id, image, width, height, bytes."""
     with user_errors():
+        from manifests import storage
         from manifests.build import build, write_manifest
 
         table = build(source)
         write_manifest(table, output)
-    typer.echo(f"{len(table)} images: {output}")
+    typer.echo(f"{len(table)} images: {storage.shown(output)}")
 
 
 @app.command("check")

@@ -109,11 +109,12 @@ def sheet(
     """Make a contact sheet: measured, restored, reference; of large pictures a part at 100 %."""
     with user_errors():
         from jobs.sheet import write_sheet
+        from manifests import storage
 
         allowed = allowed_code(allow_code)
         for text in write_sheet(outputs, file, limit=limit, side=side, allow_code=allowed):
             typer.echo(text, err=True)
-    typer.echo(f"contact sheet: {file}")
+    typer.echo(f"contact sheet: {storage.shown(file)}")
 
 
 def _say(notes: list[str | None]) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from fsspec import AbstractFileSystem
 
+from manifests.secrets import shown
 from manifests.storage.cache import cache_folder
 from manifests.storage.listing import exists, find_files, kind_of, list_names, modified, size_of
 from manifests.storage.reading import cached_local, read_bytes, read_range, read_tail
@@ -34,7 +35,6 @@ from manifests.uris import (
     parent,
     resolve,
     scheme_of,
-    shown,
 )
 
 __all__ = [

@@ -10,9 +10,9 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from manifests.secrets import shown
 from manifests.storage.local import regular
 from manifests.storage.remote import check_length
-from manifests.uris import shown
 
 
 def cache_folder() -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from manifests.errors import StorageError
-from manifests.uris import shown
+from manifests.secrets import shown
 
 T = TypeVar("T")
 

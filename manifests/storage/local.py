@@ -15,8 +15,8 @@ from pathlib import Path
 from fsspec.utils import glob_translate
 
 from manifests.errors import StorageError
+from manifests.secrets import shown
 from manifests.storage.words import too_large
-from manifests.uris import shown
 
 PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")  # the name of a file that is being written
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from fsspec.asyn import sync
 
 from manifests.errors import StorageError
+from manifests.secrets import shown
 from manifests.storage.retries import retried
 from manifests.storage.words import s3_error, too_large
-from manifests.uris import shown
 
 # Bytes per second below which a transfer is taken for stuck, and the seconds that it has besides.
 _SLOWEST_UPLOAD, _SLOWEST_DOWNLOAD = 256 * 1024, 16 * 1024

@@ -19,8 +19,9 @@ from tenacity import (
 )
 
 from manifests.errors import StorageError
+from manifests.secrets import redacted, shown
 from manifests.storage.words import in_words, may_pass
-from manifests.uris import is_local, local_path, redacted, shown
+from manifests.uris import is_local, local_path
 
 RETRY_SECONDS = 120.0
 """For how long failures that are likely to pass are tried again."""
@@ -106,7 +107,7 @@ def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str
             fs.retries = 1  # s3fs's own, around those of its client
         return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
-        raise StorageError(f"{shown(uri)}: {redacted(str(e))}", "bad_uri") from None
+        raise StorageError(f"{shown(uri)}: {redacted(str(e), [uri])}", "bad_uri") from None
 
 
 def single_tries(kind: type[AbstractFileSystem]) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any
 
 from manifests.errors import StorageError
-from manifests.uris import is_local, redacted, shown
+from manifests.secrets import redacted, shown
+from manifests.uris import is_local
 
 _S3_PASSING = {
     "BadDigest",
@@ -19,6 +22,7 @@ _S3_PASSING = {
     "Throttling",
     "XAmzContentSHA256Mismatch",
 }
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 _PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
@@ -37,7 +41,7 @@ def in_words(error: BaseException, uri: str) -> StorageError:
         cause = "no answer in time"
     elif isinstance(error, NotImplementedError):
         cause = "this storage has no such operation"
-    explained = f"{name}: {redacted(cause.replace(uri, name))}"
+    explained = f"{name}: {redacted(cause, [uri, *_urls(error)])}"
     if isinstance(error, PermissionError) or status in (401, 403):
         return StorageError(f"access denied: {name}", "access_denied")
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
@@ -52,6 +56,29 @@ def in_words(error: BaseException, uri: str) -> StorageError:
     if isinstance(error, ValueError) or type(error).__name__ == "ParamValidationError":
         return StorageError(explained, "bad_uri")
     return StorageError(explained)
+
+
+def _urls(error: BaseException | None) -> Iterator[str]:
+    """What an error of HTTP may tell of beside the URI asked for: redirects, and the endpoint."""
+    # Here, as they take long to import.
+    import aiohttp
+    from yarl import URL
+
+    for name in ENDPOINTS:
+        yield os.environ.get(name, "")
+    while error is not None:
+        request = getattr(error, "request_info", None)
+        answers = getattr(error, "history", ())
+        urls = [getattr(error, "url", None), getattr(request, "real_url", None)]
+        urls += [answer.real_url for answer in answers]
+        urls += [answer.headers.get("Location") for answer in answers]
+        if isinstance(error, aiohttp.ClientError):
+            urls += [arg for arg in error.args if isinstance(arg, str | URL)]
+        for url in filter(None, urls):
+            yield str(url)
+            # Whatever scheme a redirect has, or none: its parts are as secret.
+            yield f"http://{str(url).lstrip('/')}"
+        error = error.__cause__ or error.__context__
 
 
 def too_large(uri: str, size: int | None, limit: int) -> StorageError:

@@ -11,10 +11,11 @@ from typing import TypeVar
 from fsspec import AbstractFileSystem
 
 from manifests.errors import StorageError
+from manifests.secrets import shown
 from manifests.storage.local import PARTIAL, link_exclusive, replace_local
 from manifests.storage.remote import put_if_none_match, put_s3
 from manifests.storage.retries import retried
-from manifests.uris import is_local, join, scheme_of, shown
+from manifests.uris import is_local, join, scheme_of
 
 T = TypeVar("T")
 

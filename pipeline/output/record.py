@@ -13,6 +13,7 @@ from typing import Any
 
 import diffpir
 from manifests import storage
+from manifests.secrets import without_secrets
 from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, shards_of
@@ -87,13 +88,6 @@ def read_record(layout: Layout) -> Record:
     except (ValueError, KeyError, TypeError, RecursionError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None
-
-
-def without_secrets(value: Any) -> Any:
-    """URIs as :func:`storage.shown` shows them, in plain values of any depth."""
-    if isinstance(value, dict):
-        return {key: without_secrets(inner) for key, inner in value.items()}
-    return storage.shown(value) if isinstance(value, str) else value
 
 
 def _pictures(images: str | None, output: str | None) -> str | None:

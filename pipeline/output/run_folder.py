@@ -64,8 +64,8 @@ class RunFolder:
         record = read_record(job.layout)
         if changed := record.differences(job.identity, job.spec):
             raise PipelineError(
-                f"{job.layout.output} holds another job's results; choose another output. "
-                f"Changed: {'; '.join(changed)}"
+                f"{storage.shown(job.layout.output)} holds another job's results; choose another "
+                f"output. Changed: {'; '.join(changed)}"
             )
         return cls(job.layout, record)
 

@@ -37,7 +37,7 @@ def kernel_file(kernel: Kernel | None, mode: Mode) -> Iterator[AssetFile]:
     except StorageError as e:
         raise PipelineError(f"task.kernel: {e}") from None
     except RowError as e:
-        raise PipelineError(f"task.kernel: {file}: {e}") from None
+        raise PipelineError(f"task.kernel: {storage.shown(file)}: {e}") from None
 
 
 def kernel_choice(kernel: Kernel | None, row: dict) -> Kernel | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from manifests.secrets import redacted, texts_of
 from pipeline.errors import PipelineError, RowError
 from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
@@ -77,9 +78,8 @@ def users_operator(task: LinearTask) -> Operator:
     try:
         made = factory_of(task.operator)(**task.options)
     except Exception as e:
-        raise PipelineError(
-            f"task.operator: {task.operator} with options {task.options}: {type(e).__name__}: {e}"
-        ) from None
+        words = f"{task.operator} with options {task.options}: {type(e).__name__}: {e}"
+        raise PipelineError(f"task.operator: {redacted(words, texts_of(task.options))}") from None
     if not all(callable(getattr(made, part, None)) for part in ("forward", "adjoint")):
         raise PipelineError(
             f"task.operator: {task.operator} returned {type(made).__name__}, "

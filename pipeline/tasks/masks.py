@@ -76,7 +76,7 @@ def mask_file(mask: Mask | None) -> Iterator[AssetFile]:
     except StorageError as e:
         raise PipelineError(f"task.mask: {e}") from None
     except RowError as e:
-        raise PipelineError(f"task.mask: {mask.file}: {e}") from None
+        raise PipelineError(f"task.mask: {storage.shown(mask.file)}: {e}") from None
 
 
 def mask_of(choice: Mask | None, row: Row, size: tuple[int, int]) -> np.ndarray:

@@ -6,9 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pyarrow.dataset as ds
@@ -18,6 +23,7 @@ import yaml
 from manifests import storage
 from tests.cluster import BIN, ray_nodes
 from tests.pictures import photograph
+from tests.s3 import free_port
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 WITH_KEYS = [option for name in KEYS for option in ("--env", name)]
@@ -152,6 +158,86 @@ def test_a_job_is_submitted_watched_and_read(cluster, diffpir, job, s3_prefix):
 
     means = json.loads(diffpir("metrics", f"{s3_prefix}/out", "--format", "json").stdout)
     assert {r["metric"] for r in means} >= {"psnr", "ssim"} and means[0]["rows"] == 8
+
+
+def test_no_secret_of_a_uri_is_kept_or_printed(cluster, diffpir, job, s3_prefix, tmp_path):
+    """Neither by Ray, nor in an output, nor on the way: of rows, and of a driver's own words."""
+    mark = "L3AKL3AK"
+    nowhere = free_port()
+    signed = f"http://{mark}:{mark}@127.0.0.1:{nowhere}/b.png?X-Amz-Signature={mark}&v=1"
+    slashed = f"http://me:{mark}/{mark}@127.0.0.1:{nowhere}/it's a.png?sig={mark}'{mark}"
+    rows = [{"id": "a", "image": slashed}, {"id": "b", "image": signed}]
+    rows = [{**row, "note": f"of {row['image']}"} for row in rows]
+    file = job(2, shard_rows=1, allowed_schemes=["s3", "http"])
+    rows.append({"id": "c", "image": f"{s3_prefix}/in/1.png", "note": ""})
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    storage.write_bytes(f"{s3_prefix}/m.jsonl", text.encode())
+
+    soon = {"DIFFPIR_RETRY_SECONDS": "1"}
+    refusal = diffpir("submit", file, DIFFPIR_LEVIN=signed, code=2).stderr
+    assert "DIFFPIR_LEVIN: the URI holds a password" in refusal
+    with commands_of_processes() as commands:
+        done = diffpir("submit", file, *WITH_KEYS, "--wait", "--json", code=3, **soon)
+    assert "1 restored, 2 failed" in done.stderr
+    assert not [line for line in commands if mark in line]
+    assert any("run job.yaml" in line for line in commands)
+    id = json.loads(done.stdout)["id"]
+    seen = [refusal, done.stdout, done.stderr, *outputs(f"{s3_prefix}/out")]
+    told = (("logs", id), 0), (("status", id), 3), (("list", "--json"), 0)
+    seen += [diffpir(*command, code=code).stdout for command, code in told]
+
+    # A driver whose own command line has a secret, which Ray keeps, too.
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:2]))
+    local = {"manifest": str(tmp_path / "m.jsonl"), "output": str(tmp_path / "out")}
+    content = {**yaml.safe_load(file.read_text()), **local, "model": "builtin"}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(content))
+    serve = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://me:{mark}@127.0.0.1:{server.server_port}/own.yaml?sig={mark}"
+        own = diffpir("run", uri, code=3, RAY_ADDRESS=cluster.gcs, **soon)
+        server.shutdown()
+    assert "0 restored, 2 failed" in own.stdout
+    seen += [own.stdout, own.stderr, *outputs(str(tmp_path / "out"))]
+
+    token = {"Authorization": f"Bearer {cluster.environment['RAY_AUTH_TOKEN']}"}
+    ask = urllib.request.Request(f"{cluster.jobs_url}/api/jobs/", headers=token)
+    kept = urllib.request.urlopen(ask, timeout=30).read().decode()
+    assert f"{s3_prefix}/out" in kept and "/own.yaml?***" in kept
+    for text in (*seen, kept):
+        assert mark.lower() not in text.lower(), text
+
+
+def outputs(output: str) -> list[str]:
+    """The texts that an output holds, but for the plan: the manifest as it is."""
+    texts = [
+        storage.read_bytes(f"{output}/{name}").decode() for name in ("run.json", "summary.json")
+    ]
+    fs, path = storage.filesystem(f"{output}/results")
+    table = ds.dataset(path, filesystem=fs, format="parquet").to_table()
+    rows = table.drop_columns(["restored"]).to_pylist()
+    assert sum("it's a.png: " in row["error"] for row in rows) == 1
+    return [*texts, json.dumps(rows, default=str)]
+
+
+@contextmanager
+def commands_of_processes() -> Iterator[set[str]]:
+    """The command lines of all processes meanwhile, as ``ps`` shows them."""
+    seen: set[str] = set()
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            done = subprocess.run(["ps", "-eo", "args=", "-ww"], capture_output=True, text=True)
+            seen.update(done.stdout.splitlines())
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_a_stopped_job_goes_on_where_it_is_submitted_again(cluster, diffpir, job, s3_prefix):
