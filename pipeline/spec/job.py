@@ -130,6 +130,10 @@ class JobSpec(Spec):
         tile: side in pixels of what the network sees at once; images of more than tile x tile
             pixels are denoised in overlapping tiles.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
+        max_manifest_bytes: that the manifest's rows may take in the driver's memory (reading them
+            takes about three times as much for a while); None for 1 GiB, or 100 times the file's
+            size where this is more, and at most a quarter of the memory of the driver's machine.
+            100 million rows of an id and a path take some 15 GB.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
     """
@@ -159,6 +163,7 @@ class JobSpec(Spec):
     images: Location | None = None
     tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
+    max_manifest_bytes: Annotated[int, Field(ge=1)] | None = None
     allowed_schemes: Annotated[
         Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
         Field(examples=["[s3, https], in lower case"]),
