@@ -14,9 +14,11 @@ from PIL import Image, UnidentifiedImageError
 from manifests import storage
 from manifests.errors import ManifestError, StorageError
 from manifests.formats import decodable_formats
+from manifests.limits import short
 from manifests.read import read_table
 from manifests.schema import (
     TYPES,
+    check_depth,
     check_storable,
     duplicate_ids,
     is_parametric,
@@ -39,7 +41,7 @@ class Finding:
     message: str
 
     def __str__(self) -> str:
-        where = f"row {self.row} (id {self.id!r}): " if self.row else ""
+        where = f"row {self.row} (id {short(self.id)}): " if self.row else ""
         return where + self.message
 
 
@@ -64,9 +66,10 @@ def check(
     """
     name = storage.shown(uri)
     table = read_table(uri)
+    names = set(table.column_names)
     for column in table.column_names:
         near = difflib.get_close_matches(column, HINTED, n=1, cutoff=0.75)
-        if column not in TYPES and near and near[0] not in table.column_names:
+        if column not in TYPES and near and near[0] not in names:
             yield Finding(0, None, f"column {column!r}: did you mean {near[0]!r}?")
     if not len(table):
         yield Finding(0, None, "the manifest has no rows")
@@ -75,6 +78,7 @@ def check(
     try:
         table = normalise(table, name, reserved, unique=False, faults=wrong_kind)
         check_storable(table, name)
+        check_depth(table, name)
     except ManifestError as e:
         yield Finding(0, None, str(e))
         return

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
-import sys
 from collections.abc import Collection
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from manifests.schema import EXACT, STRINGS, TYPES
+from manifests.limits import Limit
+from manifests.schema import EXACT, STRINGS, TYPES, with_columns
 
 BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
 # Without a plus or zeros before it.
@@ -21,12 +22,15 @@ DIGITS = 17  # that tell every float64 apart
 DECIMALS = 15  # that every float64 keeps
 
 
-def read_csv(data: pa.Buffer) -> pa.Table:
+def read_csv(data: pa.Buffer, limit: Limit) -> pa.Table:
     """The table, in types that keep what was written.
 
     Raises:
         pa.ArrowInvalid: it is no CSV.
+        ManifestError: it has more columns than the limit allows.
     """
+    csv.field_size_limit(BLOCK_BYTES)  # else a quote that is not closed takes all in, fourfold
+    limit.check_columns(_count_columns(data))
     _check_quotes(data)
     # Ids such as 007 and NA are text, whatever they look like.
     table = _parse_csv(data, STRINGS)
@@ -38,10 +42,15 @@ def read_csv(data: pa.Buffer) -> pa.Table:
     if not own or len(set(table.column_names)) < len(table.column_names):
         return table
     texts = _parse_csv(data, own, only=own)
-    for name in own:
-        i = table.column_names.index(name)
-        table = table.set_column(i, name, _as_written(texts[name], table[name].type))
-    return table
+    return with_columns(table, {name: _as_written(texts[name], table[name].type) for name in own})
+
+
+def _count_columns(data: pa.Buffer) -> int:
+    first = io.BytesIO(data.slice(0, min(data.size, BLOCK_BYTES)))
+    text = io.TextIOWrapper(first, "utf-8", errors="replace", newline="")
+    with contextlib.suppress(csv.Error):  # _check_quotes has the words
+        return len(next(filter(None, csv.reader(text)), []))
+    return 0
 
 
 def _check_quotes(data: pa.Buffer) -> None:
@@ -49,13 +58,16 @@ def _check_quotes(data: pa.Buffer) -> None:
     content = data.to_pybytes()
     if b'"' not in content:
         return
-    csv.field_size_limit(sys.maxsize)
     lines = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8", newline=""), strict=True)
     begins = 1
     try:
         for _ in lines:
             begins = lines.line_num + 1
-    except csv.Error:
+    except csv.Error as e:
+        if "field limit" in str(e) and content.count(b'"') % 2 == 0:
+            raise pa.ArrowInvalid(
+                f"line {begins} begins a row with a value of over {BLOCK_BYTES} bytes"
+            ) from None
         raise pa.ArrowInvalid(
             f"line {begins} begins a row with a quote that is not closed, or not followed by a "
             "comma or the end of the line (a quote in a quoted value is written twice)"

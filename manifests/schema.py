@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests.errors import ManifestError
+from manifests.limits import cut, short
 from manifests.secrets import shown
 
 REQUIRED = ("id", "image")
@@ -44,6 +46,7 @@ TYPES: dict[str, pa.DataType] = {
 }
 STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
 EXACT = 2.0**53  # above it, some whole numbers are no float64
+MAX_DEPTH = 60  # Arrow's format for messages ends at 64
 RANGES = {"noise_level": (0.0, 1.0), "seed": (0, None)}
 
 
@@ -71,22 +74,38 @@ def normalise(
         ManifestError: names the column, and the row (counted from 1) and value where there is one.
     """
     check_columns(table.column_names, source, reserved)
-    for i, field in enumerate(table.schema):  # views: most of Arrow cannot take rows of them
+    changed: dict[str, pa.ChunkedArray] = {}
+    for field in table.schema:  # views: most of Arrow cannot take rows of them
         if pa.types.is_string_view(field.type):
-            table = table.set_column(i, field.name, table[i].cast(pa.large_string()))
+            changed[field.name] = table[field.name].cast(pa.large_string())
         elif pa.types.is_binary_view(field.type):
-            table = table.set_column(i, field.name, table[i].cast(pa.large_binary()))
+            changed[field.name] = table[field.name].cast(pa.large_binary())
     for name, kind in TYPES.items():
-        if name in table.column_names:
-            i = table.column_names.index(name)
-            column = table[name]
+        if table.schema.get_field_index(name) >= 0:
+            column = changed.get(name, table[name])
             if name == "kernel" and pa.types.is_struct(column.type):
                 column = _written_out(column)
-            column = _cast(column, kind, name, source, faults)
-            table = table.set_column(i, name, column)
+            changed[name] = _cast(column, kind, name, source, faults)
+    table = with_columns(table, changed)
     if unique:
         check_ids(table["id"], source)
     return table
+
+
+def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
+    """The table with these in the place of its columns of the same names.
+
+    ``Table.set_column`` for each of many would take time that is quadratic in their number.
+    """
+    fields = [
+        pa.field(field.name, columns[field.name].type) if field.name in columns else field
+        for field in table.schema
+    ]
+    arrays = [
+        columns.get(field.name, column)
+        for field, column in zip(table.schema, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields, table.schema.metadata))
 
 
 def row_fault(row: dict[str, Any]) -> str | None:
@@ -111,13 +130,13 @@ def check_columns(names: list[str], source: str, reserved: Collection[str] = ())
     for name in REQUIRED:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            hint = f" (did you mean {near[0]!r} to be it?)" if near else ""
+            hint = f" (did you mean {short(near[0])} to be it?)" if near else ""
             raise ManifestError(
-                f"{source}: no column {name!r}; it has {', '.join(names) or 'none'}{hint}"
+                f"{source}: no column {name!r}; it has {cut(', '.join(names)) or 'none'}{hint}"
             )
-    for name in names:
-        if names.count(name) > 1:
-            raise ManifestError(f"{source}: column {name!r} stands there {names.count(name)} times")
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise ManifestError(f"{source}: column {short(name)} stands there {times} times")
         if name in reserved:
             raise ManifestError(
                 f"{source}: column {name!r} has the name of a column of the results; rename it"
@@ -126,15 +145,46 @@ def check_columns(names: list[str], source: str, reserved: Collection[str] = ())
 
 def check_storable(table: pa.Table, source: str) -> None:
     """Results can hold every column; else a ManifestError that names one."""
+    if _storable(table.schema) is None:
+        return
     for field in table.schema:
-        empty = pa.schema([field]).empty_table()
-        try:
-            pq.write_table(empty, pa.BufferOutputStream())
-            empty.take(pa.array([], pa.int64()))  # as the pipeline must
-        except pa.ArrowException as e:
+        if cause := _storable(pa.schema([field])):
             raise ManifestError(
-                f"{source}: column {field.name!r} holds {field.type}, which results cannot: {e}"
-            ) from None
+                f"{source}: column {short(field.name)} holds {cut(str(field.type))}, which results "
+                f"cannot: {cut(str(cause))}"
+            )
+
+
+def _storable(schema: pa.Schema) -> pa.ArrowException | None:
+    """What prevents results with these columns."""
+    empty = schema.empty_table()
+    try:
+        pq.write_table(empty, pa.BufferOutputStream())
+        empty.take(pa.array([], pa.int64()))  # as the pipeline must
+    except pa.ArrowException as e:
+        return e
+    return None
+
+
+def check_depth(table: pa.Table, source: str) -> None:
+    """No column has more values in one another than Arrow passes from process to process.
+
+    Raises:
+        ManifestError: names the column.
+    """
+    for field in table.schema:
+        if _depth(field.type) > MAX_DEPTH:
+            raise ManifestError(
+                f"{source}: column {short(field.name)} has over {MAX_DEPTH} values in one another, "
+                "which a job cannot pass on; write it as text"
+            )
+
+
+def _depth(kind: pa.DataType) -> int:
+    deepest, level = 1, [kind]
+    while level := [inner.field(i).type for inner in level for i in range(inner.num_fields)]:
+        deepest += 1
+    return deepest
 
 
 def check_ids(ids: pa.ChunkedArray, source: str) -> None:
@@ -143,7 +193,7 @@ def check_ids(ids: pa.ChunkedArray, source: str) -> None:
     if pc.any(blank).as_py():
         raise ManifestError(f"{source}: row {_first(blank)} has no id")
     for value, first, second in duplicate_ids(ids)[:1]:
-        raise ManifestError(f"{source}: id {value!r} stands in rows {first} and {second}")
+        raise ManifestError(f"{source}: id {short(value)} stands in rows {first} and {second}")
 
 
 def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
@@ -179,45 +229,62 @@ def _cast(
 ) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
-    if pa.types.is_large_string(column.type):
-        column = column.cast(pa.string())
     wrong = pa.types.is_floating(column.type) and kind == pa.string()
     if wrong or pa.types.is_boolean(column.type):
         raise ManifestError(
             f"{source}: column {name!r} holds {column.type}, expected {_word(kind)}"
         )
-    if pa.types.is_string(column.type) and kind != pa.string():
+    is_text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if is_text and kind != pa.string():
         column = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)
     # A fraction's type holds no more whole numbers exactly: these are not what was written.
     rounded = pa.types.is_floating(column.type) and kind == pa.int64()
-    try:
-        if rounded and pc.any(pc.greater_equal(pc.abs(column), EXACT)).as_py():
+
+    def cast(values: pa.ChunkedArray) -> pa.ChunkedArray:
+        if rounded and pc.any(pc.greater_equal(pc.abs(values), EXACT)).as_py():
             raise pa.ArrowInvalid
-        return column.cast(kind)
-    except pa.ArrowInvalid:
-        good = []
-        for row, value in enumerate(column, start=1):
-            try:
-                if rounded and abs(value.as_py() or 0) >= EXACT:
-                    raise pa.ArrowInvalid
-                good.append(value.cast(kind).as_py())
-            except pa.ArrowInvalid:
-                given = value.as_py()
-                given = shown(given) if isinstance(given, str) else given
-                words = f"{name} is {given!r}, expected {_word(kind)}"
-                if rounded:
-                    words += " below 2^53, in a column that holds fractions too"
-                if faults is None:
-                    raise ManifestError(f"{source}: row {row}: {words}") from None
-                faults.append((row, words))
-                good.append(None)
-        return pa.chunked_array([pa.array(good, kind)])
+        return values.cast(kind)
+
+    def refuse(row: int, value: object) -> None:
+        given = shown(value) if isinstance(value, str) else value
+        words = f"{name} is {short(given)}, expected {_word(kind)}"
+        if rounded:
+            words += " below 2^53, in a column that holds fractions too"
+        if faults is None:
+            raise ManifestError(f"{source}: row {row}: {words}")
+        faults.append((row, words))
+
+    try:
+        return pa.chunked_array(_cast_parts(column, kind, cast, refuse, 1), kind)
     except pa.ArrowNotImplementedError:
         raise ManifestError(
-            f"{source}: column {name!r} holds {column.type}, expected {_word(kind)}"
+            f"{source}: column {name!r} holds {cut(str(column.type))}, expected {_word(kind)}"
         ) from None
+
+
+def _cast_parts(
+    column: pa.ChunkedArray,
+    kind: pa.DataType,
+    cast: Callable[[pa.ChunkedArray], pa.ChunkedArray],
+    refuse: Callable[[int, object], None],
+    row: int,
+) -> list[pa.Array]:
+    """The column's values in that type; halves it until the rows that cannot be cast are alone.
+
+    Args:
+        row: number of the column's first.
+    """
+    try:
+        return list(cast(column).chunks)
+    except pa.ArrowInvalid:
+        if len(column) == 1:
+            refuse(row, column[0].as_py())
+            return [pa.nulls(1, kind)]
+    half = len(column) // 2
+    first = _cast_parts(column.slice(0, half), kind, cast, refuse, row)
+    return first + _cast_parts(column.slice(half), kind, cast, refuse, row + half)
 
 
 def _first(mask: pa.ChunkedArray) -> int:

@@ -15,6 +15,7 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.read import content_digest, read_manifest
+from manifests.schema import check_depth
 from manifests.secrets import without_secrets
 from manifests.uris import scheme_of
 from pipeline.errors import PipelineError
@@ -70,9 +71,10 @@ def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
     """
     check_allowed(spec, allow_code)
     try:
-        table = read_manifest(spec.manifest, reserved=RESERVED)
+        table = read_manifest(spec.manifest, reserved=RESERVED, max_bytes=spec.max_manifest_bytes)
     except StorageError as e:
         raise PipelineError(f"manifest: {e}") from None
+    check_depth(table, storage.shown(spec.manifest))
     digest = content_digest(table)
     check_task(spec, table.column_names)
     check_schemes(spec, table)

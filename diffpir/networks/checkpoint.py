@@ -19,6 +19,7 @@ from torch import Tensor
 
 from diffpir.errors import CheckpointError
 from diffpir.networks.architecture import check_fit, infer_config, shapes_of
+from diffpir.networks.archive import check_archive, check_pickles
 from diffpir.networks.unet import UNet, UNetConfig
 
 
@@ -32,6 +33,8 @@ class Overrides(TypedDict, total=False):
 
 # Metadata of our own files: what keys and shapes cannot tell.
 METADATA_KEY = "diffpir.unet"
+SHOWN = 300  # characters of a file's own words in a message
+SHARED = 4  # tensors of a file that may share their numbers, at most
 UNTOLD = tuple(Overrides.__annotations__)
 
 
@@ -154,17 +157,45 @@ def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             warnings.simplefilter("ignore")  # of old pickle protocols, which load well
             # A file that is no zip is of PyTorch's old format, which cannot be mapped.
             mmap = zipfile.is_zipfile(path)
+            if mmap:
+                check_archive(path)
+            else:
+                check_pickles(path)
             state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError:
         raise CheckpointError(
             "refused: it is not a plain file of tensors, and nothing else is unpickled"
         ) from None
     except Exception as e:  # torch.load raises whatever its parser met
-        raise CheckpointError(f"not a PyTorch checkpoint ({type(e).__name__}: {e})") from None
+        text = str(e)[:SHOWN]
+        raise CheckpointError(f"not a PyTorch checkpoint ({type(e).__name__}: {text})") from None
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         holds = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
         raise CheckpointError(f"not a state dict of tensors (it holds: {holds[:200]})")
+    _check_sizes(state, path.stat().st_size)
     return dict(state), {}
+
+
+def _check_sizes(state: Mapping[str, Tensor], file_bytes: int) -> None:
+    """Tensors hold what the file does: a view may repeat one number a billion times.
+
+    Raises:
+        CheckpointError: names the tensor.
+    """
+    total = 0
+    for key, tensor in state.items():
+        name = str(key)[:SHOWN]
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
+            raise CheckpointError(f"tensor {name!r} is not a plain array of numbers")
+        size = tensor.numel() * tensor.element_size()
+        total += size
+        if size > file_bytes or total > SHARED * file_bytes:
+            raise CheckpointError(
+                f"its tensors up to {name!r} (of shape {tuple(tensor.shape)}) would take {total} "
+                f"bytes, and the file has {file_bytes}; save copies of them (tensor.clone())"
+            )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -174,5 +205,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if not isinstance(told, dict) or not told.keys() <= set(UNTOLD):
                 raise CheckpointError(f"its metadata {METADATA_KEY!r} is not this project's")
             return {key: f.get_tensor(key) for key in f.keys()}, told  # noqa: SIM118
-    except (SafetensorError, OSError, json.JSONDecodeError) as e:
-        raise CheckpointError(f"not a safetensors file ({e})") from None
+    # ValueError: JSON's own, and a number of too many digits; RecursionError: too deep a nesting.
+    except (SafetensorError, OSError, ValueError, RecursionError) as e:
+        raise CheckpointError(f"not a safetensors file ({str(e)[:SHOWN]})") from None

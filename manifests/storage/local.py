@@ -37,11 +37,18 @@ def read_local(path: str, uri: str, limit: int | None = None) -> bytes:
     if limit is not None and size > limit:
         raise too_large(uri, size, limit)
     with open(path, "rb") as f:
-        # The file may be growing.
-        data = f.read(-1 if limit is None else limit + 1)
-    if limit is not None and len(data) > limit:
-        raise too_large(uri, None, limit)
-    return data
+        if limit is None:
+            return f.read()
+        # Memory is taken for as much as is asked for: not for the limit, but for the file, and
+        # for what has come since if it is growing.
+        held = [f.read(size)]
+        arrived = len(held[0])
+        while more := f.read(1 << 20):
+            held.append(more)
+            arrived += len(more)
+            if arrived > limit:
+                raise too_large(uri, None, limit)
+    return b"".join(held)
 
 
 def read_local_part(path: str, uri: str, start: int | None, size: int) -> bytes:

@@ -40,14 +40,32 @@ def exactly_one(spec: Spec, what: str) -> None:
         raise ValueError(f"{what} is exactly one of {options}; given: {', '.join(given) or 'none'}")
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without what makes a text stand for more than it says."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:  # an alias has one too
+            raise yaml.YAMLError("an anchor or an alias")
+        return super().compose_node(parent, index)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
+            raise yaml.YAMLError("a merge key")
+        super().flatten_mapping(node)
+
+
 def parse_text(text: str, expected: str) -> dict[str, Any]:
     """``{gaussian: {std: 3}}`` as plain values, from YAML or JSON.
+
+    Anchors, aliases and merge keys are refused: a few hundred characters of them can stand for
+    billions of values.
 
     Raises:
         ValueError: it is neither; says what is ``expected``.
     """
     try:
-        value = yaml.safe_load(text) if len(text) <= MAX_TEXT else None
+        value = yaml.load(text, _PlainLoader) if len(text) <= MAX_TEXT else None
     except Exception:  # the parser's own errors, dates that are none, too deep a nesting
         value = None
     if not isinstance(value, dict):

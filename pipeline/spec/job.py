@@ -133,6 +133,10 @@ class JobSpec(Spec):
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
         fetch_seconds: that fetching one file of a row may take, with all that is tried again.
         decode_seconds: that decoding one file of a row may take.
+        max_manifest_bytes: that the manifest's rows may take in the driver's memory (reading them
+            takes about three times as much for a while); None for 1 GiB, or 100 times the file's
+            size where this is more, and at most a quarter of the memory of the driver's machine.
+            100 million rows of an id and a path take some 15 GB.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
     """
@@ -164,6 +168,7 @@ class JobSpec(Spec):
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
     fetch_seconds: Seconds = 300.0  # ten times what 600 MB take from a disk of 20 MB/s
     decode_seconds: Seconds = DECODE_SECONDS
+    max_manifest_bytes: Annotated[int, Field(ge=1)] | None = None
     allowed_schemes: Annotated[
         Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
         Field(examples=["[s3, https], in lower case"]),
