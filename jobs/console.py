@@ -52,6 +52,15 @@ def say_how_to_go_on() -> None:
     typer.echo(f"what is done is kept; the same command{without} goes on from there", err=True)
 
 
+def say_left_out(files: list[str]) -> None:
+    """Of files that can stand in no manifest."""
+    typer.echo(
+        f"{len(files)} file(s) left out, whose names are not UTF-8; rename them to restore them: "
+        f"{', '.join(map(ascii, files[:3]))}{', ...' if len(files) > 3 else ''}",
+        err=True,
+    )
+
+
 class ProgressLine:
     """Images done, images per second and time left: a line rewritten, or a new one a while."""
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import typer
 
+from jobs.console import say_left_out
 from jobs.specfile import JobFileError, make_job
 from manifests import storage
 from manifests.build import build, write_manifest
@@ -65,7 +66,7 @@ def _check_told(spec: JobSpec) -> None:
 
 def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa.Table:
     """The images of ``source``, as the output's manifest keeps them from its first run on."""
-    table = build(source)
+    table = build(source, say_left_out)
     kept = read_manifest(manifest) if storage.exists(manifest) else None
     begun = storage.exists(Layout(spec.output).run)
     if kept is not None or begun:

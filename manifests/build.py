@@ -6,6 +6,7 @@ import json
 import os.path
 import re
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 
@@ -32,7 +33,7 @@ SCHEMA = pa.schema(
 )
 
 
-def build(source: str) -> pa.Table:
+def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None) -> pa.Table:
     """A manifest of all images of a source, sorted, with the columns of ``SCHEMA``.
 
     Args:
@@ -40,6 +41,8 @@ def build(source: str) -> pa.Table:
             taken; links to folders are followed, but no folder is taken twice), a glob, a list
             (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), or
             one image.
+        on_left_out: told the files, if there are any, whose names are not UTF-8 and so can stand
+            in no manifest.
 
     Returns:
         ``id`` is the path below the source without its suffix, unless two images differ in the
@@ -56,9 +59,12 @@ def build(source: str) -> pa.Table:
             f"{storage.shown(source)}: no images found (files ending in "
             f"{', '.join(sorted(image_suffixes())[:8])}, ...)"
         )
-    for image in images:
-        if re.search("[\udc80-\udcff]", image):
-            raise ManifestError(f"{image!a}: the file's name is not UTF-8; rename it")
+    left_out = [image for image in images if not _is_utf8(image)]
+    if left_out:
+        on_left_out(left_out)
+        images = [image for image in images if _is_utf8(image)]
+    if not images:
+        raise ManifestError(f"{storage.shown(source)}: no image there has a name in UTF-8")
     with ThreadPoolExecutor(THREADS) as pool:
         headers = list(pool.map(_header, images))
     return pa.table(
@@ -142,6 +148,11 @@ def _from_list(source: str) -> tuple[list[str], list[str]]:
 
 def _uri(fs: AbstractFileSystem, path: str, source: str) -> str:
     return path if storage.is_local(source) else fs.unstrip_protocol(path)
+
+
+def _is_utf8(name: str) -> bool:
+    """Whether it is text; other bytes of a file's name come as lone surrogates."""
+    return not re.search("[\udc80-\udcff]", name)
 
 
 def _is_image(path: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.console import user_errors
+from jobs.console import say_left_out, user_errors
 
 app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
 
@@ -23,7 +23,7 @@ def build_manifest(
         from manifests import storage
         from manifests.build import build, write_manifest
 
-        table = build(source)
+        table = build(source, say_left_out)
         write_manifest(table, output)
     typer.echo(f"{len(table)} images: {storage.shown(output)}")
 

@@ -153,11 +153,15 @@ def test_a_link_to_a_hidden_folder(tmp_path):
     assert build(str(tmp_path / ".store"))["id"].to_pylist() == ["1"]
 
 
-def test_a_name_that_is_not_text(tmp_path):
+def test_a_name_that_is_not_text_is_left_out_and_told(tmp_path):
     with open(os.fsencode(tmp_path) + b"/\xff.png", "wb"):
         pass
-    with pytest.raises(ManifestError, match="not UTF-8; rename it"):
-        build(str(tmp_path))
+    told = []
+    with pytest.raises(ManifestError, match="no image there has a name in UTF-8"):
+        build(str(tmp_path), told.append)
+    Image.new("L", (4, 3)).save(tmp_path / "é.png")
+    assert build(str(tmp_path), told.append)["id"].to_pylist() == ["é"]
+    assert told == [[f"{tmp_path}/\udcff.png"]] * 2
 
 
 def test_check_names_every_fault(tmp_path):
