@@ -62,7 +62,8 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
     left_out = [image for image in images if not _is_utf8(image)]
     if left_out:
         on_left_out(left_out)
-        images = [image for image in images if _is_utf8(image)]
+        named = [pair for pair in zip(names, images, strict=True) if _is_utf8(pair[1])]
+        names, images = [name for name, _ in named], [image for _, image in named]
     if not images:
         raise ManifestError(f"{storage.shown(source)}: no image there has a name in UTF-8")
     with ThreadPoolExecutor(THREADS) as pool:
