@@ -42,18 +42,15 @@ async def read_s3(
     # of another object if this one is replaced meanwhile.
     bucket, key, _ = fs.split_path(path)
     wanted = {"Range": f"bytes={part}"} if part else {}
-    if etag:
-        wanted["IfMatch"] = quoted(etag)
     try:
         reply = await fs._call_s3("get_object", Bucket=bucket, Key=key, **wanted)
     except OSError as e:
         if part and s3_error(e)[0] == "InvalidRange":
             return b""  # an empty file has no last byte
-        if etag and s3_error(e)[0] in ("PreconditionFailed", "412"):
-            raise changed(uri, etag) from None
         raise
     body = reply["Body"]
     try:
+        check_etag(reply.get("ETag", ""), etag, uri)
         size = reply.get("ContentLength")
         return await _collect(body.iter_chunks(1 << 20), size, uri, limit)
     finally:
@@ -66,22 +63,20 @@ async def read_http(
     session = await fs.set_session()
     async with session.get(fs.encode_url(path), **fs.kwargs) as reply:
         reply.raise_for_status()
-        # Asked with If-Match, many a server would not look at it.
-        found = reply.headers.get("ETag", "").removeprefix("W/")
-        if etag and found != quoted(etag):
-            raise changed(uri, etag)
+        check_etag(reply.headers.get("ETag", ""), etag, uri)
         # What was compressed for the way is longer when it is here.
         size = None if "Content-Encoding" in reply.headers else reply.content_length
         return await _collect(reply.content.iter_chunked(1 << 20), size, uri, limit)
 
 
-def quoted(etag: str) -> str:
-    """An ETag as headers have it, whether or not it was written down so."""
-    return f'"{etag.removeprefix("W/").strip(chr(34))}"'
+def check_etag(found: str, wanted: str | None, uri: str) -> None:
+    """Raise StorageError for another ETag. Many a server would not look at an If-Match header."""
 
+    def bare(etag: str) -> str:
+        return etag.removeprefix("W/").strip('"')
 
-def changed(uri: str, etag: str) -> StorageError:
-    return StorageError(f"{shown(uri)}: the file has no longer the ETag {etag}", "changed")
+    if wanted and bare(found) != bare(wanted):
+        raise StorageError(f"{shown(uri)}: the file has no longer the ETag {wanted}", "changed")
 
 
 async def _collect(

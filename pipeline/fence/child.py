@@ -17,6 +17,7 @@ from manifests.formats import decodable_formats
 from pipeline.errors import RowError
 from pipeline.fence.channel import Channel
 from pipeline.pictures import decode
+from pipeline.pictures.words import shown
 
 # The address space that decoding may take beside what the process has when it starts.
 SPARE_BYTES = 2**29  # libraries that are loaded late, such as SciPy, take 100 MB
@@ -51,6 +52,8 @@ def serve(channel: Channel) -> None:
             answer = e
         except MemoryError:
             answer = RowError("there is not the memory to decode the file", "out_of_memory")
+        except Exception as e:  # what no decoder is known to raise
+            answer = RowError(f"the file cannot be decoded ({shown(e)})", "failed")
         signal.setitimer(signal.ITIMER_REAL, 0)
         _limit_memory(resource.RLIM_INFINITY)
         channel.send(answer)

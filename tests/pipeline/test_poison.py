@@ -20,7 +20,7 @@ from tests.pictures import photograph
 
 DECODE_SECONDS = 6
 HOOK = """
-import ctypes, importlib.abc, importlib.machinery, os, signal, sys
+import ctypes, functools, importlib.abc, importlib.machinery, os, signal, sys
 
 
 def die():
@@ -30,6 +30,7 @@ def die():
 def arm(module):
     if module.__name__ == "pipeline.pictures.decode":
         decode = module.decode_picture
+        @functools.wraps(decode)
         def deadly(data, **options):
             if b"kills the decoder" in data:
                 die()

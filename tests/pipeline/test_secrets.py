@@ -26,6 +26,7 @@ from pipeline.steps import Encode, Load
 from pipeline.tasks.assets import Assets
 from tests.manifests.test_secrets import MARK, leaks, names, queries, site, users  # noqa: F401
 from tests.operators import Red
+from tests.support import versions_of
 
 QUICK = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -58,14 +59,18 @@ def encoded(table: pa.Table) -> pa.Table:
     return Encode(None, PictureFile())(table)
 
 
+def load(scheme: str) -> Load:
+    return Load("/", ("image",), frozenset({scheme}), 2**20, fetch_seconds=60, decode_seconds=60)
+
+
 @QUICK
 @given(users, names, queries)
 def test_rows(site, user, name, query):  # noqa: F811
     uri = f"http://{user}127.0.0.1:{site.server_port}/500/{name}{query}"
     row = {"id": "a", "image": uri, "mask": f"{uri}&", "kernel": None, "note": f"from {uri}"}
-    loaded = Load("/", ("image",), frozenset({"http"}), 2**20)(rows(row))
+    loaded = load("http")(rows(row))
     assert loaded["error"][0].as_py().startswith(f"image: {storage.shown(uri)}: ")
-    forbidden = Load("/", ("image",), frozenset({"s3"}), 2**20)(rows(row))
+    forbidden = load("s3")(rows(row))
     foreign = rows(row, error=f"KeyError: {uri!r}")  # as some library may tell of it
     for table in (loaded, forbidden, foreign):
         if table is not foreign:
@@ -89,7 +94,9 @@ def test_what_the_restorer_raises(tiny_model, monkeypatch):
     def fail(*_):
         raise KeyError(f"{secret} of {spec['manifest']}")
 
-    restorer = Restorer(JobSpec.model_validate(spec), Assets(), (tiny_model, ""), 2**16)
+    restorer = Restorer(
+        JobSpec.model_validate(spec), Assets(), tiny_model, versions_of(tiny_model), 2**16
+    )
     monkeypatch.setattr("pipeline.restorer.build_problem", fail)
     table = rows({"id": "a", "image": secret})
     for name in ("image", "reference", "mask", "kernel", "alpha"):
@@ -164,7 +171,8 @@ def test_the_identity_of_a_job_and_what_differs_from_it(tmp_path, tiny_model, mo
                         "noise_level": 0.1,
                     },
                 }
-            )
+            ),
+            ["tests.operators"],
         )
 
     first, other = (job(f"https://me:{MARK}@h/{k}.npy?sig={MARK}") for k in "ab")
