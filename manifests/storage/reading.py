@@ -10,7 +10,7 @@ from fsspec.asyn import sync
 from manifests.storage.cache import cached
 from manifests.storage.deadline import within
 from manifests.storage.local import read_local, read_local_part
-from manifests.storage.remote import read_http, read_s3
+from manifests.storage.remote import read_http, read_s3, timed
 from manifests.storage.retries import retried
 from manifests.storage.words import too_large
 from manifests.uris import scheme_of
@@ -40,9 +40,9 @@ def read_bytes(
             return read_local(path, uri, limit)
         data: bytes
         if scheme == "s3":
-            data = sync(fs.loop, read_s3, fs, path, uri, limit)
+            data = sync(fs.loop, timed, seconds, read_s3(fs, path, uri, limit, etag=etag))
         elif scheme in ("http", "https"):
-            data = sync(fs.loop, read_http, fs, path, uri, limit)
+            data = sync(fs.loop, timed, seconds, read_http(fs, path, uri, limit, etag))
         elif limit is None:
             data = fs.cat_file(path)
         else:
