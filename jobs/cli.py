@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from jobs.commands import cluster, manifest, priors, restoring, results
@@ -22,6 +24,8 @@ app.add_typer(priors.app)
 
 def main() -> None:
     """The command as a process of its own."""
+    # Whatever calls Ray after a job has ended must not start another Ray.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     try:
         app(prog_name="diffpir")
     except SystemExit as e:
