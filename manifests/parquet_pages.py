@@ -19,6 +19,11 @@ DICTIONARY_ENCODINGS = {2, 8}
 DELTA_BYTE_ARRAY = 7
 
 
+ENCRYPTED = "it is encrypted; write the manifest without encryption"
+ROW_GROUPS = 0x19  # the list that is the field after the third
+CRYPTO_METADATA = 8  # a field of a column chunk
+
+
 @dataclass(frozen=True)
 class Page:
     """A page by its header.
@@ -77,18 +82,34 @@ def leaf_roots(data: memoryview) -> list[str]:
     """For each column of values, the name of the table's column that it belongs to.
 
     Raises:
-        pa.ArrowInvalid: the schema is damaged, or too deep.
+        pa.ArrowInvalid: the schema is damaged, or too deep; or the file is encrypted.
     """
     length = int.from_bytes(data[-8:-4], "little")
+    if bytes(data[-4:]) == b"PARE":
+        raise pa.ArrowInvalid(ENCRYPTED)
     if len(data) < 12 or bytes(data[-4:]) != b"PAR1" or length > len(data) - 8:
         raise pa.ArrowInvalid("not a Parquet file, or its end is missing")
     try:
-        elements = _struct(data, len(data) - 8 - length, last=2)[0][2]
-        return list(_roots(elements))
+        fields, end = _struct(data, len(data) - 8 - length, last=3)
+        if _has_encrypted_columns(data, end - 1):
+            raise pa.ArrowInvalid(ENCRYPTED)
+        return list(_roots(fields[2]))
     except pa.ArrowInvalid:  # a ValueError too
         raise
     except (IndexError, KeyError, TypeError, ValueError, AttributeError):
         raise pa.ArrowInvalid("its index is damaged") from None
+
+
+def _has_encrypted_columns(data: memoryview, place: int) -> bool:
+    """Whether the row groups, which begin there, are encrypted: asked of such, Arrow aborts."""
+    if data[place] != ROW_GROUPS:
+        return False
+    head = data[place + 1]
+    count, place = (head >> 4, place + 2) if head >> 4 < 15 else _varint(data, place + 2)
+    if not count:
+        return False
+    group, _ = _struct(data, place)
+    return any(CRYPTO_METADATA in chunk for chunk in group[1])
 
 
 def _roots(elements: list[dict[int, Any]]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as pe
 import pytest
 import torch
 
@@ -451,3 +453,35 @@ def test_parts_with_columns_of_their_own(tmp_path):
         pq.write_table(table, tmp_path / f"{part}.parquet")
     with pytest.raises(ManifestError, match="its 20002 columns would take"):
         read_manifest(str(tmp_path))
+
+
+class Keys(pe.KmsClient):
+    """Keeps keys as they are: what is tested is the reader without one."""
+
+    def __init__(self, config):
+        super().__init__()
+
+    def wrap_key(self, key, name):
+        return base64.b64encode(key)
+
+    def unwrap_key(self, key, name):
+        return base64.b64decode(key)
+
+
+@pytest.mark.parametrize("plain_footer", [True, False])
+@pytest.mark.parametrize("columns", [["id", "image"], ["image"]])
+def test_an_encrypted_manifest_is_told_in_words(tmp_path, plain_footer, columns):
+    """Of encrypted columns, Arrow would abort the process."""
+    how = pe.EncryptionConfiguration("f", column_keys={"c": columns}, plaintext_footer=plain_footer)
+    keys = pe.CryptoFactory(Keys).file_encryption_properties(pe.KmsConnectionConfig(), how)
+    table = pa.table({"id": ["a"], "image": ["a.png"]})
+    path = tmp_path / "m.parquet"
+    with pq.ParquetWriter(path, table.schema, encryption_properties=keys) as writer:
+        writer.write_table(table)
+    ended = subprocess.run(
+        [sys.executable, "-m", "jobs", "manifest", "check", path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2 and "it is encrypted; write the" in ended.stderr
