@@ -29,9 +29,10 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest
 from pipeline.fence.decoders import decode_image
-from pipeline.problem import Inputs, Problem, baseline_of, build_problem, operator_of
+from pipeline.problem import Problem, baseline_of, build_problem, operator_of
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.row import Inputs
 
 BALANCES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # of the Wiener filter's regulariser
 STRENGTHS = (0.25, 0.5, 1.0, 2.0)  # of total variation, per unit of the step's noise level

@@ -20,10 +20,11 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import Record, read_record
 from pipeline.output.run_folder import RunFolder
-from pipeline.problem import Inputs, build_problem, files_of, own
+from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, Load, errors_of, known_columns
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.row import Inputs, own
 from pipeline.users_code import check_allowed
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}

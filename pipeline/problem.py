@@ -4,83 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.operators import Operator
-from diffpir.randomness import generator, image_seed
 from diffpir.schedule import Schedule
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.row import Inputs, Row, size_text, to_tensor
 from pipeline.tasks.task import Arrays, Batch, Mode, Task
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """A row's decoded files: pictures (H, W) or (H, W, 3), mask (H, W) bool, kernel (kh, kw)."""
-
-    image: np.ndarray
-    reference: np.ndarray | None = None
-    mask: np.ndarray | None = None
-    kernel: np.ndarray | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of a manifest with its files: what a problem is posed from.
-
-    Attributes:
-        values: of the manifest's columns; ``noise_level`` and ``seed`` win over the job's.
-        files: decoded; the kernel and the mask win as well.
-        spec: of the job.
-        assets: of the job's task.
-    """
-
-    values: dict
-    files: Inputs
-    spec: JobSpec
-    assets: Assets
-
-    @cached_property
-    def image(self) -> Tensor:
-        """(1, 3, H, W) on [0, 1]."""
-        return to_tensor(self.files.image)
-
-    @cached_property
-    def grey(self) -> bool:
-        """Whether the image has no colours. Many a grey picture has three equal channels."""
-        if self.files.image.ndim == 2:
-            return True
-        equal = self.spec.task.equal_channels_are_grey
-        return equal and bool((self.image == self.image[:, :1]).all())
-
-    @property
-    def noise_level(self) -> Any:
-        """sigma_n, or ``auto``.
-
-        Raises:
-            RowError: nobody gives one.
-        """
-        level = own(self.values, "noise_level", self.spec.task.noise_level)
-        if level is None:
-            raise RowError(
-                "no noise_level: neither the row nor the task gives one", "missing_input"
-            )
-        return level
-
-    def seed_of(self, purpose: str) -> int:
-        """The seed of one random choice: of this image alone, and of this purpose."""
-        seed = own(self.values, "seed", self.spec.seed)
-        return image_seed(seed, self.values["id"], purpose)
-
-    def rng(self, purpose: str) -> np.random.Generator:
-        return generator(self.seed_of(purpose))
 
 
 @dataclass(frozen=True)
@@ -238,21 +174,3 @@ def baseline_of(problem: Problem) -> Tensor:
     """(1, 3, H, W), what one would show without a prior."""
     operator = operator_of([problem])
     return operator.frame(guess_of([problem], operator, problem.y))
-
-
-def to_tensor(picture: np.ndarray) -> Tensor:
-    """(H, W) or (H, W, 3) unsigned integers -> (1, 3, H, W) float32 on [0, 1]."""
-    scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
-    if scaled.ndim == 2:
-        scaled = np.repeat(scaled[:, :, None], 3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
-
-
-def own(row: dict, column: str, otherwise):
-    """The row's value where it gives one: a missing column, null and NaN do not."""
-    value = row.get(column)
-    return otherwise if value is None or value != value else value
-
-
-def size_text(x: Tensor) -> str:
-    return f"{x.shape[3]} x {x.shape[2]}"

@@ -33,20 +33,13 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.problem import (
-    Inputs,
-    Problem,
-    baseline_of,
-    build_problem,
-    operator_of,
-    own,
-    start_of,
-)
+from pipeline.problem import Problem, baseline_of, build_problem, operator_of, start_of
 from pipeline.resources import device_of
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.row import Inputs, own
 from pipeline.timed import Timed
 from pipeline.users_code import code_digests
 from pipeline.versions import Unchanged, Versions, check_digest, digest_of, local_file

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from diffpir.blind import Family
     from diffpir.operators import Operator
-    from pipeline.problem import Row
+    from pipeline.tasks.row import Row
 
 KernelField = Annotated[Kernel | None, Field(examples=["k.npy or {gaussian: {std: 3}}"])]
 Boundary = Literal["circular", "reflect", "unknown"]
@@ -108,7 +108,7 @@ class Blurred(Task):
 
     def measured_size(self, row: Row, arrays: Arrays) -> tuple[int, int]:
         from diffpir.operators.partial import reach
-        from pipeline.problem import size_text
+        from pipeline.tasks.row import size_text
 
         mode, factor, kernel = row.spec.mode, self.enlargement, arrays["kernel"]
         height, width = row.image.shape[2:]

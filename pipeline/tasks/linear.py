@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpir.operators import Operator
-    from pipeline.problem import Row
+    from pipeline.tasks.row import Row
 
 
 class LinearTask(Task):

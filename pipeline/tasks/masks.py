@@ -21,7 +21,7 @@ from pipeline.tasks.task import Arrays, Mode, stacked
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pipeline.problem import Row
+    from pipeline.tasks.row import Row
 
 
 class Mask(Spec):

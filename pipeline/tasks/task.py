@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpir.operators import Operator
-    from pipeline.problem import Row
+    from pipeline.tasks.row import Row
 
 Mode = Literal["restore", "benchmark"]
 Arrays = Mapping[str, np.ndarray]

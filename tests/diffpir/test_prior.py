@@ -21,7 +21,7 @@ from diffpir.kernels import bicubic_kernel
 from diffpir.metrics import fill_hidden, psnr
 from diffpir.networks.precision import place
 from diffpir.synthesis import synthesise
-from pipeline.problem import to_tensor
+from pipeline.tasks.row import to_tensor
 from tests.pictures import photograph
 
 

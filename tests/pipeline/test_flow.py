@@ -27,13 +27,13 @@ from manifests.build import build, write_manifest
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.pictures.colour import srgb_profile
-from pipeline.problem import to_tensor
 from pipeline.resources import ALLOCATION
 from pipeline.run import run_job
 from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 from pipeline.steps import Encode
+from pipeline.tasks.row import to_tensor
 from tests.pictures import decoded, photograph, save_broken, save_kinds
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")

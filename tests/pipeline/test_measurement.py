@@ -6,10 +6,10 @@ import torch
 
 from diffpir.operators import bayer, luminance
 from pipeline.errors import RowError
-from pipeline.problem import to_tensor
 from pipeline.tasks.colorize import Colorize
 from pipeline.tasks.demosaic import Demosaic
 from pipeline.tasks.inpaint import InpaintTask
+from pipeline.tasks.row import to_tensor
 from tests.pictures import photograph
 
 SCENE = to_tensor(np.asarray(photograph(256, 255))) * 0.8 + 0.1

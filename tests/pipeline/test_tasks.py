@@ -15,13 +15,14 @@ from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
-from pipeline.problem import Inputs, baseline_of, build_problem, operator_of, start_of
+from pipeline.problem import baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.linear import users_operator
+from pipeline.tasks.row import Inputs
 from pipeline.users_code import code_digests
 from tests.pictures import photograph
 from tests.support import versions_of
