@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from typing import Any
 import typer
 
 from jobs.console import say_how_to_go_on
+from jobs.processes import descendants
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS = 9.0  # for giving up, before the process ends whatever still holds it
@@ -37,13 +40,17 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except Interrupted as e:
-        import ray
-
         name = signal.Signals(e.number).name
         typer.secho(f"interrupted ({name})", err=True, fg="red")
         say_how_to_go_on()
-        ray.shutdown()
-        raise typer.Exit(_code(e.number)) from None  # and the signals stay ignored until then
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Not by Ray's own end: the thread that waits for Ray would meet one that was shut down. In
+        # a cluster, Ray ends this job's workers when this process is gone.
+        for pid in descendants([os.getpid()]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        os._exit(_code(e.number))
     except BaseException:
         _put_back(before)
         raise
