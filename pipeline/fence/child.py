@@ -10,6 +10,7 @@ import resource
 import signal
 import socket
 import sys
+from pathlib import Path
 
 from PIL import AvifImagePlugin
 
@@ -23,7 +24,6 @@ from pipeline.pictures.words import shown
 SPARE_BYTES = 2**29  # libraries that are loaded late, such as SciPy, take 100 MB
 BYTES_PER_PIXEL = 48  # a TIFF of 16 bits with premultiplied alpha takes 36
 COPIES = 2  # of the file
-READY = "ready"
 
 
 def serve(channel: Channel) -> None:
@@ -33,18 +33,18 @@ def serve(channel: Channel) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
-    with open("/proc/self/statm") as f:
-        size = int(f.read().split()[0]) * resource.getpagesize()
-    channel.send(READY)
-    nowhere = os.open(os.devnull, os.O_WRONLY)  # libraries complain about files there
-    os.dup2(nowhere, 2)
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]  # -1 if there is no limit
+    channel.send("ready")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # libraries complain about files there
     while True:
         try:
             reader, data, args, options, seconds = channel.receive()
         except EOFError:
             return
-        pixels = options.get("max_pixels", decode.MAX_PIXELS)
-        _limit_memory(size + SPARE_BYTES + COPIES * len(data) + BYTES_PER_PIXEL * pixels)
+        memory = size + SPARE_BYTES + COPIES * len(data)
+        memory += BYTES_PER_PIXEL * options.get("max_pixels", decode.MAX_PIXELS)
+        resource.setrlimit(resource.RLIMIT_AS, (min(memory, most) if most >= 0 else memory, most))
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
         try:
             answer = getattr(decode, reader)(data, *args, **options)
@@ -55,17 +55,9 @@ def serve(channel: Channel) -> None:
         except Exception as e:  # what no decoder is known to raise
             answer = RowError(f"the file cannot be decoded ({shown(e)})", "failed")
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _limit_memory(resource.RLIM_INFINITY)
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
         channel.send(answer)
         del data, answer
-
-
-def _limit_memory(size: int) -> None:
-    """Of address space; at most what the process was given."""
-    hard, unlimited = resource.getrlimit(resource.RLIMIT_AS)[1], resource.RLIM_INFINITY
-    resource.setrlimit(
-        resource.RLIMIT_AS, (min((n for n in (size, hard) if n != unlimited), default=hard), hard)
-    )
 
 
 if __name__ == "__main__":

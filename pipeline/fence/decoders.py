@@ -29,13 +29,7 @@ from pipeline.spec.base import DECODE_SECONDS
 LATE_SECONDS = 10.0  # after its deadline, when a child is killed that its alarm did not end
 START_SECONDS = 300.0
 UNWELL = ("crash", "timeout", "out_of_memory")  # errors after which the child is not used again
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MALLOC_ARENA_MAX": "1",
-    # Otherwise the speed of decoding depends, by a third, on where Pillow's memory happens to lie.
-    "PILLOW_ALIGNMENT": "64",
-}
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 
 
 class _Fence:

@@ -1,14 +1,13 @@
 """Bytes of files into arrays: images, masks and kernels. Every failure is a :class:`RowError`.
 
-The bytes may be anyone's. What a file claims is compared with ``max_pixels`` before memory is
-taken for it; time and memory grow with ``max_pixels`` and the number of bytes alone.
+These functions run in the child process of :mod:`pipeline.fence`, which bounds memory and time.
+Here the size that a file claims is compared with ``max_pixels``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile
@@ -20,7 +19,6 @@ from pipeline.pictures.deep import decode_deep, deep_colour
 from pipeline.pictures.metadata import Metadata, read_metadata
 from pipeline.pictures.opening import check_size, opened
 
-T = TypeVar("T")
 MAX_PIXELS = 2**27
 MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
 GREY_MODES = ("1", "L", "LA", "La", "I", "F")
