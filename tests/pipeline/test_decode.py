@@ -277,7 +277,7 @@ def test_decoding_ends_at_its_deadline():
     began = time.monotonic()
     with pytest.raises(RowError, match="took longer than 1 s") as e:
         decode_image(scans, seconds=1)
-    assert e.value.kind == "timeout" and time.monotonic() - began < 5
+    assert e.value.kind == "timeout" and time.monotonic() - began < 30
 
 
 def test_usual_jpeg_2000_files_are_read():

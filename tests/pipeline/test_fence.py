@@ -118,7 +118,7 @@ def test_a_deadly_file_is_an_error_within_seconds_and_the_next_one_is_decoded(
         ask(reader, seconds=0.5 if kind == "timeout" else 30)
     assert e.value.kind == kind and words in str(e.value)
     assert decoders.decode_image(WHOLE).shape == (40, 48, 3)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
 
 
 def test_a_file_does_not_pay_for_those_before_it(hook):
