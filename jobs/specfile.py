@@ -130,7 +130,7 @@ def _faults(error: ValidationError, content: dict[str, Any]) -> Iterator[str]:
             yield f"  {shown}: {fault['msg']}"
         else:
             given = fault.get("input")
-            got = f", got {given!r}" if isinstance(given, str | int | float | bool) else ""
+            got = f", got {_short(given)}" if isinstance(given, str | int | float | bool) else ""
             got = ", got nothing" if given is None else got
             message = fault["msg"].removeprefix("Value error, ")
             field = _place(path, content)[1]
@@ -139,6 +139,13 @@ def _faults(error: ValidationError, content: dict[str, Any]) -> Iterator[str]:
             # What several fields make together is a fault of the job, and says its field itself.
             says_field = fault["type"] == "value_error" and not path
             yield f"  {message}" if says_field else f"  {shown}: {message}{got}"
+
+
+def _short(value: str | int | float | bool) -> str:
+    """A value for a message. Python refuses to write out numbers of thousands of digits."""
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a whole number of {value.bit_length()} bits"
+    return repr(value)
 
 
 def _is_tag(part: str) -> bool:

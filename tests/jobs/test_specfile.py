@@ -150,6 +150,7 @@ def test_a_task_that_starts_late_starts_as_early_as_its_evaluations_need():
         ("mode: benchmark", "mode: bench", ["mode: ", "'benchmark'"]),
         ("actors: 1", "actors: 0", ["actors: ", "got 0"]),
         ("seed: 0", "seed: -1", ["seed: ", "got -1"]),
+        ("seed: 0", "seed: 0x" + "f" * 9999, ["seed: ", "got a whole number of 39996 bits"]),
         ("output: out", "output: ''", ["output: ", "at least 1 character"]),
         ("output: out", "output: 2024-13-45", ["is not YAML"]),
         ("std: 3.0", "std: 1.0e+12", ["task.kernel.gaussian.std: ", "1024"]),
