@@ -47,7 +47,7 @@ def mean_psnr(network: EpsDenoiser, posed: list[Problem], config: SamplerConfig)
         config=config,
         noise_level=torch.tensor([problem.noise_level for problem in posed]),
         noise=noise,
-        x_start=start_of(posed, operator, y, network.schedule, config, noise),
+        guess=start_of(posed, operator, y, config),
     )
     reference = torch.cat([problem.reference for problem in posed])
     return metrics.psnr((x.clamp(0, 1) * 255).round() / 255, reference).mean().item()

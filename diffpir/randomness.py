@@ -21,6 +21,11 @@ def image_seed(seed: int, image_id: str, purpose: str) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
+def sample_seed(seed: int, sample: int) -> int:
+    """The seed of one of several samples of an image; the first has the image's own."""
+    return image_seed(seed, str(sample), "sample") if sample else seed
+
+
 def noise_stream(
     seeds: Sequence[int], shape: tuple[int, int, int], device: str | torch.device = "cpu"
 ) -> Iterator[Tensor]:

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
+from diffpir.data_step import DataStep, IsotropicStep, SpectralStep
 from diffpir.operators import Operator, Rho, per_image
 from diffpir.schedule import Schedule
+from diffpir.spectrum import PriorSpectrum
 
 Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> x0, both on [-1, 1]
 # Yields (x_t, t), is sent its x0, and so on; returns the restored images.
@@ -43,6 +45,8 @@ def restore(
     noise_level: float | Tensor,
     noise: Iterable[Tensor],
     x_start: Tensor | None = None,
+    guess: Tensor | None = None,
+    spectrum: PriorSpectrum | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Tensor:
     """Restore a batch of images from their measurements ``y = A x + n``.
@@ -57,6 +61,9 @@ def restore(
         noise: the N(0, I) draws of the shape of x in order: the start's, unless ``x_start`` is
             given, then one per step where zeta > 0.
         x_start: (B, C, H, W) on [-1, 1], the state at the first timestep.
+        guess: (B, C, H, W) on [0, 1], the scene as far as y alone tells, which that state is made
+            of unless it is given; None for ``operator.initial(y)``.
+        spectrum: of the prior's error, for the method ``diffpir-spectral``.
         callback: sees every step.
 
     Returns:
@@ -65,7 +72,8 @@ def restore(
 
     Raises:
         ValueError: a noise level is negative or not a number, there are not as many as images, the
-            settings' timesteps are not in the schedule, or ``noise`` has too few draws.
+            settings' timesteps are not in the schedule, ``noise`` has too few draws, or the method
+            wants a spectrum and there is none.
     """
     sampling = sample(
         operator,
@@ -75,6 +83,8 @@ def restore(
         noise_level=noise_level,
         noise=noise,
         x_start=x_start,
+        guess=guess,
+        spectrum=spectrum,
         callback=callback,
     )
     return together(lambda states, t: [denoise(x_t, t) for x_t in states], [sampling])[0]
@@ -89,6 +99,8 @@ def sample(
     noise_level: float | Tensor,
     noise: Iterable[Tensor],
     x_start: Tensor | None = None,
+    guess: Tensor | None = None,
+    spectrum: PriorSpectrum | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Sampling:
     """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`."""
@@ -101,20 +113,25 @@ def sample(
         lam_sigma2 = config.lam * max(noise_level, SIGMA_FLOOR) ** 2
     draws = enough(noise)
 
-    x_init = operator.initial(y)
+    x_init = 2 * (operator.initial(y) if guess is None else guess) - 1
     # On [-1, 1] the measurement of 2 x - 1 is 2 y - A(1).
     y_pm = 2 * y - operator.forward(torch.ones_like(x_init))
-    if x_start is None:
-        x_t = schedule.diffuse(2 * x_init - 1, timesteps[0], next(draws))
+    data_step: DataStep
+    if config.method == "diffpir":
+        data_step = IsotropicStep(operator, y_pm, lam_sigma2, config)
+    elif spectrum is None:
+        raise ValueError(f"the method {config.method} needs the prior's error spectrum")
     else:
-        x_t = x_start
+        data_step = SpectralStep(operator, y_pm, lam_sigma2, spectrum)
+        x_init = data_step.start(x_init)
+    x_t = schedule.diffuse(x_init, timesteps[0], next(draws)) if x_start is None else x_start
     del x_init  # of large images, each array counts
 
+    x0_hat: Tensor | None = None
     for t, s in itertools.pairwise(timesteps):
         x0 = (yield x_t, t).clamp(-1, 1)
-        rho_t = lam_sigma2 * config.prior_precision(sigma_bar[t])
-        rho_t = rho_t.to(y) if isinstance(rho_t, Tensor) else rho_t
-        x0_hat = x0 + config.guidance * (operator.prox(x0, y_pm, rho_t) - x0)
+        relaxed = x0 if x0_hat is None else x0 + config.relax * (x0_hat - x0)
+        x0_hat = relaxed + config.guidance * (data_step(relaxed, sigma_bar[t]) - relaxed)
         eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
         if config.zeta > 0:
             z = next(draws)

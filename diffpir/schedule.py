@@ -11,7 +11,8 @@ import numpy as np
 if TYPE_CHECKING:
     from torch import Tensor
 
-Spacing = Literal["quad", "uniform"]
+Spacing = Literal["quad", "uniform", "karras", "geometric"]
+KARRAS_RHO = 3.0  # how much denser the low noise levels of `karras` are; its authors' own is 7
 Images = TypeVar("Images", np.ndarray, "Tensor")
 
 
@@ -52,6 +53,43 @@ class Schedule:
         a = float(self.alpha_bar[t])
         x_t: Images = a**0.5 * x0 + (1 - a) ** 0.5 * z
         return x_t
+
+    def nearest(self, sigma: float) -> int:
+        """The timestep whose ``sigma_bar`` has the nearest logarithm."""
+        return int(np.abs(np.log(self.sigma_bar) - np.log(sigma)).argmin())
+
+    def between(self, nfe: int, spacing: Spacing, sigma_max: float, sigma_min: float) -> list[int]:
+        """``nfe`` decreasing timesteps, nearest to noise levels from one to another.
+
+        ``geometric`` noise levels have equal ratios; ``karras`` those of Karras et al. 2022
+        (eq. 5), with rho 3. Where they are denser than timesteps are, neighbours stand in.
+
+        Args:
+            nfe: number of network evaluations, at least 2.
+            spacing: ``karras`` or ``geometric``.
+            sigma_max, sigma_min: of :attr:`sigma_bar`.
+
+        Raises:
+            ValueError: there are fewer than ``nfe`` timesteps between them, or they do not fall.
+        """
+        first, last = self.nearest(sigma_max), self.nearest(sigma_min)
+        if not 2 <= nfe <= first - last + 1:
+            raise ValueError(
+                f"between the noise levels {sigma_max:g} and {sigma_min:g} are "
+                f"{max(0, first - last + 1)} timesteps, {nfe} evaluations need as many (2 at least)"
+            )
+        share = np.linspace(0, 1, nfe)
+        if spacing == "geometric":
+            sigmas = sigma_max * (sigma_min / sigma_max) ** share
+        else:
+            high, low = sigma_max ** (1 / KARRAS_RHO), sigma_min ** (1 / KARRAS_RHO)
+            sigmas = (high + share * (low - high)) ** KARRAS_RHO
+        found = [self.nearest(sigma) for sigma in sigmas]
+        for i in range(nfe - 2, -1, -1):  # from the end on, each above the next ...
+            found[i] = max(found[i], found[i + 1] + 1)
+        for i, t in enumerate(found):  # ... and none above the start
+            found[i] = min(t, first - i)
+        return found
 
     def timesteps(self, nfe: int, spacing: Spacing = "quad", first: int | None = None) -> list[int]:
         """The decreasing timesteps at which the sampler evaluates the network, ending at 0.

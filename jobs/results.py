@@ -17,7 +17,8 @@ from pipeline.output.parts import Part
 from pipeline.output.run_folder import RunFolder
 
 METRICS = (
-    "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "baseline_psnr", "gain",
+    "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "uncertainty",
+    "within_1_std", "within_2_std", "baseline_psnr", "gain",
     "seconds",
 )  # fmt: skip
 GROUP = "__group"  # what the column to group by is called beside the metrics

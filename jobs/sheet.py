@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from jobs.drawing import Cell, Row, contact_sheet
 from jobs.results import first_rows
-from jobs.thumbnails import detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
+from jobs.thumbnails import brightest_at, detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
 from manifests import storage
 from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
@@ -30,8 +30,9 @@ from pipeline.users_code import check_allowed
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
     "id", "status", "error", "task", "psnr", "baseline_psnr", "noise_level", "kernel_estimate",
-    "restored",
+    "uncertainty", "restored", "uncertainty_map",
 )  # fmt: skip
+BRIGHTEST = 0.99  # share of a picture's pixels that are less uncertain than those shown as white
 MAGNIFIED = 1.5  # a part at 100 % is shown where it is at least so much larger than the whole is
 
 
@@ -130,6 +131,10 @@ def _row(
         captions["measured"] += f" (baseline {result['baseline_psnr']:.1f} dB)"
         captions["restored"] += f", {result['psnr']:.1f} dB"
     found = {"measured": measured, "restored": restored, "reference": reference}
+    if seen := result["uncertainty_map"]:
+        spread = decode_picture(seen["bytes"], max_pixels=spec.max_pixels).pixels
+        found["uncertainty"] = brightest_at(spread, BRIGHTEST)
+        captions["uncertainty"] = f"uncertainty, mean {result['uncertainty']:.3f}"
     pictures = {name: picture for name, picture in found.items() if picture}
     lines = [[Cell(fitted(p, restored, side), captions[name]) for name, p in pictures.items()]]
     if max(restored.size) > MAGNIFIED * side:

@@ -19,6 +19,12 @@ def rgb(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Image.Image:
     return Image.composite(image, white, Image.fromarray(_eight_bits(alpha)))
 
 
+def brightest_at(values: np.ndarray, share: float) -> Image.Image:
+    """Of (H, W) numbers of 0 or more: white from the value on that this share of them is below."""
+    most = max(float(np.quantile(values, share)), 1.0)
+    return rgb(np.round(255 * (values / most).clip(max=1)).astype(np.uint8))
+
+
 def rgb_of_tensor(x: Tensor) -> Image.Image | None:
     """Of (1, C, H, W) on [0, 1]; None where an operator measures what is no picture."""
     if x.shape[1] not in (1, 3):

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import torch
 import typer
 
 from diffpir.networks.checkpoint import load_model
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
-from manifests import storage
-from manifests.errors import StorageError
-from manifests.read import read_manifest
-from pipeline.errors import PipelineError, RowError
-from pipeline.fence.decoders import decode_image
+from jobs.photographs import photographs_of
+from pipeline.errors import PipelineError
 from pipeline.versions import local_file
 
 
@@ -69,61 +62,6 @@ def train_prior(
         device="cuda" if torch.cuda.is_available() else "cpu",
         progress=_show,
     )
-
-
-def photographs_of(manifest: str, crop: int) -> tuple[list[np.ndarray], list[float]]:
-    """The photographs of a manifest and how often each is to be drawn; names those left out."""
-    table = read_manifest(manifest)
-    base = storage.parent(storage.absolute(manifest))
-    weights = _weights(table, manifest) if "weight" in table.column_names else [1.0] * len(table)
-
-    def load(ref: str) -> np.ndarray | str:
-        try:
-            image = decode_image(storage.read_bytes(storage.resolve(base, ref)))
-        except (StorageError, RowError) as e:
-            return str(e)
-        if min(image.shape[:2]) < crop:
-            return f"{image.shape[1]} x {image.shape[0]} pixels are smaller than a crop of {crop}"
-        return as_rgb8(image)
-
-    with ThreadPoolExecutor() as pool:
-        loaded = list(pool.map(load, table["image"].to_pylist()))
-    photographs: list[np.ndarray] = []
-    frequencies: list[float] = []
-    for image_id, image, weight in zip(table["id"].to_pylist(), loaded, weights, strict=True):
-        if isinstance(image, str):
-            typer.echo(f"left out: {image_id}: {image}", err=True)
-        else:
-            photographs.append(image)
-            frequencies.append(weight)
-    if not sum(frequencies):
-        raise PipelineError(f"{storage.shown(manifest)}: no photograph to train on")
-    return photographs, frequencies
-
-
-def _weights(table: pa.Table, manifest: str) -> list[float]:
-    """The column ``weight``, whose numbers may be text, as a CSV's are that begin with a plus."""
-    found: list[float] = []
-    for row, value in enumerate(table["weight"].to_pylist(), start=1):
-        try:
-            found.append(float(value))
-        except (TypeError, ValueError):
-            found.append(math.nan)
-        if isinstance(value, bool) or not 0 <= found[-1] < math.inf:
-            raise PipelineError(
-                f"{storage.shown(manifest)}: row {row}: weight is {value!r}, expected a number of "
-                "0 or more"
-            )
-    if not sum(found):
-        raise PipelineError(f"{storage.shown(manifest)}: column 'weight' is 0 in every row")
-    return found
-
-
-def as_rgb8(image: np.ndarray) -> np.ndarray:
-    """Any decoded picture as (H, W, 3) uint8."""
-    if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
-    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
 
 
 def _show(entry: dict) -> None:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from diffpir.config import SamplerConfig
 from diffpir.errors import DiffPIRError
-from diffpir.networks.checkpoint import load_model
+from diffpir.networks.checkpoint import load_model, read_spectrum
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
@@ -82,12 +83,13 @@ def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
     code = code_digests(spec)
     assets = Assets.of(spec.task.assets(spec.mode, table))
     model = located(spec.model.path)
+    model_digest, config = check_model(spec, model)
     versions = Versions(
-        model=check_model(spec, model),
+        model=model_digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
         code=code,
     )
-    identity = without_secrets(spec.resolved()) | {
+    identity = without_secrets(spec.resolved(config)) | {
         "manifest": {"rows": len(table), "sha256": digest},
         "model_digest": versions.model,
         "task_files": assets.digest,
@@ -126,19 +128,30 @@ def check_schemes(spec: JobSpec, table: pa.Table) -> None:
         )
 
 
-def check_model(spec: JobSpec, model: str) -> str:
-    """Load the checkpoint as the actors will, and return its digest.
+def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
+    """Load the checkpoint as the actors will: its digest, and the sampler's settings with it.
 
     Raises:
-        PipelineError: it cannot be read, is none, or no prior for images.
+        PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
     options = spec.model.model_dump(exclude={"path", "label"})
     try:
         path = local_file(model)
         EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
+        spectrum = read_spectrum(path)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
-    return digest_of(path)
+    try:
+        config = spec.sampler_config(spectral=spectrum is not None)
+        config.timesteps()
+    except ValueError as e:
+        raise PipelineError(f"sampler: {e}") from None
+    if config.method == "diffpir-spectral" and spectrum is None:
+        raise PipelineError(
+            f"sampler.method: {config.method} needs the prior's error spectrum, which "
+            f"{storage.shown(model)} does not have; to measure it: diffpir models calibrate"
+        )
+    return digest_of(path), config
 
 
 def check_writable(spec: JobSpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.operators import Operator
-from diffpir.schedule import Schedule
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -153,21 +152,13 @@ def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tens
 
 
 def start_of(
-    problems: Sequence[Problem],
-    operator: Operator,
-    y: Tensor,
-    schedule: Schedule,
-    config: SamplerConfig,
-    noise: Iterator[Tensor],
+    problems: Sequence[Problem], operator: Operator, y: Tensor, config: SamplerConfig
 ) -> Tensor | None:
-    """The sampler's ``x_start``: None, its own, unless it starts below T - 1.
+    """The sampler's ``guess``; None, its own, where noise drowns it, as the paper's does.
 
-    There the noise does not drown the start image, which had better have no black holes.
+    Else the start image had better have no black holes.
     """
-    if config.first_timestep is None:
-        return None
-    guess = guess_of(problems, operator, y)
-    return schedule.diffuse(2 * guess - 1, config.first_timestep, next(noise))
+    return guess_of(problems, operator, y) if config.starts_from_guess else None
 
 
 def baseline_of(problem: Problem) -> Tensor:

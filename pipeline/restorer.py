@@ -10,17 +10,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
-import numpy as np
 import pyarrow as pa
 import torch
-from torch import Tensor
 
 from diffpir import metrics
-from diffpir.networks.checkpoint import load_model
+from diffpir.networks.checkpoint import load_model, read_spectrum
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import compiled, dtype_of, place
-from diffpir.randomness import noise_stream
-from diffpir.sampler import Sampling, sample, together
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
@@ -33,8 +29,9 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.problem import Problem, baseline_of, build_problem, operator_of, start_of
+from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
+from pipeline.sampling import ImageSampler, Restored
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
 from pipeline.steps import FILES, errors_of, known_columns, with_errors
@@ -46,27 +43,6 @@ from pipeline.versions import Unchanged, Versions, check_digest, digest_of, loca
 
 # On a GPU, sides are given to the network in so few sizes that images of a dataset share them.
 GPU_MULTIPLE = 64
-
-# A row's outcome, its picture, and its error with the error's kind.
-Restored = tuple[dict, np.ndarray | None, tuple[str, str]]
-
-
-class Batch:
-    """Problems of one shape, as tensors on the device."""
-
-    def __init__(self, problems: list[Problem], device: torch.device):
-        self.problems = problems
-        self.y = torch.cat([p.y for p in problems]).to(device)
-        self.operator = operator_of(problems, device)
-        levels = [p.noise_level for p in problems]
-        self.sigma = (
-            levels[0]
-            if len(set(levels)) == 1
-            else torch.tensor(levels, dtype=torch.float64, device=device)
-        )
-        self.seeds = [p.seed for p in problems]
-        channels, height, width = self.operator.initial(self.y).shape[1:]
-        self.shape = channels, height, width  # of a scene
 
 
 class Restorer:
@@ -113,8 +89,8 @@ class Restorer:
         if spec.compile:
             compiled(net)
         self.schedule = Schedule.linear()
-        self.config = spec.sampler_config
-        self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
+        spectrum = read_spectrum(path)
+        self.config = spec.sampler_config(spectral=spectrum is not None)
         self.network = Timed(EpsDenoiser(net, self.schedule, spec.model.label))
         multiple = net.config.stride
         if self.device.type == "cuda":
@@ -130,30 +106,38 @@ class Restorer:
         for key, location in spec.perceptual.weights.items():
             field = f"perceptual.{key}"
             check_digest(field, location, self.judges.digests[key], versions.perceptual[key])
+        self.sampler = ImageSampler(
+            spec,
+            self.denoise,
+            self.schedule,
+            self.config,
+            spectrum,
+            self.judges,
+            self.device,
+        )
         self.on_batch = on_batch
         torch.set_num_threads(threads or usual)
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        rows, errors = known_columns(table["row"]), errors_of(table)
+        rows = known_columns(table["row"])
         columns = (unpack(table[name]) for name in FILES)
         inputs = [dict(zip(FILES, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
-        outcomes: list[dict] = [{} for _ in rows]
-        pixels: list[np.ndarray | None] = [None] * len(rows)
+        results = [Restored(error=error) for error in errors_of(table)]
 
         problems: list[tuple[int, Problem]] = []
         for i, row in enumerate(rows):
-            if not errors[i][0]:
+            if not results[i].error[0]:
                 try:
                     problem = build_problem(row, Inputs(**inputs[i]), self.spec, self.assets)
                     problems.append((i, problem))
                 except RowError as e:
-                    errors[i] = str(e), e.kind
+                    results[i].error = str(e), e.kind
                 except Exception as e:
-                    errors[i] = failure("cannot be posed as a problem", e)
+                    results[i].error = failure("cannot be posed as a problem", e)
         for batch in self._batches(problems):
             restored = self._restore_or_halve([problem for _, problem in batch])
-            for (i, _), (outcome, picture, error) in zip(batch, restored, strict=True):
-                outcomes[i], pixels[i], errors[i] = outcome, picture, error
+            for (i, _), result in zip(batch, restored, strict=True):
+                results[i] = result
         self.unchanged.check()
 
         constant = {
@@ -162,25 +146,31 @@ class Restorer:
             "model": self.digest,
         }
         outcomes = [
-            {**outcome, **constant, "seed": own(row, "seed", self.spec.seed)}
-            for row, outcome in zip(rows, outcomes, strict=True)
+            {**result.outcome, **constant, "seed": own(row, "seed", self.spec.seed)}
+            for row, result in zip(rows, results, strict=True)
         ]
         done = table.drop_columns(list(FILES))
         done = done.append_column("outcome", pa.array(outcomes, pa.struct(OUTCOME)))
-        done = done.append_column("pixels", pack(pixels))
+        for name, arrays in (
+            ("pixels", [result.picture for result in results]),
+            ("uncertainty_pixels", [result.uncertainty for result in results]),
+            ("sample_pixels", [result.samples for result in results]),
+        ):
+            done = done.append_column(name, pack(arrays))
         for name, peak in ((PEAK, peak_memory()), (DEVICE_PEAK, peak_device_memory())):
             done = done.append_column(name, pa.repeat(peak, len(rows)))
-        return with_errors(done, errors, self.uris)
+        return with_errors(done, [result.error for result in results], self.uris)
 
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:
         """In parts of at most ``batch_pixels``, or of one problem; those of one shape together."""
         batch: list[tuple[int, Problem]] = []
         pixels = 0
         for i, problem in sorted(problems, key=lambda item: str(item[1].shape_key)):
-            pixels += problem.pixels
+            size = problem.pixels * self.spec.samples
+            pixels += size
             if batch and pixels > self.denoise.batch_pixels:
                 yield batch
-                batch, pixels = [], problem.pixels
+                batch, pixels = [], size
             batch.append((i, problem))
         if batch:
             yield batch
@@ -196,14 +186,14 @@ class Restorer:
                 print(f"restorer: {redacted(str(e), self.uris)}", file=sys.stderr, flush=True)
                 os._exit(1)
             short = is_out_of_memory(e)
-            # An image in tiles needs less when they are fewer in a call.
+            # An image in tiles needs less when they are fewer in a call, and several samples do.
             smaller = short and self.denoise.batch_pixels > self.spec.tile**2
-            if len(problems) == 1 and not (smaller and problems[0].pixels > self.spec.tile**2):
-                return [({}, None, failure("cannot be restored", e))]
+            pixels = sum(problem.pixels for problem in problems) * self.spec.samples
+            if len(problems) == 1 and not (smaller and pixels > self.spec.tile**2):
+                return [Restored(error=failure("cannot be restored", e))]
         # The exception is gone here, and with it the frames that held the batch's memory.
         if short:
             # Batches to come are no larger than what may fit.
-            pixels = sum(problem.pixels for problem in problems)
             self.denoise.batch_pixels = min(self.denoise.batch_pixels, pixels) // 2
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -220,84 +210,19 @@ class Restorer:
         groups: dict[tuple, list[int]] = defaultdict(list)
         for i, problem in enumerate(problems):
             groups[problem.shape_key].append(i)
-        batches = [
-            Batch([problems[i] for i in members], self.device) for members in groups.values()
-        ]
         with torch.inference_mode():
-            scenes = together(self.denoise, [self._sampling(batch) for batch in batches])
-            finished = [self._finish(batch, x) for batch, x in zip(batches, scenes, strict=True)]
+            finished = self.sampler.restored([[problems[i] for i in g] for g in groups.values()])
         seconds = time.perf_counter() - began
         self.on_batch(len(problems), self.network.taken())
         share = seconds / sum(problem.pixels for problem in problems)
 
-        results: list[Restored] = [({}, None, ("", ""))] * len(problems)
+        results = [Restored()] * len(problems)
         for members, done in zip(groups.values(), finished, strict=True):
-            for i, (outcome, picture, error) in zip(members, done, strict=True):
-                if picture is not None:
-                    outcome["seconds"] = share * problems[i].pixels
-                results[i] = outcome, picture, error
+            for i, result in zip(members, done, strict=True):
+                if result.picture is not None:
+                    result.outcome["seconds"] = share * problems[i].pixels
+                results[i] = result
         return results
-
-    def _sampling(self, batch: Batch) -> Sampling:
-        noise = noise_stream(batch.seeds, batch.shape, self.device)
-        start = start_of(batch.problems, batch.operator, batch.y, self.schedule, self.config, noise)
-        return sample(
-            batch.operator,
-            batch.y,
-            schedule=self.schedule,
-            config=self.config,
-            noise_level=batch.sigma,
-            noise=noise,
-            x_start=start,
-        )
-
-    def _finish(self, batch: Batch, x: Tensor) -> list[Restored]:
-        """Pixels and scores of the scenes (B, C, H, W) of a batch."""
-        finite = x.isfinite().flatten(1).all(dim=1).tolist()
-        for i, problem in enumerate(batch.problems):
-            if problem.grey:  # the prior saw three equal channels and answered with three
-                x[i] = x[i].mean(dim=0)
-        # What is stored has 8 or 16 bits, so that is what is scored.
-        most = np.iinfo(self.pixel_type).max
-        rounded = (x.clamp(0, 1) * most).round()
-        x = rounded / most
-        residual = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
-        x, shown = batch.operator.frame(x), batch.operator.frame(rounded)
-
-        results: list[Restored] = []
-        for i, problem in enumerate(batch.problems):
-            if not finite[i]:
-                results.append(({}, None, ("the model's output is not finite", "not_finite")))
-                continue
-            picture = shown[i].permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
-            if problem.channels == 1:
-                picture = picture[:, :, 0]
-            outcome = {
-                "width": picture.shape[1],
-                "height": picture.shape[0],
-                "residual": residual[i],
-                "noise_level": problem.noise_level,
-                **problem.outcome,
-                **self._scores(problem, x[i : i + 1]),
-            }
-            results.append((outcome, picture, ("", "")))
-        return results
-
-    def _scores(self, problem: Problem, x: Tensor) -> dict:
-        seen = self.judges(x, problem.reference)
-        if problem.reference is None:
-            return seen
-        # Where x is: on a GPU, scores would keep one core busy for longer than the network.
-        reference = problem.reference.to(x.device)
-        baseline = baseline_of(problem).clamp(0, 1).to(x.device)
-        ssim = metrics.ssim(x, reference).item()
-        return {
-            "psnr": metrics.psnr(x, reference).item(),
-            "psnr_y": metrics.psnr_y(x, reference).item(),
-            "ssim": None if math.isnan(ssim) else ssim,
-            "baseline_psnr": metrics.psnr(baseline, reference).item(),
-            **seen,
-        }
 
 
 def failure(what: str, error: Exception) -> tuple[str, str]:

@@ -19,21 +19,31 @@ IMAGE_METADATA = pa.struct(
 
 SAMPLER = pa.struct(
     [
+        ("method", pa.string()),
         ("nfe", pa.int32()),
         ("lam", pa.float64()),
         ("zeta", pa.float64()),
         ("guidance", pa.float64()),
+        ("relax", pa.float64()),
         ("spacing", pa.string()),
         ("final", pa.string()),
         ("first_timestep", pa.int32()),
+        ("sigma_max", pa.float64()),
+        ("sigma_min", pa.float64()),
         ("prior_std", pa.float64()),
     ]
 )
 
-RESTORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# The pictures of a row, after all other columns: the restored one; the standard deviation of
+# several samples at each pixel, as 16-bit grey where 65535 is 1; and these samples.
+PICTURES = pa.schema(
+    [("restored", PICTURE), ("uncertainty_map", PICTURE), ("samples", pa.list_(PICTURE))]
+)
 
-# Tells Hugging Face's `datasets` that the column holds pictures.
-METADATA = {b"huggingface": json.dumps({"info": {"features": {"restored": {"_type": "Image"}}}})}
+# Tells Hugging Face's `datasets` that columns hold pictures.
+_IMAGES = {name: {"_type": "Image"} for name in ("restored", "uncertainty_map")}
+METADATA = {b"huggingface": json.dumps({"info": {"features": _IMAGES}})}
 
 # Filled by the restorer. In a failed row, what was measured is null, and width, height and
 # noise_level are the manifest's.
@@ -47,6 +57,9 @@ OUTCOME = pa.schema(
         ("lpips_vgg", pa.float64()),
         ("lpips_alex", pa.float64()),
         ("residual", pa.float64()),
+        ("uncertainty", pa.float64()),
+        ("within_1_std", pa.float64()),
+        ("within_2_std", pa.float64()),
         ("baseline_psnr", pa.float64()),
         ("fid_features", pa.list_(pa.float32())),
         ("fid_reference_features", pa.list_(pa.float32())),
@@ -72,4 +85,4 @@ CONSTANT = frozenset({"seed", "task", "sampler", "model"})
 REPLACED = frozenset({"width", "height", "noise_level", "seed"})
 
 # A manifest may not have these.
-RESERVED = frozenset(OUTCOME.names + STATUS.names) - REPLACED | {"restored", *HIDDEN}
+RESERVED = frozenset(OUTCOME.names + STATUS.names) - REPLACED | {*PICTURES.names, *HIDDEN}

@@ -21,11 +21,12 @@ from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, de
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import Metadata
-from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, RESTORED
+from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
+EXACT = PictureFile(format="png", bits=16)  # of the picture of a standard deviation
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
@@ -206,21 +207,40 @@ class Encode:
             unpack(table["pixels"]),
             unpack(table["alpha"]),
             table["metadata"].to_pylist(),
+            unpack(table["uncertainty_pixels"]),
+            unpack(table["sample_pixels"]),
         )
-        cells: list[dict | None] = []
-        for i, (image_id, pixels, alpha, metadata) in enumerate(zip(*parts, strict=True)):
-            cells.append(None)
+        cells: list[dict] = []
+        for i, (image_id, pixels, alpha, metadata, uncertainty, samples) in enumerate(
+            zip(*parts, strict=True)
+        ):
+            cells.append(dict.fromkeys(PICTURES.names))
             if errors[i][0] or pixels is None:
                 continue
-            name = image_path(image_id, SUFFIXES[self.how.format])
+            suffix = SUFFIXES[self.how.format]
+            name = image_path(image_id, suffix)
             try:
                 data = encode_picture(pixels, self.how, alpha, metadata and Metadata(**metadata))
+                if uncertainty is not None:
+                    cells[i]["uncertainty_map"] = {
+                        "bytes": encode_picture(uncertainty, EXACT),
+                        "path": image_path(image_id, SUFFIXES[EXACT.format]),
+                    }
+                if samples is not None:
+                    cells[i]["samples"] = [
+                        {
+                            "bytes": encode_picture(sample, self.how),
+                            "path": image_path(f"{image_id}/{k}", suffix),
+                        }
+                        for k, sample in enumerate(samples)
+                    ]
             except RowError as e:
                 errors[i] = str(e), e.kind
+                cells[i] = dict.fromkeys(PICTURES.names)
                 continue
             if self.images:
                 storage.write_bytes(storage.join(self.images, name), data)
-            cells[i] = {"bytes": data, "path": name}
+            cells[i]["restored"] = {"bytes": data, "path": name}
         table = with_errors(table, errors)
         failed = pc.not_equal(table["error"], "")
         result = _open(rows.select([n for n in rows.column_names if n not in OUTCOME.names]))
@@ -234,7 +254,9 @@ class Encode:
             if name in rows.column_names:  # a failed row keeps what the manifest said
                 column = pc.coalesce(column, rows[name])
             result = result.append_column(name, column)
-        result = result.append_column("restored", pa.array(cells, RESTORED))
+        for field in PICTURES:
+            pictures = pa.array([cell[field.name] for cell in cells], field.type)
+            result = result.append_column(field, pictures)
         for name in HIDDEN:
             result = result.append_column(name, table[name])
         return result

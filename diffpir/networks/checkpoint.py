@@ -17,10 +17,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from diffpir.errors import CheckpointError
+from diffpir.errors import CheckpointError, ConfigError
 from diffpir.networks.architecture import check_fit, infer_config, shapes_of
 from diffpir.networks.archive import check_archive, check_pickles
 from diffpir.networks.unet import UNet, UNetConfig
+from diffpir.spectrum import PriorSpectrum
 
 
 class Overrides(TypedDict, total=False):
@@ -33,8 +34,12 @@ class Overrides(TypedDict, total=False):
 
 # Metadata of our own files: what keys and shapes cannot tell.
 METADATA_KEY = "diffpir.unet"
+SPECTRUM_KEY = "diffpir.spectrum"
+MOST_METADATA = 2**20  # characters
 SHOWN = 300  # characters of a file's own words in a message
 SHARED = 4  # tensors of a file that may share their numbers, at most
+# ValueError: JSON's own, and a number of too many digits; RecursionError: too deep a nesting.
+FAULTS = (SafetensorError, OSError, ValueError, RecursionError)
 UNTOLD = tuple(Overrides.__annotations__)
 
 
@@ -108,15 +113,52 @@ def read_checkpoint(
     return Checkpoint(config, state)
 
 
-def save_model(net: UNet, path: str | Path, dtype: torch.dtype = torch.float32) -> Path:
+def read_spectrum(path: str | Path) -> PriorSpectrum | None:
+    """The error spectrum that a checkpoint file has; None where nobody measured it.
+
+    Raises:
+        CheckpointError: what it has is none.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(str(path), framework="pt") as f:
+            text = (f.metadata() or {}).get(SPECTRUM_KEY)
+        if text is None:
+            return None
+        if len(text) > MOST_METADATA:
+            raise CheckpointError(f"its metadata {SPECTRUM_KEY!r} has {len(text)} characters")
+        return PriorSpectrum.from_plain(json.loads(text))
+    except (CheckpointError, ConfigError) as e:
+        raise CheckpointError(f"{path}: {e}") from None
+    except FAULTS as e:
+        raise CheckpointError(f"{path}: {SPECTRUM_KEY}: {str(e)[:SHOWN]}") from None
+
+
+def save_model(
+    net: UNet,
+    path: str | Path,
+    dtype: torch.dtype = torch.float32,
+    spectrum: PriorSpectrum | None = None,
+) -> Path:
     """Write ``.safetensors`` that :func:`load_model` reads back without any override.
 
     The weights are of that type, but for the last layers' (see :func:`cast`).
     """
-    config = asdict(net.config)
-    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in UNTOLD})}
     state = {key: tensor.detach().cpu() for key, tensor in net.state_dict().items()}
-    save_file(cast(state, dtype), str(path), metadata)
+    return save_checkpoint(Checkpoint(net.config, cast(state, dtype)), path, spectrum)
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint, path: str | Path, spectrum: PriorSpectrum | None = None
+) -> Path:
+    """Write ``.safetensors`` with the tensors as they are, whatever no tensor tells beside them."""
+    config = asdict(checkpoint.config)
+    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in UNTOLD})}
+    if spectrum:
+        metadata[SPECTRUM_KEY] = json.dumps(spectrum.plain())
+    save_file(checkpoint.state, str(path), metadata)
     return Path(path)
 
 
@@ -205,6 +247,5 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             if not isinstance(told, dict) or not told.keys() <= set(UNTOLD):
                 raise CheckpointError(f"its metadata {METADATA_KEY!r} is not this project's")
             return {key: f.get_tensor(key) for key in f.keys()}, told  # noqa: SIM118
-    # ValueError: JSON's own, and a number of too many digits; RecursionError: too deep a nesting.
-    except (SafetensorError, OSError, ValueError, RecursionError) as e:
+    except FAULTS as e:
         raise CheckpointError(f"not a safetensors file ({str(e)[:SHOWN]})") from None

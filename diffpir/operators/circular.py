@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.kernels import centroid
-from diffpir.operators.protocol import Rho, per_image
+from diffpir.operators.protocol import Map, Power, Rho, per_image
 
 
 class Downsample:
@@ -21,6 +23,8 @@ class Downsample:
         kernel: (kh, kw) or (B, kh, kw), real; one for all images or one per image.
         factor: s, at least 1; the height and width of x must be multiples of it.
     """
+
+    alike = exact = True
 
     def __init__(self, kernel: Tensor, factor: int = 1):
         if kernel.ndim not in (2, 3):
@@ -54,6 +58,19 @@ class Downsample:
         """``(A A^T + rho)^-1 r``, for r of the shape of y."""
         return filtered(r, 1 / (self._gain(r) + per_image(rho, r)))
 
+    def inverse(self, rho: Rho, power: Power) -> Map:
+        @cache
+        def reciprocal(height: int, width: int) -> Tensor:
+            s = self.factor
+            otf, _ = self._spectrum(height * s, width * s)
+            gain = (otf.real**2 + otf.imag**2) * power(height * s, width * s)
+            if s > 1:
+                gain = _aliased(_whole(gain, width * s), s)[..., : width // 2 + 1]
+            whole: Tensor = 1 / (gain + per_image(rho, gain))
+            return whole
+
+        return lambda r: filtered(r, reciprocal(*r.shape[-2:]))
+
     def initial(self, y: Tensor) -> Tensor:
         return enlarge(y, self.kernel, self.factor)
 
@@ -74,13 +91,26 @@ class Downsample:
                 raise ValueError(f"{width} x {height} is no multiple of the factor {s}")
             otf = torch.fft.fft2(pad_psf(self.kernel, height, width))
             power = otf.real**2 + otf.imag**2
-            gain = power.unflatten(-1, (s, width // s)).unflatten(-3, (s, height // s))
-            gain = gain.mean(dim=(-4, -2))  # the s x s frequencies that fold onto one
+            gain = _aliased(power, s)
             self._spectra[height, width] = (
                 otf[:, None, :, : width // 2 + 1],
                 gain[:, None, :, : width // s // 2 + 1],
             )
         return self._spectra[height, width]
+
+
+def _aliased(power: Tensor, s: int) -> Tensor:
+    """(..., H, W) -> (..., H / s, W / s), the mean of the s x s frequencies that fold onto one."""
+    height, width = power.shape[-2:]
+    folded = power.unflatten(-1, (s, width // s)).unflatten(-3, (s, height // s))
+    mean: Tensor = folded.mean(dim=(-4, -2))
+    return mean
+
+
+def _whole(power: Tensor, width: int) -> Tensor:
+    """(..., H, W // 2 + 1) of ``rfft2`` -> (..., H, W) of ``fft2``, for a real image's power."""
+    mirrored = power[..., 1 : (width + 1) // 2].flip(-1).flip(-2).roll(1, dims=-2)
+    return torch.cat([power, mirrored], dim=-1)
 
 
 def pad_psf(kernel: Tensor, height: int, width: int) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho
-from diffpir.operators.solver import Map, prox_by_cg
+from diffpir.operators.protocol import Map, Rho
+from diffpir.operators.solver import prox_by_cg
 
 
 class Linear:

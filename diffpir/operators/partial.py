@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
-from diffpir.operators.protocol import Rho, batched_mask
+from diffpir.operators.protocol import Map, Power, Rho, batched_mask
 from diffpir.operators.solver import prox_by_cg
 
 Boundary = Literal["circular", "reflect", "unknown"]
@@ -48,6 +48,8 @@ class PartialBlur:
             early magnify whatever rounding (another batch, say) has done to x, a thousand times;
             with 1e-5 less than ten times. The exact step never does.
     """
+
+    alike, exact = True, False
 
     def __init__(
         self,
@@ -108,16 +110,13 @@ class PartialBlur:
             firm, rho = rho >= FIRM, max(rho, self.least_rho)
         blur = self.blur if firm else self._precise
 
-        def within(whole: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
-            return self._cut(whole(F.pad(r, self._padding(blur.factor))), blur.factor)
-
         def precondition(r: Tensor) -> Tensor:
-            return within(lambda whole: blur.solve(whole, rho), r)
+            return self._within(lambda whole: blur.solve(whole, rho), r)
 
         def gram(r: Tensor) -> Tensor:
             if self.mask is None:
-                return within(blur.gram, r)
-            return self.mask * within(blur.gram, self.mask * r)
+                return self._within(blur.gram, r)
+            return self.mask * self._within(blur.gram, self.mask * r)
 
         def solve(x: Tensor, y: Tensor) -> Tensor:
             return prox_by_cg(
@@ -139,6 +138,14 @@ class PartialBlur:
         # The channels are systems of their own: one by one they take a third of the memory.
         channels = zip(x.split(1, dim=1), y.split(1, dim=1), strict=True)
         return torch.cat([solve(*channel) for channel in channels], dim=1)
+
+    def inverse(self, rho: Rho, power: Power) -> Map:
+        whole = self.blur.inverse(rho, power)
+        return lambda r: self._within(whole, r)
+
+    def _within(self, whole: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
+        s = self.blur.factor
+        return self._cut(whole(F.pad(r, self._padding(s))), s)
 
     def initial(self, y: Tensor) -> Tensor:
         if self.boundary != "unknown":

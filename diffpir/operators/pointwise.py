@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho, batched_mask, per_image
+from diffpir.operators.circular import filtered
+from diffpir.operators.protocol import Map, Power, Rho, batched_mask, per_image
+
+
+def inverse_filter(rho: Rho, power: Power) -> Map:
+    """``(S + rho)^-1``."""
+
+    @cache
+    def spectrum(height: int, width: int) -> Tensor:
+        variance = power(height, width)
+        return 1 / (variance + per_image(rho, variance))
+
+    return lambda r: filtered(r, spectrum(*r.shape[-2:]))
 
 
 class Denoise:
     """``A = I``."""
+
+    alike = exact = True
 
     def forward(self, x: Tensor) -> Tensor:
         return x
@@ -19,6 +35,9 @@ class Denoise:
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         return x + (y - x) / (1 + per_image(rho, x))
+
+    def inverse(self, rho: Rho, power: Power) -> Map:
+        return inverse_filter(rho, power)
 
     def initial(self, y: Tensor) -> Tensor:
         return y
@@ -37,10 +56,13 @@ class Inpaint:
         mask: (H, W), (1, H, W) or (B, 1 or C, H, W); 1 where the pixel is known, 0 where hidden.
     """
 
+    exact = False
+
     def __init__(self, mask: Tensor):
         if not torch.all((mask == 0) | (mask == 1)):
             raise ValueError("a mask holds 0 (hidden) and 1 (known) only")
         self.mask = batched_mask(mask)
+        self.alike = self.mask.shape[1] == 1
 
     def forward(self, x: Tensor) -> Tensor:
         return self.mask * x
@@ -50,6 +72,10 @@ class Inpaint:
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         return x + self.mask * (y - x) / (1 + per_image(rho, x))
+
+    def inverse(self, rho: Rho, power: Power) -> Map:
+        whole = inverse_filter(rho, power)
+        return lambda r: torch.where(self.mask == 1, whole(self.mask * r), r / per_image(rho, r))
 
     def initial(self, y: Tensor) -> Tensor:
         return self.mask * y

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol, overload
+from collections.abc import Callable
+from typing import Protocol, overload, runtime_checkable
 
 import torch
 from torch import Tensor
 
 Rho = float | Tensor
+Map = Callable[[Tensor], Tensor]
+# (height, width) -> power spectrum (C, H, W // 2 + 1) for ``rfft2``, symmetric.
+Power = Callable[[int, int], Tensor]
 
 
 class Operator(Protocol):
@@ -43,6 +47,23 @@ class Operator(Protocol):
 
     def frame(self, x: Tensor) -> Tensor:
         """The part of the scene that the picture shows: x itself, but for a scene beyond it."""
+        ...
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """An operator that helps the spectral data step.
+
+    Attributes:
+        alike: it treats all channels alike and apart, so that it can work on mixed ones as well.
+        exact: :meth:`inverse` is what it stands for, and not only near it.
+    """
+
+    alike: bool
+    exact: bool
+
+    def inverse(self, rho: Rho, power: Power) -> Map:
+        """``r -> (A S A^T + rho)^-1 r`` where ``alike``; r of the shape of y, S of that power."""
         ...
 
 

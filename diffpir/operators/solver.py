@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho, per_image
-
-Map = Callable[[Tensor], Tensor]
+from diffpir.operators.protocol import Map, Rho, per_image
 
 
 def prox_by_cg(
@@ -28,30 +25,65 @@ def prox_by_cg(
 ) -> Tensor:
     """``x + A^T u`` with ``(A A^T + rho) u = y - A x``, u by conjugate gradients from zero.
 
-    Hestenes and Stiefel 1952, preconditioned; each image (or each of its channels) is a system of
-    its own, and stops on its own. Few iterations are not a failure: what they have not reached yet
-    is what y says least about. But where rho is small against A A^T, they magnify rounding, and so
-    what a batch differs by from its images alone: in single precision some thousand times.
+    Few iterations are not a failure: what they have not reached yet is what y says least about.
+    But where rho is small against A A^T, they magnify rounding, and so what a batch differs by from
+    its images alone: in single precision some thousand times.
 
     Args:
         forward, adjoint: A and its transpose.
         x: (B, C, H, W).
         y: of the shape of A x.
         gram: ``A A^T``, where that is less work than ``forward`` of ``adjoint``.
+        rho, precondition, dims, rtol, max_iterations: as for :func:`conjugate_gradients`.
+    """
+    u = conjugate_gradients(
+        gram or (lambda d: forward(adjoint(d))),
+        y - forward(x),
+        rho,
+        precondition=precondition,
+        dims=dims,
+        rtol=rtol,
+        max_iterations=max_iterations,
+    )
+    return x + adjoint(u)
+
+
+def conjugate_gradients(
+    gram: Map,
+    r: Tensor,
+    rho: Rho,
+    *,
+    start: Tensor | None = None,
+    precondition: Map = lambda r: r,
+    dims: tuple[int, ...] = (1, 2, 3),
+    rtol: float,
+    max_iterations: int,
+) -> Tensor:
+    """``(G + rho)^-1 r`` (Hestenes and Stiefel 1952, preconditioned).
+
+    Each image (or each of its channels) is a system of its own, and stops on its own.
+
+    Args:
+        gram: G, symmetric and not negative.
+        r: (B, c, h, w).
         rho: above 0, a float or one per image.
-        precondition: symmetric, near ``(A A^T + rho)^-1``.
-        dims: of y that a system spans: (2, 3) where A treats channels alike and apart.
-        rtol: of ``||r|| / ||y - A x||``, where a system stops.
+        start: where to begin; None for zero.
+        precondition: symmetric, near ``(G + rho)^-1``.
+        dims: of r that a system spans: (2, 3) where G treats channels apart.
+        rtol: of what is left of r, where a system stops.
         max_iterations: where all do.
     """
 
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return (a * b).sum(dim=dims, keepdim=True)
 
-    r = y - forward(x)
-    rho = per_image(rho, x) if isinstance(rho, Tensor) else r.new_full((), rho)
-    u = torch.zeros_like(r)
+    rho = per_image(rho, r) if isinstance(rho, Tensor) else r.new_full((), rho)
     goal = rtol**2 * dot(r, r)
+    if start is None:
+        u = torch.zeros_like(r)
+    else:
+        u = start
+        r = r - torch.addcmul(gram(u), rho, u)
     z = precondition(r)
     d, rz = z, dot(r, z)
     ended = Ended()
@@ -59,14 +91,14 @@ def prox_by_cg(
         active = dot(r, r) > goal
         if ended(active):
             break
-        q = torch.addcmul(gram(d) if gram else forward(adjoint(d)), rho, d)
+        q = torch.addcmul(gram(d), rho, d)
         step = torch.where(active, rz / dot(d, q), 0)
         u = torch.addcmul(u, step, d)
         r = torch.addcmul(r, step, q, value=-1)
         z = precondition(r)
         rz, before = dot(r, z), rz
         d = torch.addcmul(z, torch.where(active, rz / before, 0), d)
-    return x + adjoint(u)
+    return u
 
 
 class Ended:

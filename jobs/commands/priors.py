@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +47,42 @@ def convert(
 
         options = {"num_head_channels": num_head_channels, "num_heads": num_heads}
         typer.echo(convert_model(file, output, precision.value, **options))
+
+
+@models.command("calibrate")
+def calibrate(
+    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+    manifest: Annotated[str, typer.Argument(help="Manifest of a few dozen clean photographs.")],
+    output: Annotated[Path, local_output("File to write (.safetensors).")],
+    evaluations: Annotated[
+        int, typer.Option(min=20, max=100_000, help="Network evaluations in all.")
+    ] = 200,
+    side: Annotated[
+        int, typer.Option(min=64, max=4096, help="Of the photographs' central squares, in pixels.")
+    ] = 256,
+    num_head_channels: HeadChannels = None,
+    num_heads: Heads = None,
+) -> None:
+    """Measure how wrong a prior is at each frequency; the method diffpir-spectral needs that.
+
+    Writes the checkpoint with its error spectrum. Take photographs like yours, in the form that the
+    prior was trained on, but not those that you will measure quality with.
+    """
+    with user_errors():
+        from jobs.models import calibrate_model
+
+        with typer.progressbar(length=evaluations, label="evaluations", file=sys.stderr) as bar:
+            told = calibrate_model(
+                file,
+                manifest,
+                output,
+                evaluations=evaluations,
+                side=side,
+                on_evaluation=lambda done, total: bar.update(1),
+                num_head_channels=num_head_channels,
+                num_heads=num_heads,
+            )
+        typer.echo(told)
 
 
 @app.command()

@@ -126,6 +126,23 @@ def restore(
     ),
     preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
     nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            help="diffpir, or diffpir-spectral (priors with an error spectrum).",
+            show_default="the prior's best",
+        ),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(help="Of the posterior of each image; their mean is restored.")
+    ] = 1,
+    estimate: Annotated[
+        str | None, typer.Option(help="Of several samples: mean, sample, best.")
+    ] = None,
+    uncertainty: Annotated[
+        bool,
+        typer.Option("--uncertainty", help="Of several samples: a picture of how far they differ."),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
     precision: Annotated[
@@ -165,7 +182,10 @@ def restore(
                 "boundary": boundary and boundary.value,
             },
             model=model,
-            sampler={"preset": preset, "nfe": nfe},
+            sampler={"preset": preset, "method": method, "nfe": nfe},
+            samples=samples,
+            estimate=estimate,
+            uncertainty=uncertainty,
             seed=seed,
             actors=actors,
             precision=precision.value,

@@ -7,7 +7,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from diffpir.config import LAST_TIMESTEP, TILE, Precision, SamplerConfig
+from diffpir.config import (
+    BETWEEN,
+    LAST_TIMESTEP,
+    TILE,
+    Estimate,
+    Final,
+    Method,
+    Precision,
+    SamplerConfig,
+    check_setting,
+)
+from diffpir.schedule import Spacing
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Spec
 from pipeline.spec.perceptual import Perceptual
@@ -50,28 +61,48 @@ class Sampler(Spec):
     """A preset's settings (or the task's usual ones), with any of them replaced."""
 
     preset: str | None = None
+    method: Method | None = None
     nfe: int | None = None
     lam: float | None = None
     zeta: float | None = None
     guidance: float | None = None
-    spacing: Literal["quad", "uniform"] | None = None
-    final: Literal["denoised", "state"] | None = None
+    relax: float | None = None
+    spacing: Spacing | None = None
+    final: Final | None = None
     first_timestep: int | None = None
+    sigma_max: float | None = None
+    sigma_min: float | None = None
     prior_std: float | None = None
 
     @model_validator(mode="after")
     def _valid(self):
-        self.resolve(SamplerConfig())  # each value's range; what they make together, the job knows
+        if self.preset:
+            preset(self.preset)
+        for name, value in self.given.items():
+            check_setting(name, value)  # what they make together, the job knows
         return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings that replace others."""
+        return self.model_dump(exclude_none=True, exclude={"preset"})
 
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
         """The settings meant, ``usual`` being those of a job that gives none.
 
-        A usual start is moved up where the evaluations asked for need more timesteps.
+        A usual start is moved up where the evaluations asked for need more timesteps. What goes
+        only with the usual method or spacing is not kept where another is asked for.
+
+        Raises:
+            ConfigError: settings that do not go together.
         """
         base = preset(self.preset) if self.preset else usual
-        given = self.model_dump(exclude_none=True, exclude={"preset"})
-        if self.nfe and base.first_timestep and self.first_timestep is None:
+        given = self.given
+        if given.get("method", base.method) != base.method:
+            given = {"prior_std": None} | given
+        if (given.get("spacing", base.spacing) in BETWEEN) != (base.spacing in BETWEEN):
+            given = {"first_timestep": None, "sigma_max": None, "sigma_min": None} | given
+        elif self.nfe and base.first_timestep and self.first_timestep is None:
             # Quadratic spacing has nfe different timesteps among some 2 nfe.
             given["first_timestep"] = min(max(base.first_timestep, 2 * self.nfe), LAST_TIMESTEP)
         return dataclasses.replace(base, **given)
@@ -109,6 +140,12 @@ class JobSpec(Spec):
         task: what was (or is to be) done to the images.
         model: the prior: ``builtin``, or the path or URI of a checkpoint.
         sampler: DiffPIR's settings.
+        samples: of the posterior of each image, 1 to 1024; their cost is that of as many images.
+        estimate: what is restored from several samples: their ``mean`` (the default), the first
+            ``sample``, or the ``best``, whose residual is nearest to 1.
+        uncertainty: the standard deviation of the samples at each pixel is a picture of the
+            results, and its mean a column.
+        keep_samples: all samples are pictures of the results.
         seed: of every random choice, together with each image's id.
         actors: how many hold a model, a number or a range that Ray Data keeps to as it has work
             and room; None for one per GPU, or where there is none, per CPU with 4 GiB.
@@ -147,6 +184,10 @@ class JobSpec(Spec):
     task: Annotated[AnyTask, Field(examples=["{kind: deblur, kernel: k.npy, noise_level: 0.05}"])]
     model: Annotated[Model, Field(examples=["builtin or {path: model.pt}"])] = Model()
     sampler: Annotated[Sampler, Field(examples=["{preset: ffhq-sr4}"])] = Sampler()
+    samples: Annotated[int, Field(ge=1, le=1024)] = 1
+    estimate: Estimate | None = None
+    uncertainty: bool = False
+    keep_samples: bool = False
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     actors: Actors | None = None
     batch_pixels: BatchPixels = "auto"
@@ -183,10 +224,19 @@ class JobSpec(Spec):
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
             )
+        if self.samples == 1:
+            several = {
+                "estimate": self.estimate not in (None, "sample"),
+                "uncertainty": self.uncertainty,
+                "keep_samples": self.keep_samples,
+            }
+            for name, asked in several.items():
+                if asked:
+                    raise ValueError(f"{name}: it takes several samples; set samples to 2 or more")
         self.task.check(self.mode)
         # Where a task usually starts late, there are not steps for as many evaluations.
         try:
-            self.sampler_config.timesteps()
+            self.sampler_config(spectral=False).timesteps()
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
         return self
@@ -198,6 +248,11 @@ class JobSpec(Spec):
             return frozenset({scheme_of(self.manifest)})
         return frozenset(scheme_of(f"{name}://") for name in self.allowed_schemes)
 
+    @property
+    def estimate_of(self) -> Estimate:
+        """What is restored from several samples."""
+        return self.estimate or "mean"
+
     def code(self) -> dict[str, str]:
         """Field -> ``module:factory``, of the user's own code that the job would run."""
         code = {f"task.{field}": path for field, path in self.task.code().items()}
@@ -205,18 +260,29 @@ class JobSpec(Spec):
             code["perceptual.features"] = self.perceptual.features
         return code
 
-    @property
-    def sampler_config(self) -> SamplerConfig:
-        defaults = self.task.defaults()
+    def sampler_config(self, spectral: bool) -> SamplerConfig:
+        """The sampler's settings, every default filled in.
+
+        Args:
+            spectral: whether the prior has an error spectrum.
+
+        Raises:
+            ConfigError: settings that do not go together.
+        """
+        defaults, asked = self.task.defaults(), self.sampler.method
         usual = defaults.builtin if self.model.path == BUILTIN else defaults.paper
+        if asked == "diffpir-spectral" or (asked is None and spectral and defaults.spectral):
+            usual = defaults.spectral_settings(self.sampler.nfe)
         return self.sampler.resolve(usual)
 
-    def resolved(self) -> dict[str, Any]:
+    def resolved(self, config: SamplerConfig) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
         parts = {"mode", "model", "seed", "precision", "tile", "picture"}
+        if self.samples > 1:
+            parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
         del spec["model"]["path"]  # a run knows files by their content, wherever they lie
         return spec | {
             "task": self.task.identity(self.mode),
-            "sampler": dataclasses.asdict(self.sampler_config),
+            "sampler": dataclasses.asdict(config),
         }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
-from pipeline.tasks.task import Batch, Defaults, Task
+from pipeline.tasks.task import Batch, Defaults, Task, spectral
 
 if TYPE_CHECKING:
     from diffpir.operators import Operator
@@ -21,6 +21,10 @@ class DenoiseTask(Task):
         "denoise": Defaults(
             paper=PRESETS["ffhq-deblur-gaussian"],
             builtin=SamplerConfig(lam=5.0, zeta=1.0, first_timestep=300),
+            spectral=(
+                spectral(20, sigma_max=0.4, sigma_min=0.03, relax=0.5, lam=2.8),
+                spectral(10, sigma_max=0.4, sigma_min=0.03, relax=0.4, lam=2.8),
+            ),
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"denoise": {"noise_level": 0.1}}

@@ -16,7 +16,7 @@ from pipeline.tasks.masks import (
     mask_identity,
     mask_of,
 )
-from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, NoiseLevel, Parts, Task
+from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, NoiseLevel, Parts, Task, spectral
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,6 +44,10 @@ class InpaintTask(Task):
         "inpaint-random": Defaults(
             paper=PRESETS["ffhq-inpaint-random"],
             builtin=SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
+            spectral=(
+                spectral(20, sigma_max=1.4, sigma_min=0.02, relax=0.4, lam=2.0),
+                spectral(10, sigma_max=1.4, sigma_min=0.03, relax=0.3, lam=2.0),
+            ),
         ),
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {

@@ -11,7 +11,7 @@ from pydantic import Field
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.blur import Blurred
 from pipeline.tasks.kernel_arrays import kernel_choice
-from pipeline.tasks.task import Defaults
+from pipeline.tasks.task import SPECTRAL, Defaults
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,7 @@ class SuperResolve(Blurred):
         "sr": Defaults(
             paper=PRESETS["ffhq-sr4"],
             builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
+            spectral=SPECTRAL,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {

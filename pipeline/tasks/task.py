@@ -7,6 +7,7 @@ methods that compute import PyTorch when they are called: whoever only reads a j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -52,17 +53,48 @@ class Defaults:
 
     Attributes:
         paper: for checkpoints such as the paper's: its nearest preset.
-        builtin: for the embedded prior.
+        builtin: for the embedded prior, with the method ``diffpir``.
+        spectral: for priors with an error spectrum, with ``diffpir-spectral``, for some numbers of
+            evaluations, the usual one first. Where there are none, that method is not the default.
     """
 
     paper: SamplerConfig
     builtin: SamplerConfig
+    spectral: tuple[SamplerConfig, ...] = ()
+
+    def spectral_settings(self, nfe: int | None) -> SamplerConfig:
+        """Those of the number of evaluations nearest to ``nfe`` by ratio; None for the usual."""
+        known = self.spectral or SPECTRAL
+        if nfe is None:
+            return known[0]
+        return min(known, key=lambda config: abs(math.log(config.nfe / nfe)))
 
 
+def spectral(
+    nfe: int, sigma_max: float, sigma_min: float, relax: float, lam: float
+) -> SamplerConfig:
+    """Settings of ``diffpir-spectral`` as tasks have them by default."""
+    return SamplerConfig(
+        method="diffpir-spectral",
+        nfe=nfe,
+        lam=lam,
+        zeta=1.0,
+        relax=relax,
+        spacing="geometric",
+        sigma_max=sigma_max,
+        sigma_min=sigma_min,
+    )
+
+
+SPECTRAL = (
+    spectral(20, sigma_max=1.4, sigma_min=0.05, relax=0.5, lam=2.0),
+    spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
+)
 # Of a blur, which hides detail everywhere, and of tasks that have no settings of their own.
 USUAL = Defaults(
     paper=PRESETS["ffhq-deblur-gaussian"],
     builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
+    spectral=SPECTRAL,
 )
 
 

@@ -10,7 +10,7 @@ from skimage import data
 
 from diffpir import CheckpointError, ConfigError, EpsDenoiser, Schedule, builtin_path, load_model
 from diffpir.networks.architecture import infer_config, shapes_of
-from diffpir.networks.checkpoint import file_digest, read_checkpoint, save_model
+from diffpir.networks.checkpoint import file_digest, read_checkpoint, read_spectrum, save_model
 from diffpir.networks.precision import compiled, place
 from diffpir.networks.unet import UNet, UNetConfig
 from tests.support import TINY, golden, make_net, recipe_state
@@ -167,6 +167,34 @@ def test_other_files_are_refused_with_the_reason(tmp_path):
         metadata = {"diffpir.unet": json.dumps({"num_head_channels": 32})}
         save_file(changed, tmp_path / "changed.safetensors", metadata)
         refused("changed.safetensors", match)
+
+
+def test_a_checkpoint_keeps_its_error_spectrum(tmp_path):
+    spectrum = read_spectrum(builtin_path())
+    assert spectrum and len(spectrum.sigmas) == 10
+    path = save_model(make_net(), tmp_path / "m.safetensors", spectrum=spectrum)
+    assert read_spectrum(path) == spectrum
+    assert read_spectrum(save_model(make_net(), tmp_path / "n.safetensors")) is None
+    torch.save(make_net().state_dict(), tmp_path / "m.pt")
+    assert read_spectrum(tmp_path / "m.pt") is None
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "diffpir.spectrum"),
+        ("[" * 100_000, "diffpir.spectrum"),
+        ("[]", "has the fields"),
+        (" " * 2**21, "has 2097152 characters"),
+        ('{"sigmas": 1, "frequencies": 1, "error": 1, "pictures": 1}', "has the shape"),
+    ],
+)
+def test_a_spectrum_that_is_none_is_refused(tmp_path, text, words):
+    path = tmp_path / "m.safetensors"
+    save_file(make_net().state_dict(), path, {"diffpir.spectrum": text})
+    with pytest.raises(CheckpointError, match=words) as refused:
+        read_spectrum(path)
+    assert str(path) in str(refused.value) and len(str(refused.value)) < 1000
 
 
 def test_truncated_files_are_refused(tmp_path):

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from diffpir import Denoise, Downsample, Inpaint, SamplerConfig, Schedule, gaussian_kernel, restore
+from diffpir.data_step import SpectralStep
 from diffpir.randomness import drawn_ahead, generator, image_seed, noise_stream
+from diffpir.spectrum import PriorSpectrum
 from tests.support import golden
 
 SCHEDULE = Schedule.linear()
@@ -160,6 +162,99 @@ def test_what_the_data_step_is_told_of_noise_and_prior():
                 torch.as_tensor(rho), (7 * sigma2 * spread).float(), check_dtype=False
             )
         assert len(asked) == 3
+
+
+SPECTRUM = PriorSpectrum(
+    sigmas=(0.05, 1.0),
+    frequencies=(0.05, 0.7),
+    error=(((0.02, 0.001),) * 3, ((0.5, 0.01),) * 3),
+    pictures=((1.0, 0.01),) * 3,
+)
+
+
+def spectral(**settings):
+    usual = dict(nfe=5, lam=4.0, zeta=1.0, spacing="geometric", sigma_max=1.0, sigma_min=0.05)
+    return SamplerConfig(method="diffpir-spectral", **usual | settings)
+
+
+def test_the_spectral_method_is_what_its_equations_say():
+    """Written out in ``v = x_t / sqrt(abar_t) = x0 + sigma z``."""
+    y = pictures().double()
+    operator = Downsample(torch.from_numpy(gaussian_kernel(5, 1.0)).double())
+    draws = list(itertools.islice(noise_stream([1, 2], (3, 16, 16)), 6))
+    draws = [draw.double() for draw in draws]
+    config = spectral(relax=0.3)
+    steps = []
+    found = restore(
+        linear_denoiser,
+        operator,
+        y,
+        schedule=SCHEDULE,
+        config=config,
+        noise_level=0.05,
+        noise=draws,
+        spectrum=SPECTRUM,
+        callback=steps.append,
+    )
+    towards_data = SpectralStep(operator, 2 * y - 1, 4.0 * 0.05**2, SPECTRUM)
+    timesteps = config.timesteps(SCHEDULE)
+    sigmas = SCHEDULE.sigma_bar[timesteps].tolist()
+    v = towards_data.start(2 * y - 1) + sigmas[0] * draws[0]
+    hat = None
+    for i, t in enumerate(timesteps):
+        x0 = linear_denoiser(float(SCHEDULE.alpha_bar[t]) ** 0.5 * v, t).clamp(-1, 1)
+        assert torch.allclose(steps[i].x0_denoised, x0, atol=1e-10)
+        if i == len(timesteps) - 1:
+            break
+        hat = towards_data(x0 if hat is None else 0.7 * x0 + 0.3 * hat, sigmas[i])
+        v = hat + sigmas[i + 1] * draws[i + 1]
+    assert torch.allclose(found, (x0 + 1) / 2, atol=1e-10)
+
+
+def test_the_spectral_method_starts_from_the_colour_of_the_guess():
+    y = pictures()
+    operator = Inpaint(torch.zeros(16, 16))  # nothing was measured
+    guess = torch.full_like(y, 0.7)
+    states = []
+    restore(
+        lambda x, t: states.append(x / float(SCHEDULE.alpha_bar[t]) ** 0.5) or x * 0,
+        operator,
+        0 * y,
+        schedule=SCHEDULE,
+        config=spectral(),
+        noise_level=0.05,
+        noise=[torch.zeros_like(y)] * 6,
+        guess=guess,
+        spectrum=SPECTRUM,
+    )
+    assert torch.allclose(states[0], torch.full_like(y, 0.4), atol=1e-5)
+
+
+def test_the_spectral_method_needs_a_spectrum():
+    with pytest.raises(ValueError, match="needs the prior's error spectrum"):
+        run(pictures(), method="diffpir-spectral")
+
+
+def test_every_image_of_a_spectral_batch_is_restored_as_if_it_were_alone():
+    y, levels = pictures(), torch.tensor([0.02, 0.2])
+    mask = (torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1)) > 0.5).float()
+
+    def restored(y, mask, levels, seeds):
+        return restore(
+            linear_denoiser,
+            Inpaint(mask),
+            mask * y,
+            schedule=SCHEDULE,
+            config=spectral(relax=0.5),
+            noise_level=levels,
+            noise=noise_stream(seeds, (3, 16, 16)),
+            spectrum=SPECTRUM,
+        )
+
+    both = restored(y, mask, levels, [1, 2])
+    for i in (0, 1):
+        one = restored(y[i : i + 1], mask[i : i + 1], levels[i : i + 1], [i + 1])
+        assert (one - both[i : i + 1]).abs().max() < 1e-4
 
 
 def test_guidance_zero_ignores_the_measurement():

@@ -2,6 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from diffpir import ConfigError, SamplerConfig, Schedule
 from diffpir.config import PRESETS, preset
@@ -39,6 +41,32 @@ def test_a_later_start_keeps_the_number_of_evaluations(schedule, nfe, spacing, f
     assert steps[0] == first and steps[-1] == 0
     assert len(steps) in (nfe, nfe + 1) and (spacing == "uniform" or len(steps) == nfe)
     assert all(t > s for t, s in itertools.pairwise(steps))
+
+
+@given(
+    st.integers(2, 200),
+    st.sampled_from(["karras", "geometric"]),
+    st.floats(0.01, 150),
+    st.floats(0.01, 150),
+)
+def test_noise_levels_from_one_to_another(schedule, nfe, spacing, one, other):
+    low, high = sorted((one, other))
+    first, last = schedule.nearest(high), schedule.nearest(low)
+    if first - last + 1 < nfe:
+        with pytest.raises(ValueError, match="evaluations need as many"):
+            schedule.between(nfe, spacing, high, low)
+        return
+    steps = schedule.between(nfe, spacing, high, low)
+    assert (len(steps), steps[0], steps[-1]) == (nfe, first, last)
+    assert all(t > s for t, s in itertools.pairwise(steps))
+
+
+def test_spacings_are_what_they_say(schedule):
+    geometric = schedule.sigma_bar[schedule.between(9, "geometric", 4.0, 0.1)]
+    np.testing.assert_allclose(geometric, np.geomspace(4.0, 0.1, 9), rtol=0.03)
+    karras = schedule.sigma_bar[schedule.between(9, "karras", 4.0, 0.1)]
+    expected = np.linspace(4.0 ** (1 / 3), 0.1 ** (1 / 3), 9) ** 3
+    np.testing.assert_allclose(karras, expected, rtol=0.03)
 
 
 @pytest.mark.parametrize("arguments", [(1,), (1001,), (10, "cosine"), (10, "quad", 1000)])

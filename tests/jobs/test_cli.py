@@ -19,12 +19,13 @@ import typer
 from typer.testing import CliRunner
 
 from diffpir import load_model
+from diffpir.networks.checkpoint import read_spectrum
 from jobs.cli import app
 from jobs.console import user_errors
+from jobs.photographs import photographs_of
 from jobs.report import aggregate
 from jobs.restore import restore_job
 from jobs.results import METRICS
-from jobs.train import photographs_of
 from manifests.errors import ManifestError
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError
@@ -365,6 +366,39 @@ def test_models_convert_writes_another_precision(tiny_model, tmp_path):
     nowhere = tmp_path / "no folder" / "x.safetensors"
     result = diffpir("models", "convert", tiny_model, "-o", nowhere)
     assert result.exit_code == 2 and f"{nowhere}: cannot be written (" in result.stderr
+
+
+def test_models_calibrate_measures_the_error_spectrum(tiny_model, tmp_path):
+    for i, name in enumerate(("astronaut", "chelsea", "coffee")):
+        photograph(80, 70, name).save(tmp_path / f"{i}.png")
+    photograph(80, 50).save(tmp_path / "small.png")
+    manifest, made = tmp_path / "m.csv", tmp_path / "made.safetensors"
+    diffpir("manifest", "build", tmp_path, "-o", manifest)
+    arguments = ("models", "calibrate", tiny_model, manifest, "--evaluations", 20, "-o")
+    result = diffpir(*arguments, made)
+    assert result.exit_code == 0, result.output
+    assert "left out: small: 80 x 50 pixels" in result.stderr
+    assert "error spectrum           measured" in result.stdout
+    a, b = (load_model(path).state_dict() for path in (tiny_model, made))
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert read_spectrum(tiny_model) is None and len(read_spectrum(made).sigmas) == 10
+    # Another precision of it keeps it.
+    half = tmp_path / "half.safetensors"
+    assert diffpir("models", "convert", made, "-o", half).exit_code == 0
+    assert read_spectrum(half) == read_spectrum(made)
+    assert "writes a .safetensors file" in diffpir(*arguments, tmp_path / "x.pt").stderr
+    manifest.write_text(f"id,image\na,{tmp_path}/0.png\n")
+    result = diffpir(*arguments, made)
+    assert result.exit_code == 2 and "one photograph; a few dozen are wanted" in result.stderr
+
+
+def test_the_spectral_method_is_refused_without_a_spectrum(tiny_model, photos, tmp_path):
+    arguments = ("--task", "denoise", "--noise", 0.1, "--model", tiny_model, "--nfe", 2)
+    result = diffpir(
+        "restore", photos, "-o", tmp_path / "out", *arguments, "--method", "diffpir-spectral"
+    )
+    assert result.exit_code == 2
+    assert "to measure it: diffpir models calibrate" in result.stderr
 
 
 def test_the_demo_restores_scores_and_shows(tmp_path):

@@ -1,6 +1,7 @@
 import pytest
 import yaml
 
+from diffpir import SamplerConfig
 from jobs.specfile import JobFileError, load_job, make_job
 from manifests.errors import StorageError
 from pipeline.spec.job import JobSpec
@@ -25,7 +26,7 @@ def load(tmp_path, text: str) -> JobSpec:
 
 def test_a_job_file_is_read_and_survives_being_written(tmp_path):
     spec = load(tmp_path, JOB)
-    assert spec.task.kernel.gaussian.size == 61 and spec.sampler_config.lam == 7
+    assert spec.task.kernel.gaussian.size == 61 and spec.sampler_config(False).lam == 7
     assert JobSpec.model_validate_json(spec.model_dump_json()) == spec
     assert make_job(yaml.safe_load(yaml.safe_dump(spec.model_dump(mode="json"))), "x") == spec
 
@@ -65,7 +66,9 @@ def test_every_kind_of_task_can_be_written(tmp_path, task):
 def test_pictures_are_files_of_a_format(given, full):
     task = {"kind": "denoise", "noise_level": 0.1}
     spec = make_job({"manifest": "m.csv", "output": "o", "task": task, "picture": given}, "x")
-    assert spec.resolved()["picture"] == dict(zip(("format", "quality", "bits"), full, strict=True))
+    assert spec.resolved(SamplerConfig())["picture"] == dict(
+        zip(("format", "quality", "bits"), full, strict=True)
+    )
     assert JobSpec.model_validate(spec.model_dump()) == spec
 
 
@@ -90,20 +93,64 @@ def test_presets_and_their_replacement():
         },
         "x",
     )
-    assert (spec.sampler_config.lam, spec.sampler_config.nfe) == (9, 20)
+    assert (spec.sampler_config(False).lam, spec.sampler_config(False).nfe) == (9, 20)
 
 
 def test_a_task_that_starts_late_starts_as_early_as_its_evaluations_need():
     job = {"manifest": "m.csv", "output": "o", "task": {"kind": "demosaic", "noise_level": 0}}
-    assert make_job(job, "x").sampler_config.first_timestep == 100
+    assert make_job(job, "x").sampler_config(False).first_timestep == 100
     for nfe in (2, 20, 51, 100, 499):
-        config = make_job({**job, "sampler": {"nfe": nfe}}, "x").sampler_config
+        config = make_job({**job, "sampler": {"nfe": nfe}}, "x").sampler_config(False)
         assert config.first_timestep == max(100, 2 * nfe) and len(config.timesteps()) == nfe
     with pytest.raises(JobFileError, match="quad spacing would repeat timesteps at nfe=100"):
         make_job({**job, "sampler": {"nfe": 100, "first_timestep": 100}}, "x")
     make_job({**job, "sampler": {"nfe": 100, "first_timestep": 999}}, "x")
     # The task's own start, written out, goes with the task's own evaluations.
-    assert make_job({**job, "sampler": {"first_timestep": 100}}, "x").sampler_config.nfe == 50
+    assert (
+        make_job({**job, "sampler": {"first_timestep": 100}}, "x").sampler_config(False).nfe == 50
+    )
+
+
+def deblur_job(**sampler):
+    task = {"kind": "deblur", "kernel": {"gaussian": {"std": 2}}, "noise_level": 0.05}
+    return make_job({"manifest": "m.csv", "output": "o", "task": task, "sampler": sampler}, "x")
+
+
+def test_the_method_of_a_prior_with_an_error_spectrum():
+    usual = deblur_job().sampler_config(spectral=True)
+    assert usual.method == "diffpir-spectral"
+    assert deblur_job().sampler_config(spectral=False).method == "diffpir"
+    assert deblur_job(method="diffpir").sampler_config(spectral=True).method == "diffpir"
+    # A preset's method is the preset's.
+    assert deblur_job(preset="ffhq-sr4").sampler_config(spectral=True).method == "diffpir"
+    few = deblur_job(nfe=usual.nfe // 2).sampler_config(spectral=True)
+    assert few.nfe == usual.nfe // 2 and few.sigma_max and few.first_timestep is None
+    assert len(few.timesteps()) == few.nfe
+
+
+def test_what_goes_with_another_spacing_or_method_alone_is_not_kept():
+    changed = deblur_job(spacing="quad").sampler_config(spectral=True)
+    assert (changed.sigma_max, changed.sigma_min) == (None, None)
+    config = deblur_job(method="diffpir-spectral", preset="builtin-deblur").sampler_config(False)
+    assert config.prior_std is None
+    late = {"manifest": "m.csv", "output": "o", "task": {"kind": "denoise", "noise_level": 0.1}}
+    between = {"spacing": "geometric", "sigma_max": 0.5, "sigma_min": 0.05, "nfe": 10}
+    config = make_job({**late, "sampler": between}, "x").sampler_config(False)
+    assert config.first_timestep is None and len(config.timesteps()) == 10
+
+
+@pytest.mark.parametrize(
+    "sampler, words",
+    [
+        ({"prior_std": 1.0}, "prior_std goes with the method diffpir"),
+        ({"first_timestep": 100}, "first_timestep goes with quad or uniform"),
+        ({"nfe": 700}, "timesteps, 700 evaluations need as many"),
+        ({"spacing": "quad", "sigma_max": 1.0}, "sigma_max goes with karras or geometric"),
+    ],
+)
+def test_settings_that_do_not_go_together(sampler, words):
+    with pytest.raises(JobFileError, match=words):
+        deblur_job(method="diffpir-spectral", **sampler)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy.ndimage import convolve
 
-from diffpir import SamplerConfig, Schedule, bayer
+from diffpir import SamplerConfig, bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
@@ -237,16 +237,11 @@ def test_sampling_that_starts_late_starts_from_filled_holes():
         for name in "ab"
     ]
     operator, y = operator_of(posed), torch.cat([problem.y for problem in posed])
-    schedule, z = Schedule.linear(), torch.randn(2, 3, 24, 32)
-
-    def start(**settings) -> torch.Tensor | None:
-        return start_of(posed, operator, y, schedule, SamplerConfig(**settings), iter([z]))
-
-    assert start() is None  # at T - 1 the sampler's own start is drowned in noise
-    a = float(schedule.alpha_bar[60])
-    filled = ((start(first_timestep=60) - (1 - a) ** 0.5 * z) / a**0.5 + 1) / 2
+    assert start_of(posed, operator, y, SamplerConfig()) is None  # drowned in noise at T - 1
     expected = torch.cat([baseline_of(problem) for problem in posed])
-    torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
+    for settings in ({"first_timestep": 60}, {"method": "diffpir-spectral"}):
+        filled = start_of(posed, operator, y, SamplerConfig(**settings))
+        torch.testing.assert_close(filled, expected, atol=1e-5, rtol=0)
 
 
 def test_a_mosaic_with_colours_is_refused():
@@ -310,3 +305,45 @@ def test_zeros_around_a_kernel_do_not_make_it_too_large(boundary):
     spec = spec_of({"kind": "deblur", "boundary": boundary})
     row, inputs = {"id": "a", "image": "x"}, Inputs(photo(40, 30), kernel=kernel)
     assert build_problem(row, inputs, spec, Assets()).arrays["kernel"].shape == (5, 5)
+
+
+def test_samples_of_a_posterior(tiny_model):
+    task = {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}, "noise_level": 0.05}
+    inputs = [{"image": photo(24, 16)}, {"image": photo(20, 16, grey=True)}]
+    asked = {"samples": 5, "uncertainty": True, "keep_samples": True, "mode": "benchmark"}
+    (colour, grey), table = restored(spec_of(task, **asked), tiny_model, inputs)
+    outcome = table["outcome"].to_pylist()[0]
+    drawn = unpack(table["sample_pixels"])
+    assert drawn[0].shape == (5, 16, 24, 3) and drawn[1].shape == (5, 16, 20)
+    assert np.abs(drawn[0].mean(axis=0) - colour).max() <= 1
+    # The first is what one sample gives, whatever the others are.
+    (alone, _), _ = restored(spec_of(task, mode="benchmark"), tiny_model, inputs)
+    assert np.array_equal(drawn[0][0], alone)
+    spread = drawn[0].std(axis=0, ddof=1) / 255
+    found = unpack(table["uncertainty_pixels"])[0] / 65535
+    assert found.shape == (16, 24)
+    np.testing.assert_allclose(found, np.sqrt((spread**2).mean(axis=2)), atol=0.003)
+    assert outcome["uncertainty"] == pytest.approx(found.mean(), abs=1e-4)
+    assert 0 <= outcome["within_1_std"] <= outcome["within_2_std"] <= 1
+    assert grey.shape == (16, 20)
+
+
+def test_how_many_samples_fit_at_a_time_changes_nothing(tiny_model):
+    task = {"kind": "inpaint", "mask": {"random": 0.5}}
+    spec = spec_of(task, samples=5, estimate="best", uncertainty=True, mode="benchmark")
+    image = photo(20, 16)
+    problem = build_problem({"id": "a", "image": "x"}, Inputs(image), spec, Assets())
+    found = []
+    for pixels in (2**17, 2 * 320, 1):
+        restorer = Restorer(spec, Assets(), tiny_model, versions_of(tiny_model), pixels, threads=1)
+        (result,) = restorer._restore([problem])
+        found.append(result)
+    for other in found[1:]:
+        assert np.abs(other.picture.astype(int) - found[0].picture).max() <= 1
+        assert np.abs(other.uncertainty.astype(int) - found[0].uncertainty).max() <= 65
+
+
+@pytest.mark.parametrize("field", [{"estimate": "best"}, {"uncertainty": True}])
+def test_what_takes_several_samples(field):
+    with pytest.raises(ValueError, match="it takes several samples; set samples to 2 or more"):
+        spec_of({"kind": "denoise"}, **field)

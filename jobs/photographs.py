@@ -1,0 +1,88 @@
+"""The photographs of a manifest, decoded: to train a prior on, or to measure one with."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pyarrow as pa
+import typer
+
+from manifests import storage
+from manifests.errors import StorageError
+from manifests.read import read_manifest
+from pipeline.errors import PipelineError, RowError
+from pipeline.fence.decoders import decode_image
+
+
+def photographs_of(
+    manifest: str, crop: int, most: int | None = None
+) -> tuple[list[np.ndarray], list[float]]:
+    """The photographs of a manifest and how often each is to be drawn; names those left out.
+
+    Args:
+        manifest: its path or URI.
+        crop: pixels that each must have a side, at least.
+        most: of the rows that are looked at, evenly chosen; None for all.
+
+    Returns:
+        (H, W, 3) uint8 arrays, and a number of 0 or more for each.
+
+    Raises:
+        PipelineError: no photograph is left, or a weight is no number of 0 or more.
+        ManifestError, StorageError: the manifest cannot be read.
+    """
+    table = read_manifest(manifest)
+    if most:
+        table = table.take(sorted({i * len(table) // most for i in range(most)}))
+    base = storage.parent(storage.absolute(manifest))
+    weights = _weights(table, manifest) if "weight" in table.column_names else [1.0] * len(table)
+
+    def load(ref: str) -> np.ndarray | str:
+        try:
+            image = decode_image(storage.read_bytes(storage.resolve(base, ref)))
+        except (StorageError, RowError) as e:
+            return str(e)
+        if min(image.shape[:2]) < crop:
+            return f"{image.shape[1]} x {image.shape[0]} pixels are smaller than a crop of {crop}"
+        return as_rgb8(image)
+
+    with ThreadPoolExecutor() as pool:
+        loaded = list(pool.map(load, table["image"].to_pylist()))
+    photographs: list[np.ndarray] = []
+    frequencies: list[float] = []
+    for image_id, image, weight in zip(table["id"].to_pylist(), loaded, weights, strict=True):
+        if isinstance(image, str):
+            typer.echo(f"left out: {image_id}: {image}", err=True)
+        else:
+            photographs.append(image)
+            frequencies.append(weight)
+    if not sum(frequencies):
+        raise PipelineError(f"{storage.shown(manifest)}: no photograph that will do")
+    return photographs, frequencies
+
+
+def _weights(table: pa.Table, manifest: str) -> list[float]:
+    """The column ``weight``, whose numbers may be text, as a CSV's are that begin with a plus."""
+    found: list[float] = []
+    for row, value in enumerate(table["weight"].to_pylist(), start=1):
+        try:
+            found.append(float(value))
+        except (TypeError, ValueError):
+            found.append(math.nan)
+        if isinstance(value, bool) or not 0 <= found[-1] < math.inf:
+            raise PipelineError(
+                f"{storage.shown(manifest)}: row {row}: weight is {value!r}, expected a number of "
+                "0 or more"
+            )
+    if not sum(found):
+        raise PipelineError(f"{storage.shown(manifest)}: column 'weight' is 0 in every row")
+    return found
+
+
+def as_rgb8(image: np.ndarray) -> np.ndarray:
+    """Any decoded picture as (H, W, 3) uint8."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)

@@ -1,0 +1,221 @@
+"""From problems to restored images: sampling, one or several draws of each, and scores."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from diffpir import metrics
+from diffpir.config import SamplerConfig
+from diffpir.operators import Operator
+from diffpir.posterior import Posterior, coverage
+from diffpir.randomness import noise_stream, sample_seed
+from diffpir.sampler import Sampling, sample, together
+from diffpir.schedule import Schedule
+from diffpir.spectrum import PriorSpectrum
+from diffpir.tiling import Tiled
+from pipeline.perceptual import Judges
+from pipeline.problem import Problem, baseline_of, operator_of, start_of
+from pipeline.spec.job import JobSpec
+
+UNIT = 65535  # of 16 bits: what 1 is in the picture of a standard deviation
+
+
+@dataclass
+class Restored:
+    """What became of a problem.
+
+    Attributes:
+        outcome: columns of the result.
+        picture: (H, W) or (H, W, 3), as it is stored; None if there is none.
+        error: and its kind; empty if there is none.
+        uncertainty: (H, W) uint16, the standard deviation of several samples at each pixel (root
+            mean square of its channels), 65535 being 1; None if it was not asked for.
+        samples: (K, H, W) or (K, H, W, 3), if they were asked for.
+    """
+
+    outcome: dict = field(default_factory=dict)
+    picture: np.ndarray | None = None
+    error: tuple[str, str] = ("", "")
+    uncertainty: np.ndarray | None = None
+    samples: np.ndarray | None = None
+
+
+class Batch:
+    """Problems of one shape, as tensors on the device; ``samples`` of each, next to each other."""
+
+    def __init__(self, problems: list[Problem], device: torch.device, samples: Sequence[int]):
+        problems = [problem for problem in problems for _ in samples]
+        self.problems = problems
+        self.y = torch.cat([p.y for p in problems]).to(device)
+        self.operator = operator_of(problems, device)
+        levels = [p.noise_level for p in problems]
+        self.sigma = (
+            levels[0]
+            if len(set(levels)) == 1
+            else torch.tensor(levels, dtype=torch.float64, device=device)
+        )
+        self.seeds = [
+            sample_seed(p.seed, k) for p, k in zip(problems, itertools.cycle(samples), strict=False)
+        ]
+        channels, height, width = self.operator.initial(self.y).shape[1:]
+        self.shape = channels, height, width  # of a scene
+
+
+class ImageSampler:
+    """Draws images from the posterior of problems, and scores what it drew.
+
+    Args:
+        spec: of the job.
+        denoise: the prior.
+        schedule: its own.
+        config: the sampler's settings.
+        spectrum: of the prior's error, if it has one.
+        judges: perceptual networks.
+        device: of tensors.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        denoise: Tiled,
+        schedule: Schedule,
+        config: SamplerConfig,
+        spectrum: PriorSpectrum | None,
+        judges: Judges,
+        device: torch.device,
+    ):
+        self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
+        self.spectrum, self.judges, self.device = spectrum, judges, device
+        self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
+
+    def restored(self, groups: list[list[Problem]]) -> list[list[Restored]]:
+        """Of each group of problems of one shape what becomes of them."""
+        batches = [Batch(group, self.device, range(1)) for group in groups]
+        if self.spec.samples == 1:
+            scenes = self._draw(batches)
+            return [self._finish(batch, x) for batch, x in zip(batches, scenes, strict=True)]
+        posteriors = [[Posterior(self.spec.estimate_of) for _ in group] for group in groups]
+        kept: list[list[list[np.ndarray]]] = [[[] for _ in group] for group in groups]
+        for samples in self._chunks(groups):
+            drawn = [Batch(group, self.device, samples) for group in groups]
+            for g, (batch, x) in enumerate(zip(drawn, self._draw(drawn), strict=True)):
+                x = x.clamp(0, 1)  # as it would be stored
+                residuals = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
+                drawn_of = zip(batch.problems, x, residuals, strict=True)
+                for place, (problem, one, residual) in enumerate(drawn_of):
+                    member = place // len(samples)
+                    posteriors[g][member].add(one, residual)
+                    if self.spec.keep_samples:
+                        kept[g][member].append(self._stored(one, batch.operator, problem))
+        return [
+            self._finish(batch, torch.stack([p.image for p in posterior]), posterior, samples)
+            for batch, posterior, samples in zip(batches, posteriors, kept, strict=True)
+        ]
+
+    def _chunks(self, groups: list[list[Problem]]) -> Iterator[range]:
+        """The samples, as many at a time as fit."""
+        pixels = sum(problem.pixels for group in groups for problem in group)
+        at_once = max(1, self.denoise.batch_pixels // pixels)
+        for start in range(0, self.spec.samples, at_once):
+            yield range(start, min(start + at_once, self.spec.samples))
+
+    def _draw(self, batches: list[Batch]) -> list[Tensor]:
+        """Scenes (B, C, H, W) on [0, 1] of each batch."""
+        scenes = together(self.denoise, [self._sampling(batch) for batch in batches])
+        for batch, x in zip(batches, scenes, strict=True):
+            for i, problem in enumerate(batch.problems):
+                if problem.grey:  # the prior saw three equal channels and answered with three
+                    x[i] = x[i].mean(dim=0)
+        return scenes
+
+    def _sampling(self, batch: Batch) -> Sampling:
+        return sample(
+            batch.operator,
+            batch.y,
+            schedule=self.schedule,
+            config=self.config,
+            noise_level=batch.sigma,
+            noise=noise_stream(batch.seeds, batch.shape, self.device),
+            guess=start_of(batch.problems, batch.operator, batch.y, self.config),
+            spectrum=self.spectrum,
+        )
+
+    def _finish(
+        self,
+        batch: Batch,
+        x: Tensor,
+        posteriors: Sequence[Posterior] = (),
+        samples: Sequence[list[np.ndarray]] = (),
+    ) -> list[Restored]:
+        """Pixels and scores of the scenes (B, C, H, W) of a batch."""
+        finite = x.isfinite().flatten(1).all(dim=1).tolist()
+        # What is stored has 8 or 16 bits, so that is what is scored.
+        most = np.iinfo(self.pixel_type).max
+        x = (x.clamp(0, 1) * most).round() / most
+        residual = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
+
+        results: list[Restored] = []
+        for i, problem in enumerate(batch.problems):
+            if not finite[i]:
+                results.append(Restored(error=("the model's output is not finite", "not_finite")))
+                continue
+            picture = self._stored(x[i], batch.operator, problem)
+            results.append(
+                Restored(
+                    outcome={
+                        "width": picture.shape[1],
+                        "height": picture.shape[0],
+                        "residual": residual[i],
+                        "noise_level": problem.noise_level,
+                        **problem.outcome,
+                        **self._scores(problem, batch.operator.frame(x[i : i + 1])),
+                    },
+                    picture=picture,
+                    samples=np.stack(samples[i]) if samples and samples[i] else None,
+                )
+            )
+            if posteriors and self.spec.uncertainty:
+                self._add_uncertainty(results[-1], problem, batch.operator, posteriors[i])
+        return results
+
+    def _stored(self, x: Tensor, operator: Operator, problem: Problem) -> np.ndarray:
+        """(H, W) or (H, W, 3) as it is stored, of a scene (C, H, W) on [0, 1]."""
+        most = np.iinfo(self.pixel_type).max
+        shown = (operator.frame(x[None])[0].clamp(0, 1) * most).round()
+        picture = shown.permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
+        return picture[:, :, 0] if problem.channels == 1 else picture
+
+    def _add_uncertainty(
+        self, result: Restored, problem: Problem, operator: Operator, posterior: Posterior
+    ) -> None:
+        mean, std = (operator.frame(x[None]) for x in (posterior.mean, posterior.std))
+        if problem.reference is not None:
+            reference = problem.reference.to(mean.device)
+            for name, deviations in (("within_1_std", 1), ("within_2_std", 2)):
+                result.outcome[name] = coverage(mean, std, reference, deviations)
+        spread = std[0].square().mean(dim=0).sqrt()
+        result.outcome["uncertainty"] = spread.mean().item()
+        result.uncertainty = (spread * UNIT).round().clamp(0, UNIT).cpu().numpy().astype(np.uint16)
+
+    def _scores(self, problem: Problem, x: Tensor) -> dict:
+        seen = self.judges(x, problem.reference)
+        if problem.reference is None:
+            return seen
+        # Where x is: on a GPU, scores would keep one core busy for longer than the network.
+        reference = problem.reference.to(x.device)
+        baseline = baseline_of(problem).clamp(0, 1).to(x.device)
+        ssim = metrics.ssim(x, reference).item()
+        return {
+            "psnr": metrics.psnr(x, reference).item(),
+            "psnr_y": metrics.psnr_y(x, reference).item(),
+            "ssim": None if math.isnan(ssim) else ssim,
+            "baseline_psnr": metrics.psnr(baseline, reference).item(),
+            **seen,
+        }
