@@ -1,15 +1,19 @@
 """The bare `restore` loop: images per second, and what it spends outside the network, by part.
 
-    python benchmarks/loop.py [--network ffhq] [--batch 2] [--nfe 10] [--json FILE]
+    python benchmarks/loop.py [--network ffhq] [--batch 2] [--nfe 10] [--method diffpir-spectral]
+        [--json FILE]
 
-Each task is restored once to warm up and once to measure. Also told: the operations per second of
-the whole loop against those of a matrix product in the same precision.
+Each task is restored once to warm up and once to measure. ``diffpir-spectral`` has the settings of
+jobs, and the embedded prior's error spectrum whatever the network. Also told: the operations per
+second of the whole loop against those of a matrix product in the same precision.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections import defaultdict
+from typing import get_args
 
 import torch
 from timing import NETWORKS, device, network, parser, synchronize, write
@@ -21,14 +25,20 @@ from diffpir import (
     Downsample,
     EpsDenoiser,
     Inpaint,
+    Linear,
     PartialBlur,
     SamplerConfig,
     Schedule,
+    builtin_path,
     gaussian_kernel,
     noise_stream,
     restore,
 )
+from diffpir.config import Method
+from diffpir.data_step import SpectralStep
+from diffpir.networks.checkpoint import read_spectrum
 from diffpir.networks.precision import compiled, dtype_of, place
+from pipeline.tasks.task import USUAL
 from pipeline.timed import Timed
 
 
@@ -57,6 +67,7 @@ def operators(side: int, on: torch.device) -> dict:
         "reduced 4 times": Downsample(kernel, 4),
         "half hidden": Inpaint((~hidden).float().to(on)),
         "denoise": Denoise(),
+        "a user's operator": Linear(Downsample(kernel).forward, Downsample(kernel).adjoint),
     }
 
 
@@ -77,6 +88,7 @@ def main() -> None:
     options.add_argument("--side", type=int, default=256)
     options.add_argument("--nfe", type=int, default=10)
     options.add_argument("--precision", default="auto")
+    options.add_argument("--method", choices=get_args(Method), default="diffpir")
     options.add_argument("--compile", action="store_true")
     options = options.parse_args()
     on, schedule = device(), Schedule.linear()
@@ -90,7 +102,11 @@ def main() -> None:
     net = place(plain, on, options.precision)
     if options.compile:
         compiled(net)
-    config = SamplerConfig(nfe=options.nfe)
+    config, spectrum = SamplerConfig(nfe=options.nfe), None
+    if options.method == "diffpir-spectral":
+        config = dataclasses.replace(USUAL.spectral_settings(options.nfe), nfe=options.nfe)
+        spectrum = read_spectrum(builtin_path())
+    step = SpectralStep.__call__
     found = {}
     print(f"{'task':24} images/s  outside  noise  data step  TFLOP/s  of a matrix product's")
     with torch.inference_mode():
@@ -101,6 +117,7 @@ def main() -> None:
             y = measurement(operator, options.batch, options.side, on)
             shape = tuple(operator.initial(y).shape[1:])
             operator.prox = parts.of("data step", operator.prox)
+            SpectralStep.__call__ = parts.of("data step", step)
             for _ in range(2):
                 parts.seconds.clear()
                 timed.taken()
@@ -116,6 +133,7 @@ def main() -> None:
                     config=config,
                     noise_level=0.05,
                     noise=iter(draw, None),
+                    spectrum=spectrum,
                 )
                 synchronize()
                 seconds = time.perf_counter() - began
@@ -145,6 +163,7 @@ def main() -> None:
             "side": options.side,
             "nfe": options.nfe,
             "precision": str(dtype),
+            "method": options.method,
             "matrix_tflops": matrix / 1e12,
             "tasks": found,
         },

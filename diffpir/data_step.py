@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import cache
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.operators import Operator, Rho, per_image
 from diffpir.operators.circular import filtered
 from diffpir.operators.protocol import Invertible, Map, Power
-from diffpir.operators.solver import conjugate_gradients
+from diffpir.operators.solver import AT_ONCE, conjugate_gradients
 from diffpir.spectrum import PriorSpectrum, mixed, opponent_like
 
 # Of masks: more iterations change the PSNR by less than 0.03 dB.
@@ -73,7 +74,7 @@ class SpectralStep:
         self.rtol: float = rtol if rtol else getattr(operator, "rtol", RTOL)
         usual: int = getattr(operator, "max_iterations", MAX_ITERATIONS)
         self.max_iterations = max_iterations or usual
-        self.last: Tensor | None = None
+        self.last: dict[int, Tensor] = {}  # by the first of its channels
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
         return self._towards_data(x0, lambda h, w: self.spectrum.of_error(sigma_bar, h, w, x0))
@@ -84,38 +85,54 @@ class SpectralStep:
         return self._towards_data(colour, lambda h, w: self.spectrum.of_pictures(h, w, guess))
 
     def _towards_data(self, x: Tensor, power: Power) -> Tensor:
-        operator, opponent, power = self.operator, opponent_like(x), cache(power)
-        # Opponent channels are then systems of their own.
-        apart = isinstance(operator, Invertible) and operator.alike
+        operator, opponent = self.operator, opponent_like(x)
         residual = self.y - operator.forward(x)
-        residual = mixed(residual, opponent) if apart else residual
-        weight = per_image(self.weight, residual)
+        if not (isinstance(operator, Invertible) and operator.alike):
 
-        def spread(x: Tensor) -> Tensor:  # S x
-            filter_ = power(*x.shape[-2:])
-            if apart:
-                return filtered(x, filter_)
-            return mixed(filtered(mixed(x, opponent), filter_), opponent.T)
+            def spread(x: Tensor) -> Tensor:  # S x
+                return mixed(filtered(mixed(x, opponent), power(*x.shape[-2:])), opponent.T)
 
+            return x + self._step(residual, cache(power), spread, (1, 2, 3))
+        # Opponent channels are systems of their own; those of a large image one after another,
+        # which takes a third of the memory.
+        channels = len(opponent)
+        at_once = channels if x.numel() <= AT_ONCE else 1
+        steps = []
+        for first in range(0, channels, at_once):
+            part = slice(first, first + at_once)
+            of_part = cache(lambda h, w, part=part: power(h, w)[part])
+
+            def spread_part(x: Tensor, power: Power = of_part) -> Tensor:
+                return filtered(x, power(*x.shape[-2:]))
+
+            steps.append(
+                self._step(mixed(residual, opponent[part]), of_part, spread_part, (2, 3), first)
+            )
+        return x + mixed(torch.cat(steps, dim=1), opponent.T)
+
+    def _step(
+        self, residual: Tensor, power: Power, spread: Map, dims: tuple[int, ...], first: int = 0
+    ) -> Tensor:
+        """``S A^T (A S A^T + weight)^-1 r``."""
+        operator, weight = self.operator, per_image(self.weight, residual)
         inverse: Map = _same
         exact = False
-        if isinstance(operator, Invertible) and apart:
+        if isinstance(operator, Invertible) and operator.alike:
             inverse, exact = operator.inverse(weight, power), operator.exact
         if exact:
             u = inverse(residual)
         else:
-            u = self.last = conjugate_gradients(
+            u = self.last[first] = conjugate_gradients(
                 lambda d: operator.forward(spread(operator.adjoint(d))),
                 residual,
                 weight,
-                start=self.last,
+                start=self.last.get(first),
                 precondition=inverse,
-                dims=(2, 3) if apart else (1, 2, 3),
+                dims=dims,
                 rtol=self.rtol,
                 max_iterations=self.max_iterations,
             )
-        step = spread(operator.adjoint(u))
-        return x + (mixed(step, opponent.T) if apart else step)
+        return spread(operator.adjoint(u))
 
 
 def _same(r: Tensor) -> Tensor:

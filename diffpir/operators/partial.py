@@ -13,10 +13,9 @@ from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
 from diffpir.operators.protocol import Map, Power, Rho, batched_mask
-from diffpir.operators.solver import prox_by_cg
+from diffpir.operators.solver import AT_ONCE, prox_by_cg
 
 Boundary = Literal["circular", "reflect", "unknown"]
-AT_ONCE = 2**23  # values of a scene whose channels are solved for together
 FIRM = 1e-3  # from this rho on, iterations in single precision magnify no rounding
 
 

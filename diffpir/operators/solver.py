@@ -9,6 +9,8 @@ from torch import Tensor
 
 from diffpir.operators.protocol import Map, Rho, per_image
 
+AT_ONCE = 2**23  # values of a scene whose channels are solved for together
+
 
 def prox_by_cg(
     forward: Map,

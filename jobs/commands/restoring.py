@@ -203,7 +203,7 @@ def demo(
     output: Annotated[Path, local_output("Folder for everything the demo makes.")] = Path(
         "out/demo"
     ),
-    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 16,
+    nfe: Annotated[int, typer.Option(help="Network evaluations per image.")] = 8,
 ) -> None:
     """Degrade a few photographs, restore them with the embedded prior, show and score them."""
     with interruptible(), user_errors():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
 from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
 from pipeline.tasks.levin import levin_file
-from pipeline.tasks.task import Arrays, Batch, Mode, Parts, Task
+from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, Parts, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +68,11 @@ class Blurred(Task):
     def boundary_in(self, mode: Mode) -> Boundary:
         """The boundary given, or the mode's usual one."""
         return self.boundary or ("circular" if mode == "benchmark" else "unknown")
+
+    def defaults(self) -> Defaults:
+        """Without noise the data tell more than an error spectrum: the method is ``diffpir``."""
+        usual = super().defaults()
+        return replace(usual, spectral=()) if self.noise_level == 0 else usual
 
     def files(self) -> dict[str, str]:
         return {"kernel": self.kernel.file.file} if self.kernel and self.kernel.file else {}

@@ -39,6 +39,7 @@ class InpaintTask(Task):
         "inpaint": Defaults(
             paper=PRESETS["ffhq-inpaint-box"],
             builtin=SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+            spectral=(spectral(20, sigma_max=4.0, sigma_min=0.04, relax=0.0, lam=2.8),),
         ),
         # The neighbours of scattered holes are known, so little noise is enough.
         "inpaint-random": Defaults(

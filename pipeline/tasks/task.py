@@ -17,6 +17,7 @@ from pydantic import BeforeValidator
 
 from diffpir.config import PRESETS, SamplerConfig
 from diffpir.errors import EstimationError
+from diffpir.schedule import Spacing
 from pipeline.errors import RowError
 from pipeline.spec.base import Spec
 from pipeline.tasks.assets import AssetFile
@@ -71,24 +72,30 @@ class Defaults:
 
 
 def spectral(
-    nfe: int, sigma_max: float, sigma_min: float, relax: float, lam: float
+    nfe: int,
+    *,
+    spacing: Spacing = "geometric",
+    relax: float,
+    lam: float,
+    sigma_max: float | None = None,
+    sigma_min: float | None = None,
 ) -> SamplerConfig:
-    """Settings of ``diffpir-spectral`` as tasks have them by default."""
+    """Settings of ``diffpir-spectral`` as tasks have them by default: all noise is fresh."""
     return SamplerConfig(
         method="diffpir-spectral",
         nfe=nfe,
         lam=lam,
         zeta=1.0,
         relax=relax,
-        spacing="geometric",
+        spacing=spacing,
         sigma_max=sigma_max,
         sigma_min=sigma_min,
     )
 
 
 SPECTRAL = (
-    spectral(20, sigma_max=1.4, sigma_min=0.05, relax=0.5, lam=2.0),
-    spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
+    spectral(20, spacing="quad", relax=0.5, lam=4.0),
+    spectral(10, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.5, lam=4.0),
 )
 # Of a blur, which hides detail everywhere, and of tasks that have no settings of their own.
 USUAL = Defaults(
