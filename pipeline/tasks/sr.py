@@ -11,7 +11,7 @@ from pydantic import Field
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.blur import Blurred
 from pipeline.tasks.kernel_arrays import kernel_choice
-from pipeline.tasks.task import SPECTRAL, Defaults
+from pipeline.tasks.task import Defaults, spectral
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,10 @@ class SuperResolve(Blurred):
         "sr": Defaults(
             paper=PRESETS["ffhq-sr4"],
             builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-            spectral=SPECTRAL,
+            spectral=(
+                spectral(20, spacing="quad", relax=0.5, lam=4.0),
+                spectral(10, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.5, lam=4.0),
+            ),
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
