@@ -297,6 +297,8 @@ def test_a_picture_too_large_for_its_format_is_a_failed_row():
             "error_kind": pa.repeat("", 2),
             "outcome": pa.array([{"psnr": 9.0}] * 2, pa.struct(OUTCOME)),
             "pixels": pack([pixels, pixels[:, :9]]),
+            "uncertainty_pixels": pack([None, None]),
+            "sample_pixels": pack([None, None]),
             "alpha": pack([None, None]),
             "metadata": pa.nulls(2, IMAGE_METADATA),
             **{name: pa.repeat(0, 2) for name in HIDDEN},

@@ -80,6 +80,8 @@ def test_results_do_not_repeat_the_secrets_of_uris():
             "error_kind": pa.repeat("failed", 2),
             "outcome": pa.array([{}, {}], pa.struct(OUTCOME)),
             "pixels": pack([None, None]),
+            "uncertainty_pixels": pack([None, None]),
+            "sample_pixels": pack([None, None]),
             "alpha": pack([None, None]),
             "metadata": pa.nulls(2, IMAGE_METADATA),
             **{name: pa.repeat(0, 2) for name in HIDDEN},

@@ -49,6 +49,8 @@ def encoded(table: pa.Table) -> pa.Table:
     done = {
         "outcome": pa.array([{}] * len(table), pa.struct(OUTCOME)),
         "pixels": pack([None] * len(table)),
+        "uncertainty_pixels": pack([None] * len(table)),
+        "sample_pixels": pack([None] * len(table)),
         "alpha": pack([None] * len(table)),
         "metadata": pa.nulls(len(table), IMAGE_METADATA),
         **{name: pa.repeat(0, len(table)) for name in HIDDEN},
