@@ -16,7 +16,7 @@ from diffpir.operators.solver import AT_ONCE, conjugate_gradients
 from diffpir.spectrum import PriorSpectrum, mixed, opponent_like
 
 # Of masks: more iterations change the PSNR by less than 0.03 dB.
-RTOL, MAX_ITERATIONS = 0.05, 6
+RTOL, MAX_ITERATIONS = 0.05, 5
 
 
 class DataStep(Protocol):
