@@ -26,8 +26,6 @@ def main() -> None:
     """The command as a process of its own."""
     # Whatever calls Ray after a job has ended must not start another Ray.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    # What stops a job is said once, in words; Ray shows the traceback of an actor as well.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         app(prog_name="diffpir")
     except SystemExit as e:
