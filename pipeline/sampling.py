@@ -155,7 +155,8 @@ class ImageSampler:
         samples: Sequence[list[np.ndarray]] = (),
     ) -> list[Restored]:
         """Pixels and scores of the scenes (B, C, H, W) of a batch."""
-        finite = x.isfinite().flatten(1).all(dim=1).tolist()
+        drawn = torch.stack([p.mean for p in posteriors]) if posteriors else x
+        finite = drawn.isfinite().flatten(1).all(dim=1).tolist()
         # What is stored has 8 or 16 bits, so that is what is scored.
         most = np.iinfo(self.pixel_type).max
         x = (x.clamp(0, 1) * most).round() / most
