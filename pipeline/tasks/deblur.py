@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pipeline.tasks.assets import AssetFile
@@ -18,7 +19,7 @@ from pipeline.tasks.masks import (
     mask_identity,
     mask_of,
 )
-from pipeline.tasks.task import USUAL, Arrays, Defaults, Mode, Parts
+from pipeline.tasks.task import SPECTRAL, USUAL, Arrays, Defaults, Mode, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,7 +37,7 @@ class Deblur(Blurred):
 
     columns: ClassVar[tuple[str, ...]] = ("kernel", "mask")
     required: ClassVar[tuple[str, ...]] = ("noise_level", "kernel")
-    presets: ClassVar[Mapping[str, Defaults]] = {"deblur": USUAL}
+    presets: ClassVar[Mapping[str, Defaults]] = {"deblur": replace(USUAL, spectral=SPECTRAL)}
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "deblur-gaussian": {"kernel": {"gaussian": {"size": 61, "std": 3.0}}, "noise_level": 0.05},
         "deblur-motion": {

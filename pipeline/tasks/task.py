@@ -101,7 +101,6 @@ SPECTRAL = (
 USUAL = Defaults(
     paper=PRESETS["ffhq-deblur-gaussian"],
     builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-    spectral=SPECTRAL,
 )
 
 

@@ -128,6 +128,21 @@ def test_the_method_of_a_prior_with_an_error_spectrum():
     assert len(few.timesteps()) == few.nfe
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"kind": "deblur", "kernel": {"gaussian": {"std": 2}}, "noise_level": 0},
+        {"kind": "sr", "factor": 4, "noise_level": 0},
+        {"kind": "linear", "operator": "my.module:make", "noise_level": 0.05},
+        {"kind": "demosaic", "noise_level": 0.01},
+        {"kind": "colorize"},
+    ],
+)
+def test_tasks_that_keep_the_papers_method(task):
+    job = make_job({"manifest": "m.csv", "output": "o", "task": task}, "x")
+    assert job.sampler_config(spectral=True).method == "diffpir"
+
+
 def test_what_goes_with_another_spacing_or_method_alone_is_not_kept():
     changed = deblur_job(spacing="quad").sampler_config(spectral=True)
     assert (changed.sigma_max, changed.sigma_min) == (None, None)
