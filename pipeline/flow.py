@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import NoReturn
 
+import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.isolate import Isolated
+from pipeline.isolate import Isolated, Step
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work
@@ -99,19 +101,36 @@ def in_flight(shards: int, least: int, most: int) -> int:
     return 1 if least == most and shards <= 4 * most else 2
 
 
-class IsolatedRestorer(Isolated):
-    """The actor of the flow: a restorer that holds its model, and survives its rows."""
+class IsolatedRestorer:
+    """The actor of the flow: a restorer that holds its model, and survives its rows.
+
+    An actor that cannot be made says so when it is given work: Ray ends a run on what a call
+    raises, but retries the calls of an actor whose constructor raised, and prints a traceback.
+    """
 
     def __init__(self, ledger: Ledger, actors: int, restorer: Callable[..., Restorer]):
-        died = ledger.begin(("model",))
-        if died >= LOADING_DEATHS + actors:  # others may be loading just now
-            raise PipelineError(
-                f"{died} processes died while they loaded the model (out of memory?)"
-            )
-        start_pulse(ledger)
-        metrics = BatchMetrics(ledger.run)
-        super().__init__(restorer(on_batch=metrics.add), "restore", ledger)
-        ledger.end(("model",))
+        try:
+            self.step = _isolated(ledger, actors, restorer)
+        except Exception as e:
+            self.step = partial(_raise, e)
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        return self.step(table)
+
+
+def _isolated(ledger: Ledger, actors: int, restorer: Callable[..., Restorer]) -> Step:
+    died = ledger.begin(("model",))
+    if died >= LOADING_DEATHS + actors:  # others may be loading just now
+        raise PipelineError(f"{died} processes died while they loaded the model (out of memory?)")
+    start_pulse(ledger)
+    metrics = BatchMetrics(ledger.run)
+    step = Isolated(restorer(on_batch=metrics.add), "restore", ledger)
+    ledger.end(("model",))
+    return step
+
+
+def _raise(error: Exception, table: pa.Table) -> NoReturn:
+    raise error
 
 
 def configure_ray_data() -> None:

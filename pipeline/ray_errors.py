@@ -7,10 +7,9 @@ from collections.abc import Iterable
 
 from ray.exceptions import RayActorError, RayError
 
-from manifests.errors import ManifestError
 from manifests.secrets import redacted
-from pipeline.errors import PipelineError
 
+OURS = ("diffpir.", "manifests.", "pipeline.")
 ADVICE = re.compile(r"\nFailed to .* attempts \(")  # begins what Ray Data adds to an error's text
 
 
@@ -19,8 +18,8 @@ def in_words(error: Exception, uris: Iterable[str] = ()) -> str:
     cause = _cause(error)
     text = ADVICE.split(str(cause))[0]
     if isinstance(cause, RayActorError):
-        text = f"an actor failed: {_last_line(cause)}"
-    elif not isinstance(cause, PipelineError | ManifestError):
+        text = f"an actor failed: {str(cause).strip().splitlines()[-1]}"
+    elif not type(cause).__module__.startswith(OURS):
         text = f"{type(cause).__name__}: {text}"
     return redacted(text, uris)
 
@@ -37,11 +36,3 @@ def _cause(error: BaseException) -> BaseException:
         if not isinstance(inner, BaseException) or not str(inner):  # Ray Data's may have no words
             return error
         error = inner
-
-
-def _last_line(error: RayActorError) -> str:
-    """What its actor raised: Ray has it as the last line of a traceback."""
-    line = str(error).strip().splitlines()[-1]
-    name, _, text = line.partition(": ")
-    ours = name.startswith(("diffpir.", "manifests.", "pipeline."))
-    return text if ours and text else line

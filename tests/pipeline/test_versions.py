@@ -81,7 +81,7 @@ def rows(folder: Path) -> list[dict]:
     return ds.dataset(folder / "out" / "results", format="parquet").to_table().to_pylist()
 
 
-def test_other_weights_on_the_models_path_stop_the_run(ray_cluster, job, tmp_path):
+def test_other_weights_on_the_models_path_stop_the_run(ray_cluster, job, tmp_path, capfd):
     digest = file_digest(tmp_path / "m.safetensors")
 
     def swap() -> None:
@@ -92,6 +92,7 @@ def test_other_weights_on_the_models_path_stop_the_run(ray_cluster, job, tmp_pat
     with pytest.raises(JobStopped, match=r"model: .*m\.safetensors has changed since the run"):
         run_job(job(), swapped)
     assert swapped.acted
+    assert "Traceback" not in "".join(capfd.readouterr())
     before = rows(tmp_path)
     assert 3 <= len(before) < IMAGES and {row["model"] for row in before} == {digest}
     with pytest.raises(PipelineError, match="model_digest was"):  # nor is it resumed with them
