@@ -1,7 +1,8 @@
 """Paths and URIs as strings: nothing here touches storage.
 
 A path without a scheme is local and taken literally, whatever characters it has; that of a
-``file://`` URI is percent-decoded (RFC 8089).
+``file://`` URI is percent-decoded (RFC 8089). What names a picture in another file
+(:mod:`manifests.embedded`) has the scheme of that file, and is relative where that file's name is.
 """
 
 from __future__ import annotations
@@ -12,10 +13,17 @@ import re
 from urllib.parse import unquote
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_EMBEDDED = re.compile(r"(parquet|tar)://((?:(?!::).)*)::(.+)", re.S)
 
 
 def has_scheme(uri: str) -> bool:
     return bool(SCHEME.match(uri))
+
+
+def split_embedded(ref: str) -> tuple[str, str, str] | None:
+    """Kind, place and file of what names a picture in another file; None for what does not."""
+    found = _EMBEDDED.fullmatch(ref)
+    return (found[1], found[2], found[3]) if found else None
 
 
 def is_local(uri: str) -> bool:
@@ -50,6 +58,9 @@ def local_path(uri: str) -> str:
 
 def resolve(base: str, ref: str) -> str:
     """``ref`` itself if it is absolute or has a scheme, else below ``base``."""
+    if parts := split_embedded(ref):
+        kind, place, file = parts
+        return f"{kind}://{place}::{resolve(base, file)}"
     if has_scheme(ref) or ref.startswith("/"):
         return ref
     joined = join(base, ref)
@@ -62,6 +73,8 @@ def resolve(base: str, ref: str) -> str:
 
 def scheme_of(uri: str) -> str:
     """The scheme, with one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ..."""
+    if parts := split_embedded(uri):
+        uri = parts[2]
     if is_local(uri):
         return "file"
     scheme = _scheme(uri)
