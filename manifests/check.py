@@ -20,11 +20,11 @@ from manifests.schema import (
     TYPES,
     check_depth,
     check_storable,
-    duplicate_ids,
     is_parametric,
     normalise,
     row_fault,
 )
+from manifests.unique import duplicate_ids
 
 THREADS = 16
 HINTED = tuple(TYPES.keys() - {"width", "height"})  # a near miss of these is a mistake
@@ -76,9 +76,9 @@ def check(
         return
     wrong_kind: list[tuple[int, str]] = []
     try:
-        table = normalise(table, name, reserved, unique=False, faults=wrong_kind)
-        check_storable(table, name)
-        check_depth(table, name)
+        table = normalise(table, name, reserved, faults=wrong_kind)
+        check_storable(table.schema, name)
+        check_depth(table.schema, name)
     except ManifestError as e:
         yield Finding(0, None, str(e))
         return

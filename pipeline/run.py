@@ -52,15 +52,15 @@ def run_job(
         JobStopped: it was started and cannot go on; what is committed stays.
     """
     began = time.perf_counter()
-    job = check(spec, allow_code)
+    job = check(spec, allow_code, fresh=fresh)
     if fresh:
         if overwrite:
             _resources(spec)  # before anything is removed
-        begin_anew(job.layout, overwrite, is_read(spec, job.table))
+        begin_anew(job.layout, overwrite, is_read(spec, job.manifest))
     folder, resources = RunFolder.find(job), None
     if folder is None:
         resources = _resources(spec)
-        rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
+        rows = rows_per_shard(job.rows, resources.max_actors, resources.batch_pixels)
         folder = RunFolder.create(job, spec.shard_rows or rows)
     try:
         with Heartbeat(folder.layout) as heartbeat:

@@ -5,16 +5,21 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage
+from manifests.embedded import Cell, parse
 from manifests.errors import StorageError
+from manifests.read_cell import CellReader, Content
+from manifests.read_member import read_member
 from manifests.schema import TYPES, is_parametric, row_fault
 from manifests.secrets import redacted
+from manifests.storage.words import too_large
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
@@ -28,6 +33,7 @@ from pipeline.spec.picture import PictureFile
 FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 EXACT = PictureFile(format="png", bits=16)  # of the picture of a standard deviation
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
+CELLS = CellReader()  # of this process, which gets the shards of a row group one after the other
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
 # What a manifest may say of the image file's version, in columns of these types.
@@ -124,8 +130,9 @@ class Load:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
+        cells = self._cells(rows)
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(self._fetch, rows, errors))
+            fetched = list(pool.map(partial(self._fetch, cells), rows, errors))
         loaded = [self._decode(files, error) for files, error in fetched]
         for name in (*FILES, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
@@ -134,7 +141,21 @@ class Load:
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded], [self.base])
 
-    def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
+    def _cells(self, rows: Sequence[dict]) -> dict[Cell, Content | StorageError]:
+        """Pictures inside Parquet files, which are read row group by row group."""
+        named = (row.get(name) for row in rows for name in self.files)
+        found = (parse(storage.resolve(self.base, name)) for name in named if name)
+        return CELLS.read(
+            [
+                cell
+                for cell in found
+                if isinstance(cell, Cell) and storage.scheme_of(cell.file) in self.allowed
+            ]
+        )
+
+    def _fetch(
+        self, cells: Mapping[Cell, Content | StorageError], row: dict, error: tuple[str, str]
+    ) -> tuple[dict[str, bytes], tuple[str, str]]:
         if error[0]:
             return {}, error
         if fault := row_fault(row):
@@ -146,15 +167,14 @@ class Load:
                 continue
             try:
                 uri = storage.resolve(self.base, row[name])
-                scheme = storage.scheme_of(uri)
-                if scheme not in self.allowed:
-                    raise RowError(
-                        f"{scheme} is not among the job's allowed_schemes "
-                        f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
-                        "scheme_not_allowed",
-                    )
+                self._check_scheme(uri)
                 etag = row.get("etag") if name == "image" else None
-                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds, etag)
+                content = self._read(uri, limit, etag, cells)
+                if content is None:
+                    if name == "image":
+                        raise RowError(f"there is none: {storage.shown(uri)}", "not_found")
+                    continue
+                files[name] = content
                 if name == "image":
                     _check_size(len(files[name]), row.get("bytes"))
             except (StorageError, RowError) as e:
@@ -162,6 +182,39 @@ class Load:
             except Exception as e:
                 return {}, (f"{name}: cannot be read ({type(e).__name__}: {e})", "failed")
         return files, ("", "")
+
+    def _check_scheme(self, uri: str) -> None:
+        scheme = storage.scheme_of(uri)
+        if scheme not in self.allowed:
+            raise RowError(
+                f"{scheme} is not among the job's allowed_schemes "
+                f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
+                "scheme_not_allowed",
+            )
+
+    def _read(
+        self,
+        uri: str,
+        limit: int,
+        etag: str | None,
+        cells: Mapping[Cell, Content | StorageError],
+    ) -> bytes | None:
+        """A file, wherever it lies; None for a cell that holds none."""
+        embedded = parse(uri)
+        if isinstance(embedded, Cell):
+            content = cells[embedded]
+            if isinstance(content, StorageError):
+                raise content
+            if isinstance(content, bytes) and len(content) > limit:
+                raise too_large(uri, len(content), limit)
+            if not isinstance(content, str):
+                return content
+            # It only says where the picture lies, and may say so of no other place in a file.
+            uri = storage.resolve(self.base, content)
+            self._check_scheme(uri)
+        elif embedded:
+            return read_member(embedded, limit, self.fetch_seconds)
+        return storage.read_bytes(uri, limit, self.fetch_seconds, etag)
 
     def _decode(
         self, files: dict[str, bytes], error: tuple[str, str]

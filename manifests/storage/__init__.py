@@ -16,7 +16,15 @@ from fsspec import AbstractFileSystem
 
 from manifests.secrets import shown
 from manifests.storage.cache import cache_folder
-from manifests.storage.listing import exists, find_files, kind_of, list_names, modified, size_of
+from manifests.storage.listing import (
+    exists,
+    find_files,
+    kind_of,
+    list_names,
+    mark_of,
+    modified,
+    size_of,
+)
 from manifests.storage.reading import cached_local, read_bytes, read_range, read_tail
 from manifests.storage.retries import RETRY_SECONDS, open_filesystem
 from manifests.storage.words import in_words
@@ -53,6 +61,7 @@ __all__ = [
     "join",
     "kind_of",
     "list_names",
+    "mark_of",
     "modified",
     "parent",
     "read_bytes",

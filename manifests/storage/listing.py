@@ -125,6 +125,26 @@ def size_of(uri: str) -> int:
     return retried(uri, ask)
 
 
+def mark_of(uri: str) -> str | None:
+    """What changes when a file does: its size with the time of change or the ETag.
+
+    None where the storage tells neither.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+
+    def ask(fs: AbstractFileSystem, path: str) -> str | None:
+        if is_local(uri):
+            found = regular(path, uri)
+            return f"{found.st_size} {found.st_mtime_ns}"
+        info = _info(fs, path)
+        etag = info.get("ETag") or info.get("etag")
+        return f"{info['size']} {etag}" if etag else None
+
+    return retried(uri, ask)
+
+
 def _info(fs: AbstractFileSystem, path: str) -> dict[str, Any]:
     fs.invalidate_cache()
     info: dict[str, Any] = fs.info(path)

@@ -19,6 +19,7 @@ from diffpir.config import (
     check_setting,
 )
 from diffpir.schedule import Spacing
+from manifests.schema import TYPES
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Spec
 from pipeline.spec.perceptual import Perceptual
@@ -134,7 +135,11 @@ class JobSpec(Spec):
     """A restoration job.
 
     Attributes:
-        manifest: path or URI of the manifest (Parquet, CSV, JSON Lines).
+        manifest: path or URI of the manifest: CSV, JSON Lines; of Parquet or WebDataset tar files
+            one, or many (a folder or bucket prefix, a glob, a name with braces); or the output of
+            another job, whose restored pictures are then the images.
+        columns: the manifest's columns (``image``, ``id``, ...) that are called otherwise in its
+            files, and what they are called there.
         output: folder or URI; results go to ``OUTPUT/results/*.parquet``.
         mode: ``restore`` degraded images, or ``benchmark``: degrade clean ones, restore, score.
         task: what was (or is to be) done to the images.
@@ -179,6 +184,9 @@ class JobSpec(Spec):
     """
 
     manifest: Location
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict, examples=["{image: img, id: key}"]
+    )
     output: Location
     mode: Mode = "restore"
     task: Annotated[AnyTask, Field(examples=["{kind: deblur, kernel: k.npy, noise_level: 0.05}"])]
@@ -223,6 +231,11 @@ class JobSpec(Spec):
             raise ValueError(
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
+            )
+        if strange := self.columns.keys() - TYPES.keys():
+            raise ValueError(
+                f"columns: {', '.join(sorted(strange))}: a manifest has no such column of its own; "
+                f"those that may be renamed are {', '.join(TYPES)}"
             )
         if self.samples == 1:
             several = {
