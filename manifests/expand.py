@@ -32,7 +32,7 @@ def expand(uri: str, suffixes: tuple[str, ...]) -> list[str]:
     """
     if not uri:
         raise ManifestError("the path is empty")
-    literal = not _is_web(uri) and storage.kind_of(uri) is not None
+    literal = not _is_web(uri) and storage.exists(uri)
     names = [uri] if literal or "{" not in _path(uri) else _from_braces(uri)
     found: list[str] = []
     for name in names:
@@ -60,7 +60,7 @@ def root_of(uri: str) -> str:
     """
     path = storage.absolute(uri)
     special = re.search(r"\{" if _is_web(uri) else r"[*?\[{]", _path(path))
-    if special and (_is_web(uri) or storage.kind_of(uri) is None):
+    if special and (_is_web(uri) or not storage.exists(uri)):
         path = path[: special.start()]
         return path.rpartition("/")[0] or "/"
     return storage.parent(path)
