@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import random
+import shutil
+import subprocess
 import tarfile
 import time
 import tracemalloc
@@ -183,6 +185,22 @@ def test_long_and_foreign_names_of_each_format(path, format):
         places = [(m.name, m.offset_data, m.size) for m in tar]
     found = map(parse, table["image"].to_pylist())
     assert [(m.name, m.offset, m.size) for m in found] == places
+
+
+@pytest.mark.skipif(not shutil.which("tar"), reason="no tar program")
+@pytest.mark.parametrize("format", ["gnu", "pax", "ustar", "v7"])
+def test_what_the_program_tar_writes(tmp_path, path, format):
+    names = ["a.png", "été/é.png", "d" * 80 + "/b.png"]
+    if format in ("gnu", "pax"):
+        names += ["日" * 80 + ".png", "d" * 150 + "/" + "n" * 150 + ".png"]
+    for name in names:
+        storage.write_bytes(str(tmp_path / "from" / name), name.encode())
+    subprocess.run(["tar", f"--format={format}", "-cf", path, "-C", tmp_path / "from", "."])
+    table = read(path)
+    keys = (row_id.removeprefix("train-000/") for row_id in table["id"].to_pylist())
+    images = (bytes_of(str(tmp_path), image) for image in table["image"].to_pylist())
+    found = dict(zip(keys, images, strict=True))
+    assert found == {name.removesuffix(".png"): name.encode() for name in names}
 
 
 def test_other_members_are_no_rows(path):
