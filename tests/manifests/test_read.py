@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from manifests import storage
 from manifests.build import write_manifest
-from manifests.errors import ManifestError
 from manifests.digest import content_digest
+from manifests.errors import ManifestError
 from manifests.read import read_manifest
 from manifests.schema import check_storable, normalise, row_fault
 from manifests.unique import duplicate_ids
