@@ -36,6 +36,9 @@ SCHEMA = pa.schema(
 def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None) -> pa.Table:
     """A manifest of all images of a source, sorted, with the columns of ``SCHEMA``.
 
+    The source is the user's own word: files are read from wherever it says, private addresses
+    included.
+
     Args:
         source: a folder or bucket prefix (searched with all below it; hidden files are not
             taken; links to folders are followed, but no folder is taken twice), a glob, a list

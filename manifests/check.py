@@ -54,6 +54,9 @@ def check(
 ) -> Iterator[Finding]:
     """The faults of a manifest that can be told without knowing the job.
 
+    Files are read from wherever the rows say, private addresses included: unlike a job, it runs
+    on the user's own machine and shows nobody else what it finds.
+
     Args:
         uri: of the manifest.
         reserved: names that the user's own columns may not have.

@@ -22,6 +22,7 @@ from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import Metadata
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
@@ -91,7 +92,9 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
-        fetch_seconds, decode_seconds: that fetching and decoding one file may take.
+        fetch: limits on fetching one file.
+        allowed_hosts: that files may come from although their addresses are not public.
+        decode_seconds: that decoding one file may take.
     """
 
     def __init__(
@@ -102,12 +105,14 @@ class Load:
         max_pixels: int,
         beside: bool = False,
         *,
-        fetch_seconds: float,
+        fetch: Fetch,
+        allowed_hosts: tuple[str, ...] = (),
         decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside = beside
-        self.fetch_seconds, self.decode_seconds = fetch_seconds, decode_seconds
+        self.fetch, self.allowed_hosts = fetch, allowed_hosts
+        self.decode_seconds = decode_seconds
 
     @classmethod
     def of(cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool) -> Load:
@@ -118,7 +123,8 @@ class Load:
             spec.schemes,
             spec.max_pixels,
             beside,
-            fetch_seconds=spec.fetch_seconds,
+            fetch=spec.fetch,
+            allowed_hosts=spec.allowed_hosts,
             decode_seconds=spec.decode_seconds,
         )
 
@@ -154,7 +160,8 @@ class Load:
                         "scheme_not_allowed",
                     )
                 etag = row.get("etag") if name == "image" else None
-                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds, etag)
+                policy = self.fetch.policy(scheme, self.allowed_hosts)
+                files[name] = storage.read_bytes(uri, limit, etag, policy)
                 if name == "image":
                     _check_size(len(files[name]), row.get("bytes"))
             except (StorageError, RowError) as e:
