@@ -15,6 +15,8 @@ from manifests.build import build, write_manifest
 from manifests.digest import content_digest
 from manifests.errors import ManifestError
 from manifests.read import has_rows, read_manifest
+from manifests.storage.hosts import is_entry
+from manifests.uris import host_of
 from pipeline.output.layout import Layout
 from pipeline.spec.job import JobSpec
 
@@ -51,8 +53,11 @@ def restore_job(
     _check_told(spec)
     table = _keep_manifest(source, manifest, spec, images)
     # The source is the user's own word, wherever the manifest that was made of it lies.
-    schemes = sorted({storage.scheme_of(image) for image in table["image"].to_pylist()})
-    return spec.model_copy(update={"allowed_schemes": tuple(schemes)})
+    named = table["image"].to_pylist()
+    schemes = {storage.scheme_of(image) for image in named}
+    hosts = {host for host in map(host_of, named) if host and is_entry(host)}
+    allowed = {"allowed_schemes": tuple(sorted(schemes)), "allowed_hosts": tuple(sorted(hosts))}
+    return spec.model_copy(update=allowed)
 
 
 def _check_told(spec: JobSpec) -> None:

@@ -13,6 +13,7 @@ from jobs.drawing import Cell, Row, contact_sheet
 from jobs.results import first_rows
 from jobs.thumbnails import brightest_at, detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
 from manifests import storage
+from manifests.columns import FILES
 from manifests.expand import root_of
 from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
@@ -23,7 +24,7 @@ from pipeline.output.record import Record, read_record
 from pipeline.output.run_folder import RunFolder
 from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES, Load, errors_of, known_columns
+from pipeline.steps import Load, errors_of, known_columns
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.users_code import check_allowed

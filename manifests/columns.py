@@ -10,7 +10,7 @@ import pyarrow as pa
 from manifests.errors import ManifestError
 from manifests.limits import cut, short
 
-PICTURES = ("image", "reference", "mask", "kernel")
+FILES = ("image", "reference", "mask", "kernel")
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def choose(
     Raises:
         ManifestError: a column is not there, or no column can be the image.
     """
-    for wanted, theirs in renamed.items():
-        if theirs not in schema.names:
+    for wanted, column in renamed.items():
+        if column not in schema.names:
             raise ManifestError(
-                f"{source}: columns.{wanted}: there is no column {short(theirs)}; it has "
+                f"{source}: columns.{wanted}: there is no column {short(column)}; it has "
                 f"{cut(', '.join(schema.names)) or 'none'}"
             )
     names: dict[str, str] = {}
@@ -62,7 +62,7 @@ def choose(
         ours = ours_of.get(name, name)
         if name not in ours_of and (name in renamed or name in dropped):
             continue
-        if ours not in PICTURES and _is_media(kind):
+        if ours not in FILES and _is_media(kind):
             left_out.append(name)
         else:
             names[ours] = name
@@ -71,7 +71,7 @@ def choose(
             f"{source}: no column 'image'; {', '.join(left_out)} could be it: name one, as in "
             f"columns: {{image: {left_out[0]}}} or --image-column {left_out[0]}"
         )
-    pictures = {name for name in PICTURES if name in names and _is_held(kinds[names[name]])}
+    pictures = {name for name in FILES if name in names and _is_held(kinds[names[name]])}
     return Choice(names, frozenset(pictures), tuple(left_out))
 
 

@@ -65,7 +65,12 @@ def has_rows(uri: str) -> bool:
     Raises:
         StorageError: it cannot be listed.
     """
-    if storage.shown(uri).lower().endswith(FORMATS):
+    return storage.shown(uri).lower().endswith(TABLES) or holds_rows(uri)
+
+
+def holds_rows(uri: str) -> bool:
+    """The same, of Parquet and tar files alone."""
+    if storage.shown(uri).lower().endswith(CONTAINERS):
         return True
     if not uri or storage.kind_of(uri) != "directory":
         return False

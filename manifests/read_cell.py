@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from manifests import storage
 from manifests.embedded import Cell
 from manifests.errors import StorageError
 from manifests.limits import cut
+from manifests.storage import FetchPolicy
 from manifests.storage.ranges import RangedFile
 
 BATCH_ROWS = 4
@@ -26,15 +27,18 @@ Content = bytes | str | None
 class _Group:
     """Columns of a row group, as far as they were read. Row groups may be larger than memory."""
 
-    def __init__(self, file: str, size: int, group: int, columns: tuple[str, ...]):
-        found = storage.size_of(file)
+    def __init__(
+        self, file: str, size: int, group: int, columns: tuple[str, ...], policy: FetchPolicy
+    ):
+        ranged = RangedFile(file, policy)
+        found = ranged.size
         if found != size:
             raise StorageError(
                 f"{storage.shown(file)}: the file has {found} bytes, had {size} when the manifest "
                 "was read",
                 "changed",
             )
-        parquet = pq.ParquetFile(RangedFile(file, size), buffer_size=BUFFER_BYTES, pre_buffer=False)
+        parquet = pq.ParquetFile(ranged, buffer_size=BUFFER_BYTES, pre_buffer=False)
         self.rows = parquet.metadata.row_group(group).num_rows
         self.names = parquet.schema_arrow.names
         self.place = 0  # of the first row that was not read
@@ -61,19 +65,19 @@ class CellReader:
         self._key: tuple[Any, ...] | None = None
         self._group: _Group | None = None
 
-    def read(self, cells: Collection[Cell]) -> dict[Cell, Content | StorageError]:
-        """What each of these cells holds, or why it cannot be had."""
+    def read(self, cells: Mapping[Cell, FetchPolicy]) -> dict[Cell, Content | StorageError]:
+        """What each of these cells holds, or why it cannot be had; with how its file is fetched."""
         groups = defaultdict(set)
         for cell in cells:
             groups[cell.file, cell.bytes, cell.group].add(cell)
         found: dict[Cell, Content | StorageError] = {}
         with self._lock:
             for key, wanted in groups.items():
-                found |= self._read(key, wanted)
+                found |= self._read(key, wanted, cells[next(iter(wanted))])
         return found
 
     def _read(
-        self, place: tuple[str, int, int], wanted: set[Cell]
+        self, place: tuple[str, int, int], wanted: set[Cell], policy: FetchPolicy
     ) -> dict[Cell, Content | StorageError]:
         columns = tuple(sorted({cell.column for cell in wanted}))
         rows = defaultdict(list)
@@ -81,7 +85,7 @@ class CellReader:
             rows[cell.row].append(cell)
         found: dict[Cell, Content | StorageError] = {}
         try:
-            group = self._opened((*place, columns), min(rows))
+            group = self._opened((*place, columns), min(rows), policy)
             while len(found) < len(wanted):
                 start, values = group.next()
                 for row in range(start, group.place):
@@ -99,11 +103,11 @@ class CellReader:
         self._key = self._group = None
         return {cell: found.get(cell, error) for cell in wanted}
 
-    def _opened(self, key: tuple[Any, ...], first: int) -> _Group:
+    def _opened(self, key: tuple[Any, ...], first: int, policy: FetchPolicy) -> _Group:
         if self._group is None or self._key != key or self._group.place > first:
             self._key, self._group = key, None
             file, size, group, columns = key
-            self._group = _Group(file, size, group, columns)
+            self._group = _Group(file, size, group, columns, policy)
         return self._group
 
 

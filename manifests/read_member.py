@@ -7,20 +7,22 @@ import tarfile
 from manifests import storage
 from manifests.embedded import Member
 from manifests.errors import StorageError
-from manifests.storage.deadline import within
+from manifests.storage import UNRESTRICTED, FetchPolicy
 from manifests.storage.words import too_large
 from manifests.tar_headers import BLOCK
 
 NAME_BYTES = 100  # of a name that a header has room for
 
 
-def read_member(member: Member, limit: int | None = None, seconds: float | None = None) -> bytes:
+def read_member(
+    member: Member, limit: int | None = None, policy: FetchPolicy = UNRESTRICTED
+) -> bytes:
     """The bytes of a member.
 
     Args:
         member: whose file is an absolute path or URI.
         limit: refuse a member of more bytes.
-        seconds: for all of it; None for as long as it takes.
+        policy: of fetching it.
 
     Raises:
         StorageError: ``too_large``; ``changed``: another member lies there, or none; or as
@@ -31,11 +33,7 @@ def read_member(member: Member, limit: int | None = None, seconds: float | None 
     start = member.offset - BLOCK
     if start < 0:
         raise _changed(member)
-
-    def read() -> bytes:
-        return storage.read_range(member.file, start, BLOCK + member.size)
-
-    data = within(seconds, member.file, read)
+    data = storage.read_range(member.file, start, BLOCK + member.size, policy)
     if len(data) != BLOCK + member.size or not _is_header_of(data[:BLOCK], member):
         raise _changed(member)
     return data[BLOCK:]

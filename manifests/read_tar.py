@@ -25,6 +25,7 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
+from manifests.columns import FILES
 from manifests.embedded import Member
 from manifests.errors import ManifestError
 from manifests.formats import image_suffixes
@@ -49,7 +50,6 @@ PREFIXES = {
     "mask": "mask",
     "kernel": "kernel",
 }
-FILES = ("image", "reference", "mask", "kernel")
 ARRAYS = {"mask": (".npy",), "kernel": (".npy", ".npz", ".mat")}
 TEXTS = ("json", "txt", "cls")
 # Fields that the members themselves say, or that were true of the file that a picture came from.

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import chain
 
 from manifests import storage
+from manifests.columns import FILES
 from manifests.embedded import parse
 from manifests.manifest import Manifest
 from manifests.schema import is_parametric
@@ -15,7 +16,6 @@ from pipeline.errors import PipelineError
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES
 
 
 def check_originals(spec: JobSpec, manifest: Manifest) -> None:

@@ -5,7 +5,7 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,13 +13,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage
-from manifests.embedded import Cell, parse
+from manifests.columns import FILES
 from manifests.errors import StorageError
-from manifests.read_cell import CellReader, Content
-from manifests.read_member import read_member
+from manifests.files import Cells, read_cells, read_file
 from manifests.schema import TYPES, is_parametric, row_fault
 from manifests.secrets import redacted
-from manifests.storage.words import too_large
+from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
@@ -27,13 +26,12 @@ from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import Metadata
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
-FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 EXACT = PictureFile(format="png", bits=16)  # of the picture of a standard deviation
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
-CELLS = CellReader()  # of this process, which gets the shards of a row group one after the other
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
 # What a manifest may say of the image file's version, in columns of these types.
@@ -97,7 +95,9 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
-        fetch_seconds, decode_seconds: that fetching and decoding one file may take.
+        fetch: limits on fetching one file.
+        allowed_hosts: that files may come from although their addresses are not public.
+        decode_seconds: that decoding one file may take.
     """
 
     def __init__(
@@ -108,12 +108,14 @@ class Load:
         max_pixels: int,
         beside: bool = False,
         *,
-        fetch_seconds: float,
+        fetch: Fetch,
+        allowed_hosts: tuple[str, ...] = (),
         decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside = beside
-        self.fetch_seconds, self.decode_seconds = fetch_seconds, decode_seconds
+        self.fetch, self.allowed_hosts = fetch, allowed_hosts
+        self.decode_seconds = decode_seconds
 
     @classmethod
     def of(cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool) -> Load:
@@ -124,13 +126,15 @@ class Load:
             spec.schemes,
             spec.max_pixels,
             beside,
-            fetch_seconds=spec.fetch_seconds,
+            fetch=spec.fetch,
+            allowed_hosts=spec.allowed_hosts,
             decode_seconds=spec.decode_seconds,
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
-        cells = self._cells(rows)
+        named = (row[name] for row in rows for name in self.files if row.get(name))
+        cells = read_cells(named, self.base, self._policy)
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
             fetched = list(pool.map(partial(self._fetch, cells), rows, errors))
         loaded = [self._decode(files, error) for files, error in fetched]
@@ -141,20 +145,8 @@ class Load:
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded], [self.base])
 
-    def _cells(self, rows: Sequence[dict]) -> dict[Cell, Content | StorageError]:
-        """Pictures inside Parquet files, which are read row group by row group."""
-        named = (row.get(name) for row in rows for name in self.files)
-        found = (parse(storage.resolve(self.base, name)) for name in named if name)
-        return CELLS.read(
-            [
-                cell
-                for cell in found
-                if isinstance(cell, Cell) and storage.scheme_of(cell.file) in self.allowed
-            ]
-        )
-
     def _fetch(
-        self, cells: Mapping[Cell, Content | StorageError], row: dict, error: tuple[str, str]
+        self, cells: Cells, row: dict, error: tuple[str, str]
     ) -> tuple[dict[str, bytes], tuple[str, str]]:
         if error[0]:
             return {}, error
@@ -166,13 +158,13 @@ class Load:
             if not row.get(name) or (name == "kernel" and is_parametric(row[name])):
                 continue
             try:
-                uri = storage.resolve(self.base, row[name])
-                self._check_scheme(uri)
                 etag = row.get("etag") if name == "image" else None
-                content = self._read(uri, limit, etag, cells)
+                content = read_file(
+                    row[name], self.base, cells, limit=limit, etag=etag, policy=self._policy
+                )
                 if content is None:
                     if name == "image":
-                        raise RowError(f"there is none: {storage.shown(uri)}", "not_found")
+                        raise RowError(f"there is none: {storage.shown(row[name])}", "not_found")
                     continue
                 files[name] = content
                 if name == "image":
@@ -183,7 +175,7 @@ class Load:
                 return {}, (f"{name}: cannot be read ({type(e).__name__}: {e})", "failed")
         return files, ("", "")
 
-    def _check_scheme(self, uri: str) -> None:
+    def _policy(self, uri: str) -> FetchPolicy:
         scheme = storage.scheme_of(uri)
         if scheme not in self.allowed:
             raise RowError(
@@ -191,30 +183,7 @@ class Load:
                 f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
                 "scheme_not_allowed",
             )
-
-    def _read(
-        self,
-        uri: str,
-        limit: int,
-        etag: str | None,
-        cells: Mapping[Cell, Content | StorageError],
-    ) -> bytes | None:
-        """A file, wherever it lies; None for a cell that holds none."""
-        embedded = parse(uri)
-        if isinstance(embedded, Cell):
-            content = cells[embedded]
-            if isinstance(content, StorageError):
-                raise content
-            if isinstance(content, bytes) and len(content) > limit:
-                raise too_large(uri, len(content), limit)
-            if not isinstance(content, str):
-                return content
-            # It only says where the picture lies, and may say so of no other place in a file.
-            uri = storage.resolve(self.base, content)
-            self._check_scheme(uri)
-        elif embedded:
-            return read_member(embedded, limit, self.fetch_seconds)
-        return storage.read_bytes(uri, limit, self.fetch_seconds, etag)
+        return self.fetch.policy(scheme, self.allowed_hosts)
 
     def _decode(
         self, files: dict[str, bytes], error: tuple[str, str]

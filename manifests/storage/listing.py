@@ -8,7 +8,9 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from manifests.errors import StorageError
+from manifests.storage.fetching import fetched
 from manifests.storage.local import find_local, glob_local, regular
+from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.remote import list_s3
 from manifests.storage.retries import retried
 from manifests.uris import is_local, scheme_of
@@ -112,7 +114,7 @@ def modified(uri: str) -> float:
     return retried(uri, when)
 
 
-def size_of(uri: str) -> int:
+def size_of(uri: str, policy: FetchPolicy = UNRESTRICTED) -> int:
     """The size of a file in bytes.
 
     Raises:
@@ -122,7 +124,7 @@ def size_of(uri: str) -> int:
     def ask(fs: AbstractFileSystem, path: str) -> int:
         return regular(path, uri).st_size if is_local(uri) else int(_info(fs, path)["size"])
 
-    return retried(uri, ask)
+    return fetched(uri, ask, policy)
 
 
 def mark_of(uri: str) -> str | None:

@@ -22,11 +22,10 @@ class RangedFile(io.RawIOBase):
         StorageError: from any method, as :func:`manifests.storage.read_bytes`.
     """
 
-    def __init__(self, uri: str, size: int | None = None):
-        """``size``: of the file, where it is known."""
-        self.uri = uri
-        self.size = storage.size_of(uri) if size is None else size
-        self.tail = storage.read_tail(uri, TAIL_BYTES)
+    def __init__(self, uri: str, policy: storage.FetchPolicy = storage.UNRESTRICTED):
+        self.uri, self.policy = uri, policy
+        self.size = storage.size_of(uri, policy)
+        self.tail = storage.read_tail(uri, TAIL_BYTES, policy)
         self.place = 0
         self._held: list[tuple[int, bytes]] = []
 
@@ -85,4 +84,4 @@ class RangedFile(io.RawIOBase):
         for first, held in self._held:
             if first <= start and start + size <= first + len(held):
                 return held[start - first :][:size]
-        return storage.read_range(self.uri, start, size)
+        return storage.read_range(self.uri, start, size, self.policy)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from diffpir.config import (
     BETWEEN,
@@ -20,16 +20,18 @@ from diffpir.config import (
 )
 from diffpir.schedule import Spacing
 from manifests.schema import TYPES
+from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
-from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Spec
+from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
 from pipeline.tasks.task import Mode
 
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
-Seconds = Annotated[float, Field(gt=0, le=86400)]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
+Host = Annotated[str, AfterValidator(checked_entry)]
 
 
 def _batch_pixels(value: Any) -> Any:
@@ -173,7 +175,7 @@ class JobSpec(Spec):
         tile: side in pixels of what the network sees at once; images of more than tile x tile
             pixels are denoised in overlapping tiles.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
-        fetch_seconds: that fetching one file of a row may take, with all that is tried again.
+        fetch: how long and how often to try to fetch one file of a row.
         decode_seconds: that decoding one file of a row may take.
         max_manifest_bytes: that the manifest's rows may take in the driver's memory (reading them
             takes about three times as much for a while); None for 1 GiB, or 100 times the file's
@@ -181,6 +183,10 @@ class JobSpec(Spec):
             100 million rows of an id and a path take some 15 GB.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
+        allowed_hosts: that the manifest's rows may name files of by http and https although their
+            addresses are not public (private, loopback, link-local): names, ``*.example.org`` for
+            all names below it, addresses, networks such as ``10.0.0.0/8``. Public addresses need
+            no entry, and neither do files that the job itself names.
     """
 
     manifest: Location
@@ -215,13 +221,14 @@ class JobSpec(Spec):
     images: Location | None = None
     tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
-    fetch_seconds: Seconds = 300.0  # ten times what 600 MB take from a disk of 20 MB/s
+    fetch: Annotated[Fetch, Field(examples=["{timeout: 60, retries: 3}"])] = Fetch()
     decode_seconds: Seconds = DECODE_SECONDS
     max_manifest_bytes: Annotated[int, Field(ge=1)] | None = None
     allowed_schemes: Annotated[
         Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
         Field(examples=["[s3, https], in lower case"]),
     ] = None
+    allowed_hosts: Annotated[tuple[Host, ...], Field(examples=["[localhost, 10.0.0.0/8]"])] = ()
 
     @model_validator(mode="after")
     def _consistent(self):
