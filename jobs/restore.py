@@ -50,6 +50,11 @@ def restore_job(
     )
     if is_manifest:
         return spec
+    if spec.columns:
+        raise JobFileError(
+            f"--{next(iter(spec.columns))}-column: {storage.shown(source)} has no columns; the "
+            "option goes with a manifest or with Parquet files as SOURCE"
+        )
     _check_told(spec)
     table = _keep_manifest(source, manifest, spec, images)
     # The source is the user's own word, wherever the manifest that was made of it lies.

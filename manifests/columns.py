@@ -59,7 +59,7 @@ def choose(
     kinds = dict(zip(schema.names, schema.types, strict=True))
     ours_of = {theirs: ours for ours, theirs in renamed.items()}
     for name, kind in kinds.items():
-        ours = ours_of.get(name, name)
+        ours = ours_of[name] if name in ours_of else name  # noqa: SIM401
         if name not in ours_of and (name in renamed or name in dropped):
             continue
         if ours not in FILES and _is_media(kind):

@@ -28,6 +28,7 @@ from manifests.read import read_manifest
 from manifests.read_member import read_member
 from manifests.read_tar import read_tar
 from manifests.schema import normalise
+from manifests.storage import FetchPolicy
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 GIB = 1 << 30
@@ -449,7 +450,7 @@ def test_a_members_bytes_are_those_of_the_manifest_or_it_has_changed(path):
     path.write_bytes(packed({"a.png": b"abc", "b.png": b"def"}))
     reference = read(path)["image"].to_pylist()[1]
     member = parse(storage.resolve(str(path.parent), reference))
-    assert read_member(member, limit=3, seconds=20) == b"def"
+    assert read_member(member, limit=3, policy=FetchPolicy(timeout=20)) == b"def"
     with pytest.raises(StorageError, match="3 bytes, more than the 2 allowed") as e:
         read_member(member, limit=2)
     assert e.value.kind == "too_large"
