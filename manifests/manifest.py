@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import pyarrow as pa
 
-from manifests.schema import check_storable, normalise
+from manifests.schema import check_depth, check_storable, normalise
 from manifests.source import Batch, Source
 from manifests.spool import Spool
 
@@ -45,6 +45,7 @@ class Manifest:
             )
         self.schema: pa.Schema = self._normalised(source.schema.empty_table(), 1).schema
         check_storable(self.schema, self.name)
+        check_depth(self.schema, self.name)
         self._kept: tuple[Spool, list[int | None]] | None = None
 
     @property

@@ -14,7 +14,6 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
 from manifests.scan import scan
-from manifests.schema import check_depth
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
@@ -73,7 +72,6 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     check_allowed(spec, allow_code)
     try:
         manifest = Manifest(source_of(spec), RESERVED)
-        check_depth(manifest.schema, manifest.name)
         check_task(spec, manifest.schema.names)
         version = version_of(manifest.files)
         planned = None if fresh else _planned(spec, version)

@@ -141,7 +141,7 @@ def mark_of(uri: str) -> str | None:
             found = regular(path, uri)
             return f"{found.st_size} {found.st_mtime_ns}"
         info = _info(fs, path)
-        etag = info.get("ETag") or info.get("etag")
+        etag = info.get("ETag") or info.get("etag") or info.get("blob_id")  # the last: of hf://
         return f"{info['size']} {etag}" if etag else None
 
     return retried(uri, ask)

@@ -31,6 +31,9 @@ RETRY_SECONDS = 120.0
 
 _FIRST_PAUSE, _FIRST_PAUSE_OF_FEW, _LONGEST_PAUSE = 0.2, 1.0, 5.0  # seconds, at most
 
+# Schemes of storages whose packages are extras of this project.
+EXTRAS = {"hf": "hf", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+
 T = TypeVar("T")
 
 Options = Callable[[type[AbstractFileSystem]], dict[str, Any]]
@@ -126,7 +129,10 @@ def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str
             fs.retries = 1  # s3fs's own, around those of its client
         return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
-        raise StorageError(f"{shown(uri)}: {redacted(str(e), [uri])}", "bad_uri") from None
+        words = f"{shown(uri)}: {redacted(str(e), [uri])}"
+        if protocol in EXTRAS and isinstance(e, ImportError):
+            words += f" (pip install 'diffpir-on-ray[{EXTRAS[protocol]}]')"
+        raise StorageError(words, "bad_uri") from None
 
 
 def single_tries(
