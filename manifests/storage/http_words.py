@@ -8,7 +8,6 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from manifests.secrets import shown
 from manifests.storage.hosts import HostNotAllowedError
 from manifests.uris import origin_of
 
@@ -18,7 +17,7 @@ _BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
 
 def permanent_cause(error: BaseException) -> tuple[str, str] | None:
-    """What went wrong and its kind; None for what may pass, and for what is not of HTTP."""
+    """What went wrong, secrets included, and its kind; None for what may pass or is not of HTTP."""
     if isinstance(error, HostNotAllowedError):
         return str(error), "host_not_allowed"
     if isinstance(error, aiohttp.RedirectClientError):
@@ -26,11 +25,11 @@ def permanent_cause(error: BaseException) -> tuple[str, str] | None:
         if isinstance(error, aiohttp.InvalidURL):
             wrong = "is not a valid URL"
         target = str(error.args[0]) if error.args else "something"
-        return f"redirects to {shown(target)}, which {wrong}", "bad_redirect"
+        return f"redirects to {target}, which {wrong}", "bad_redirect"
     if isinstance(error, aiohttp.TooManyRedirects):
         target = error.history[-1].headers.get("Location", "")
         count = len(error.history)
-        return f"{count} redirects in a row, the last to {shown(target)}", "bad_redirect"
+        return f"{count} redirects in a row, the last to {target}", "bad_redirect"
     if isinstance(error, aiohttp.ClientSSLError):
         cause = error.__cause__
         if isinstance(cause, _BROKEN_OFF):
