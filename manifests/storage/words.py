@@ -146,6 +146,6 @@ def _status(error: BaseException) -> int | None:
     """The HTTP status that a server answered with, if it did."""
     status = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     for name in ("status", "code"):  # aiohttp's errors have both, of which the latter warns
-        if status is None:
+        if not isinstance(status, int):
             status = getattr(error, name, None)
     return status if isinstance(status, int) else None

@@ -53,7 +53,7 @@ def test_a_host_is_taken_for_dead_and_asked_again_by_one_file(hosts, clock):
     with pytest.raises(StorageError) as caught, hosts.asking("http://me:pw@h:80/a.png?sig=x"):
         pytest.fail("it is not asked")
     assert str(caught.value) == (
-        "http://h:80/a.png: http://h did not answer for the last 3 files; it is not asked again "
+        "http://h:80/a.png: http://h failed to deliver the last 3 files; it is not asked again "
         "for another 48 s"
     )
     assert ask(hosts, "https://h/a") is None and ask(hosts, "http://h:81/a") is None
@@ -97,7 +97,7 @@ def test_threads_count_together(hosts):
     with ThreadPoolExecutor(16) as pool:
         done = [pool.submit(fail, k) for k in range(16)]
         assert {str(one.exception()) for one in done} == {"no answer"}
-    with pytest.raises(StorageError, match="for the last 16 files"), hosts.asking("http://h/a"):
+    with pytest.raises(StorageError, match="the last 16 files"), hosts.asking("http://h/a"):
         pass
 
 
@@ -114,6 +114,7 @@ def test_a_host_that_comes_back(monkeypatch, clock):
 
     with WebServer() as web:
         assert [read("/status/404") for _ in range(5)] == ["not_found"] * 5
+        assert [read("/status/429") for _ in range(5)] == ["storage"] * 5
         assert [read("/status/503") for _ in range(5)] == ["storage"] * 3 + ["host_down"] * 2
         assert web.asked["/status/503"] == 3 and read("/ok") == "host_down"
         assert storage.read_bytes(f"{web.url}/ok") == CONTENT  # of the job itself: not guarded

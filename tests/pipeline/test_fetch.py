@@ -73,7 +73,7 @@ def test_rows_of_a_dead_host_do_not_each_wait_for_it(web):
     assert kinds.keys() == {"storage", "host_down"} and kinds["storage"] <= FETCH_THREADS + 3
     assert web.asked["/status/503"] <= (FETCH_THREADS + 3) * 4
     words = {error.partition("/status/503: ")[2] for error, kind in found if kind == "host_down"}
-    assert all(f"{web.url} did not answer for the last" in text for text in words)
+    assert all(f"{web.url} failed to deliver the last" in text for text in words)
     # Neither do later rows of the process; other hosts are asked as before.
     asked = web.asked["/status/503"]
     with WebServer() as other:
