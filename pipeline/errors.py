@@ -13,7 +13,7 @@ ERROR_KINDS = {
     "host_down": "a host that failed for several files in a row, and was not asked for this one",
     "bad_redirect": "a web server redirects to what is not http or https, or without end",
     "tls": "a host without a certificate, or an encryption, that can be trusted",
-    "refused": "a web server refuses the request with another status of 400 to 499",
+    "refused": "a web server refuses the request with a status that none of the others is for",
     "not_found": "no such file",
     "access_denied": "the storage refuses to hand out the file",
     "changed": "the image file is not the one that the manifest names: another size or ETag",

@@ -1,7 +1,7 @@
 """Web servers that failed for several files in a row are not asked again for a while.
 
-A library would do, but pybreaker lets only one call at a time pass, and needs a breaker for each
-host to be kept for ever.
+This is a circuit breaker for each host. It is not pybreaker, whose breakers let only one call at a
+time pass.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class DeadHosts:
                 self._failures[origin] = failures, self._clock() + PAUSE_SECONDS
                 return
         raise StorageError(
-            f"{shown(uri)}: {origin} did not answer for the last {failures} files; it is not "
-            f"asked again for another {math.ceil(left)} s",
+            f"{shown(uri)}: {origin} failed to deliver the last {failures} files; it is "
+            f"not asked again for another {math.ceil(left)} s",
             "host_down",
         )
 

@@ -8,17 +8,17 @@ import ssl
 import aiohttp
 from yarl import URL
 
-from manifests.secrets import shown
 from manifests.storage.hosts import HostNotAllowedError
 from manifests.uris import origin_of
 
-PASSING_STATUS = {408, 425, 429, *range(500, 600)} - {501, 505}  # never heard of, and never will
+# Servers that do not know the method (501) or the version of HTTP (505) will not learn them.
+PASSING_STATUS = {408, 425, 429, *range(500, 600)} - {501, 505}
 _NO_SUCH_NAME = {socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME)}
 _BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)
 
 
 def permanent_cause(error: BaseException) -> tuple[str, str] | None:
-    """What went wrong and its kind; None for what may pass, and for what is not of HTTP."""
+    """What went wrong, secrets included, and its kind; None for what may pass or is not of HTTP."""
     if isinstance(error, HostNotAllowedError):
         return str(error), "host_not_allowed"
     if isinstance(error, aiohttp.RedirectClientError):
@@ -26,11 +26,11 @@ def permanent_cause(error: BaseException) -> tuple[str, str] | None:
         if isinstance(error, aiohttp.InvalidURL):
             wrong = "is not a valid URL"
         target = str(error.args[0]) if error.args else "something"
-        return f"redirects to {shown(target)}, which {wrong}", "bad_redirect"
+        return f"redirects to {target}, which {wrong}", "bad_redirect"
     if isinstance(error, aiohttp.TooManyRedirects):
         target = error.history[-1].headers.get("Location", "")
         count = len(error.history)
-        return f"{count} redirects in a row, the last to {shown(target)}", "bad_redirect"
+        return f"{count} redirects in a row, the last to {target}", "bad_redirect"
     if isinstance(error, aiohttp.ClientSSLError):
         cause = error.__cause__
         if isinstance(cause, _BROKEN_OFF):
@@ -49,12 +49,16 @@ def permanent_cause(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
-def is_of_other_host(error: BaseException, uri: str) -> bool:
-    """Whether it is not the host of the URI that failed, but one that it redirects to."""
+def is_of_host(error: BaseException, uri: str) -> bool:
+    """Whether what may pass is a failure of the URI's host: it gives no answer, or a fault's.
+
+    A host that asks for patience (429) is well, and so is one that redirects to another which
+    fails.
+    """
     if isinstance(error, aiohttp.ClientResponseError):
-        return bool(error.history)
+        return error.status >= 500 and not error.history
     if isinstance(error, aiohttp.ClientConnectorError):
         origin = origin_of(uri)
         asked = URL(origin) if origin else None
-        return asked is not None and (error.host, error.port) != (asked.raw_host, asked.port)
-    return False
+        return asked is None or (error.host, error.port) == (asked.raw_host, asked.port)
+    return True

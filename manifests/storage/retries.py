@@ -54,7 +54,7 @@ def retried(
         policy: when to give up, and which hosts not to ask.
     """
     # Here, as it takes long to import.
-    from manifests.storage.http_words import is_of_other_host
+    from manifests.storage.http_words import is_of_host
 
     seconds = _retry_seconds() if policy.retry_seconds is None else policy.retry_seconds
     options = options or partial(single_tries, policy=policy)
@@ -78,7 +78,7 @@ def retried(
         error = in_words(raised, uri)
         again = state.attempt_number > 1
         waited = f" (tried again for {now - first_failure:.0f} s)" if again else ""
-        failed = not is_of_other_host(raised, uri)
+        failed = is_of_host(raised, uri)
         raise StorageError(f"{error}{waited}", error.kind, host_failed=failed) from None
 
     # Few tries are spread over more time than many.

@@ -145,5 +145,7 @@ def s3_error(error: BaseException) -> tuple[str, str]:
 def _status(error: BaseException) -> int | None:
     """The HTTP status that a server answered with, if it did."""
     status = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    status = status or getattr(error, "status", None) or getattr(error, "code", None)
+    for name in ("status", "code"):  # aiohttp's errors have both, of which the latter warns
+        if not isinstance(status, int):
+            status = getattr(error, name, None)
     return status if isinstance(status, int) else None
