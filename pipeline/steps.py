@@ -125,7 +125,7 @@ class Load:
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
         with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(self._fetch, rows, errors))
+            fetched = list(pool.map(self.fetch, rows, errors))
         loaded = [self._decode(files, error) for files, error in fetched]
         for name in (*FILES, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
@@ -134,7 +134,13 @@ class Load:
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded], [self.base])
 
-    def _fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
+    def fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
+        """The files of a row as they are, by column; none, and an error, where one cannot be had.
+
+        Args:
+            row: of :func:`known_columns`.
+            error: that the row has already, with its kind; ``("", "")`` for none.
+        """
         if error[0]:
             return {}, error
         if fault := row_fault(row):
