@@ -43,22 +43,29 @@ class FolderFiles(Files):
     data_files = f"{FOLDER}/**"
 
     def __init__(self, source: Source, schema: pa.Schema):
-        others = [name for name in schema.names if name not in (*pictures_of(schema), MEASURED)]
         spec = spec_of(source.folder.record, source.folder.layout)
-        kinds = ["measured"] if MEASURED in schema.names else []
-        if spec.uncertainty and "uncertainty_map" in schema.names:
-            kinds.append("uncertainty")
-        if spec.keep_samples and "samples" in schema.names:
-            kinds += [f"sample{i}" for i in range(spec.samples)]
-        self.files = {"restored": "file_name"} | {kind: f"{kind}_file_name" for kind in kinds}
-        self.header = [*self.files.values(), *(RENAMED.get(name, name) for name in others)]
-        self.others = others
-        for name in others:
-            if name in RENAMED.values() or name.endswith(("file_name", "file_names")):
+        columns = {"restored": "image", "measured": MEASURED, "uncertainty": "uncertainty_map"}
+        columns |= {f"sample{i}": f"sample{i}" for i in range(spec.samples)}
+        given = {
+            "restored": True,
+            "measured": MEASURED in schema.names,
+            "uncertainty": spec.uncertainty and "uncertainty_map" in schema.names,
+        }
+        samples = spec.keep_samples and "samples" in schema.names
+        self.files = {kind: name for kind, name in columns.items() if given.get(kind, samples)}
+        self.others = [
+            name for name in schema.names if name not in (*pictures_of(schema), MEASURED)
+        ]
+        names = [RENAMED.get(name, name) for name in self.others]
+        for name in names:
+            taken = name in self.files.values() or names.count(name) > 1
+            if taken or name.endswith(("file_name", "file_names")):
                 raise PipelineError(
                     f"column {name!r}: a metadata.csv has another use for that name; leave it out "
                     "with --columns"
                 )
+        files = [f"{name}_file_name" for name in self.files.values()]
+        self.header = ["file_name", *files[1:], *names]
 
     def names(self, count: int) -> list[str]:
         return [f".diffpir-rows-{i:05d}.csv" for i in range(count)]

@@ -85,11 +85,8 @@ def export(
         if files.has(journal, name):
             kept += 1
             continue
-        count = _Count()
-        tables = count.passing(_tables(source, pieces, measured, schema))
-        data = files.encode(tables, journal)
-        journal.write(name, data, count.rows, count.missing)
-        say(f"{name}: {count.rows} rows, {len(data) / MEGABYTE:.1f} MB")
+        tables = _tables(source, pieces, measured, schema)
+        say(_write_file(name, files, tables, journal))
     files.finish(journal, names)
     written = [journal.files[name] for name in names]
     rows, missing = sum(w.rows for w in written), sum(w.missing for w in written)
@@ -101,6 +98,14 @@ def export(
     left_out = source.tally.failed if settings.drops_failed else 0
     reason = measured.reason if measured else ""
     return Exported(rows, len(names), kept, left_out, missing, reason)
+
+
+def _write_file(name: str, files: Files, tables: Iterator[pa.Table], journal: Journal) -> str:
+    """Write one file; returns what it has, in words. Its content is forgotten with the call."""
+    count = _Count()
+    data = files.encode(count.passing(tables), journal)
+    journal.write(name, data, count.rows, count.missing)
+    return f"{name}: {count.rows} rows, {len(data) / MEGABYTE:.1f} MB"
 
 
 def _files(source: Source, schema: pa.Schema) -> Files:

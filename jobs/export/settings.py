@@ -37,4 +37,5 @@ class Settings:
 
     def plain(self) -> dict:
         """As JSON holds them."""
-        return asdict(self) | {"columns": self.columns and list(self.columns)}
+        columns = None if self.columns is None else sorted(set(self.columns))
+        return asdict(self) | {"columns": columns}

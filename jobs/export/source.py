@@ -96,6 +96,8 @@ class Source:
         self._check_rows(part, len(table))
         if self.settings.with_measured:
             rows = read_shard(self.folder.shards[piece.shard], self.folder.layout)
+            if not rows["id"].equals(table["id"]):
+                raise self._damaged(part, "its ids are not those that were planned")
             known = [name for name in rows.column_names if name in TYPES or name in VERSION]
             table = table.append_column(PLANNED, rows.select(known).to_struct_array())
         table = table.slice(piece.start, piece.stop - piece.start)
@@ -143,7 +145,7 @@ class Source:
                 f"{planned}: the job was run again meanwhile; export once more when it is finished"
             )
 
-    def _damaged(self, part: Part, error: Exception) -> PipelineError:
+    def _damaged(self, part: Part, error: Exception | str) -> PipelineError:
         return PipelineError(
             f"{storage.shown(self.folder.layout.part(part.name))} is damaged: {error}"
         )

@@ -21,7 +21,7 @@ def plain_rows(table: pa.Table) -> list[dict[str, Any]]:
 
 def as_json(row: dict[str, Any]) -> bytes:
     """A row as JSON, which has no infinity and no NaN: they become null."""
-    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False, indent=1).encode()
+    return json.dumps(_finite(row), ensure_ascii=False, allow_nan=False).encode()
 
 
 def as_cell(value: Any) -> str:
