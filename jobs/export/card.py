@@ -27,14 +27,11 @@ SIZES = {  # names that Hugging Face gives to numbers of rows
 }  # fmt: skip
 
 
-def dataset_card(
-    source: Source, schema: pa.Schema, data_files: str, rows: int, missing: int
-) -> bytes:
+def dataset_card(source: Source, data_files: str, rows: int, missing: int) -> bytes:
     """The text of the card.
 
     Args:
         source: of the rows.
-        schema: of the exported rows.
         data_files: pattern of the files.
         rows: that were exported.
         missing: of them, rows without the measured picture that they should have.
@@ -69,7 +66,7 @@ def dataset_card(
             _rows(source, rows, missing),
             *_metrics(source),
             "## Columns",
-            render([{"column": field.name, "type": _type(field.type)} for field in schema],
+            render([{"column": field.name, "type": _type(field.type)} for field in source.schema],
                    Style.markdown),
         ]
     ).encode() + b"\n"  # fmt: skip

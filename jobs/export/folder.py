@@ -11,9 +11,8 @@ import pyarrow as pa
 
 from jobs.export.files import Files
 from jobs.export.journal import Journal
-from jobs.export.measured import COLUMN as MEASURED
 from jobs.export.members import Member, each_row
-from jobs.export.source import Source, pictures_of
+from jobs.export.source import MEASURED, Source
 from jobs.export.values import as_cell
 from manifests import storage
 from pipeline.errors import PipelineError
@@ -34,7 +33,6 @@ class FolderFiles(Files):
 
     Args:
         source: of the rows.
-        schema: of the exported rows.
 
     Raises:
         PipelineError: a column has a name that the loader would take for that of a file.
@@ -42,20 +40,19 @@ class FolderFiles(Files):
 
     data_files = f"{FOLDER}/**"
 
-    def __init__(self, source: Source, schema: pa.Schema):
+    def __init__(self, source: Source):
+        self.pictures = source.pictures
         spec = spec_of(source.folder.record, source.folder.layout)
         columns = {"restored": "image", "measured": MEASURED, "uncertainty": "uncertainty_map"}
         columns |= {f"sample{i}": f"sample{i}" for i in range(spec.samples)}
         given = {
             "restored": True,
-            "measured": MEASURED in schema.names,
-            "uncertainty": spec.uncertainty and "uncertainty_map" in schema.names,
+            "measured": MEASURED in self.pictures,
+            "uncertainty": spec.uncertainty and "uncertainty_map" in self.pictures,
         }
-        samples = spec.keep_samples and "samples" in schema.names
+        samples = spec.keep_samples and "samples" in self.pictures
         self.files = {kind: name for kind, name in columns.items() if given.get(kind, samples)}
-        self.others = [
-            name for name in schema.names if name not in (*pictures_of(schema), MEASURED)
-        ]
+        self.others = [name for name in source.schema.names if name not in self.pictures]
         names = [RENAMED.get(name, name) for name in self.others]
         for name in names:
             taken = name in self.files.values() or names.count(name) > 1
@@ -77,7 +74,7 @@ class FolderFiles(Files):
         with ThreadPoolExecutor(THREADS) as pool:
             for table in tables:
                 members: list[Member] = []
-                for _, found, values in each_row(table):
+                for _, found, values in each_row(table, self.pictures):
                     members += found
                     names = {member.kind: member.name for member in found}
                     writer.writerow(

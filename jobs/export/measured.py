@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from jobs.export.names import suffix_of
-from jobs.export.source import PLANNED, Source
+from jobs.export.source import MEASURED, PLANNED, Source
 from manifests import storage
 from manifests.secrets import redacted
 from pipeline.errors import PipelineError, RowError
@@ -17,7 +17,6 @@ from pipeline.output.record import spec_of
 from pipeline.schema import PICTURE
 from pipeline.steps import FETCH_THREADS, Load, known_columns
 
-COLUMN = "measured"
 PASSING = ("storage", "timeout", "access_denied")  # error kinds of files that may be there again
 
 
@@ -40,9 +39,9 @@ class Measured:
                 f"{source.shown} is a benchmark's output: the manifest's pictures are the clean "
                 "ones, and what was measured was not kept; leave out --with-measured"
             )
-        if COLUMN in source.names:
+        if MEASURED in source.names:
             raise PipelineError(
-                f"the results have a column {COLUMN!r} already; leave it out with --columns, or "
+                f"the results have a column {MEASURED!r} already; leave it out with --columns, or "
                 "leave out --with-measured"
             )
         self.base = storage.parent(storage.absolute(self.spec.manifest))
@@ -63,7 +62,7 @@ class Measured:
             self._cell(row, files.get("image"), error, ok)
             for row, (files, error), ok in zip(rows, found, restored, strict=True)
         ]
-        return table.drop_columns([PLANNED]).append_column(COLUMN, pa.array(cells, PICTURE))
+        return table.drop_columns([PLANNED]).append_column(MEASURED, pa.array(cells, PICTURE))
 
     def _cell(
         self, row: dict, data: bytes | None, error: tuple[str, str], restored: bool

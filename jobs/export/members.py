@@ -9,9 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from jobs.export.measured import COLUMN as MEASURED
 from jobs.export.names import key_of
-from jobs.export.source import pictures_of
+from jobs.export.source import MEASURED
 from jobs.export.values import plain_rows
 
 
@@ -30,9 +29,15 @@ class Member:
     data: bytes
 
 
-def each_row(table: pa.Table) -> Iterator[tuple[str, list[Member], dict[str, Any]]]:
-    """Of each row its key, its pictures, of which the restored one comes first, and the rest."""
-    columns = [*pictures_of(table.schema), *([MEASURED] if MEASURED in table.schema.names else [])]
+def each_row(
+    table: pa.Table, columns: list[str]
+) -> Iterator[tuple[str, list[Member], dict[str, Any]]]:
+    """Of each row its key, its pictures, of which the restored one comes first, and the rest.
+
+    Args:
+        table: of exported rows.
+        columns: that hold pictures.
+    """
     rest = plain_rows(table.drop_columns(columns))
     for pictures, values in zip(table.select(columns).to_pylist(), rest, strict=True):
         key = key_of(values["id"])

@@ -14,16 +14,14 @@ from jobs.export.files import Files
 from jobs.export.folder import FolderFiles
 from jobs.export.groups import in_groups
 from jobs.export.journal import Journal
-from jobs.export.measured import COLUMN as MEASURED
 from jobs.export.measured import Measured
 from jobs.export.parquet import ParquetFiles
 from jobs.export.plan import Piece, plan_files
 from jobs.export.settings import Format, Settings
-from jobs.export.source import Source
+from jobs.export.source import MEASURED, Source
 from jobs.export.webdataset import TarFiles
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.schema import PICTURE
 
 MEGABYTE = 1_000_000
 
@@ -70,9 +68,7 @@ def export(
     dest = storage.absolute(dest)
     source = Source(output, settings)
     measured = Measured(source) if settings.with_measured else None
-    added = [pa.field(MEASURED, PICTURE)] if measured else []
-    schema = pa.schema([*source.schema, *added])
-    files = _files(source, schema)
+    files = _files(source)
     plan = plan_files(source.sizes, int(settings.file_mb * MEGABYTE))
     if not plan:
         raise PipelineError(f"{source.shown}: none of its rows was restored")
@@ -85,13 +81,12 @@ def export(
         if files.has(journal, name):
             kept += 1
             continue
-        tables = _tables(source, pieces, measured, schema)
-        say(_write_file(name, files, tables, journal))
+        say(_write_file(name, files, _Rows(source, pieces, measured), journal))
     files.finish(journal, names)
     written = [journal.files[name] for name in names]
     rows, missing = sum(w.rows for w in written), sum(w.missing for w in written)
     if journal.size_of(card.NAME) is None:  # its reader may have changed it
-        text = card.dataset_card(source, schema, files.data_files, rows, missing)
+        text = card.dataset_card(source, files.data_files, rows, missing)
         journal.write(card.NAME, text)
     for folder in {dest, *(storage.parent(storage.join(dest, name)) for name in names)}:
         storage.remove_partials(folder)
@@ -100,22 +95,21 @@ def export(
     return Exported(rows, len(names), kept, left_out, missing, reason)
 
 
-def _write_file(name: str, files: Files, tables: Iterator[pa.Table], journal: Journal) -> str:
+def _write_file(name: str, files: Files, rows: _Rows, journal: Journal) -> str:
     """Write one file; returns what it has, in words. Its content is forgotten with the call."""
-    count = _Count()
-    data = files.encode(count.passing(tables), journal)
-    journal.write(name, data, count.rows, count.missing)
-    return f"{name}: {count.rows} rows, {len(data) / MEGABYTE:.1f} MB"
+    data = files.encode(rows, journal)
+    journal.write(name, data, rows.count, rows.missing)
+    return f"{name}: {rows.count} rows, {len(data) / MEGABYTE:.1f} MB"
 
 
-def _files(source: Source, schema: pa.Schema) -> Files:
+def _files(source: Source) -> Files:
     match source.settings.format:
         case Format.parquet:
-            return ParquetFiles(schema)
+            return ParquetFiles(source.schema)
         case Format.webdataset:
-            return TarFiles()
+            return TarFiles(source.pictures)
         case Format.folder:
-            return FolderFiles(source, schema)
+            return FolderFiles(source)
 
 
 def _identity(source: Source, plan: list[list[Piece]]) -> dict:
@@ -126,25 +120,24 @@ def _identity(source: Source, plan: list[list[Piece]]) -> dict:
     return {"run": source.folder.id, **source.settings.plain(), "rows": digest}
 
 
-def _tables(
-    source: Source, pieces: list[Piece], measured: Measured | None, schema: pa.Schema
-) -> Iterator[pa.Table]:
-    """The rows of a file, in tables of a modest size."""
-    tables = in_groups(source.read(piece) for piece in pieces)
-    if measured:
-        tables = in_groups(map(measured.append, tables))
-    return (table.select(schema.names) for table in tables)
+class _Rows:
+    """The rows of a file, in tables of a modest size.
 
+    Attributes:
+        count: of those that were read so far.
+        missing: of these, rows whose measured picture could not be had.
+    """
 
-class _Count:
-    """Of rows that pass by."""
+    def __init__(self, source: Source, pieces: list[Piece], measured: Measured | None):
+        self.source, self.pieces, self.measured = source, pieces, measured
+        self.count = self.missing = 0
 
-    def __init__(self) -> None:
-        self.rows = self.missing = 0
-
-    def passing(self, tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    def __iter__(self) -> Iterator[pa.Table]:
+        tables = in_groups(map(self.source.read, self.pieces))
+        if self.measured:
+            tables = in_groups(map(self.measured.append, tables))
         for table in tables:
-            self.rows += len(table)
-            if MEASURED in table.schema.names:
+            self.count += len(table)
+            if self.measured:
                 self.missing += table[MEASURED].null_count
-            yield table
+            yield table.select(self.source.schema.names)

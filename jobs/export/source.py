@@ -19,11 +19,12 @@ from pipeline.errors import PipelineError
 from pipeline.output.parts import Part, Tally, read_part, tally_in
 from pipeline.output.plan import read_shard
 from pipeline.output.run_folder import RunFolder
-from pipeline.schema import FEATURES, PICTURES
+from pipeline.schema import FEATURES, PICTURE, PICTURES
 from pipeline.steps import VERSION
 
 READERS = 32  # footers read at once: reading waits for storage
 ALWAYS = ("id", "restored")  # columns that every export has
+MEASURED = "measured"  # a column that an export may add
 PLANNED = "__planned"  # the manifest's row, beside the result's, for what reads its files again
 BROKEN = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 
@@ -36,8 +37,9 @@ class Source:
         settings: of the export.
 
     Attributes:
-        names: of the columns that are kept, in their order.
-        schema: of these columns, without metadata.
+        names: of the results' columns that are kept, in their order.
+        schema: of the exported rows, without metadata: these columns, and what is added.
+        pictures: names of the columns in it that hold pictures of this project.
 
     Raises:
         PipelineError: the job is not finished, a column does not exist, or a part is damaged.
@@ -59,7 +61,10 @@ class Source:
         self.parts = [self.folder.state.latest[shard.index] for shard in shards]
         whole = self._opened(self.parts[0]).schema_arrow.remove_metadata()
         self.names = _kept(whole, settings)
-        self.schema = pa.schema([whole.field(name) for name in self.names])
+        added = [pa.field(MEASURED, PICTURE)] if settings.with_measured else []
+        self.schema = pa.schema([*(whole.field(name) for name in self.names), *added])
+        self.pictures = [name for name in self.names if name in PICTURES.names]
+        self.pictures += [field.name for field in added]
         self._read_schema = pa.schema(
             [field for field in whole if field.name in {*self.names, "status"}]
         )
@@ -169,8 +174,3 @@ def _told_bytes(file: pq.ParquetFile) -> int:
     if "bytes" not in schema.names or not pa.types.is_integer(schema.field("bytes").type):
         return 0
     return pc.sum(file.read(["bytes"])["bytes"]).as_py() or 0
-
-
-def pictures_of(schema: pa.Schema) -> list[str]:
-    """The columns of results that hold pictures."""
-    return [name for name in schema.names if name in PICTURES.names]

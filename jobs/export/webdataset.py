@@ -15,9 +15,16 @@ from jobs.export.values import as_json
 
 
 class TarFiles(Files):
-    """The files of an export: of each row ``KEY.png``, ``KEY.json``, ``KEY.measured.png``, ..."""
+    """The files of an export: of each row ``KEY.png``, ``KEY.json``, ``KEY.measured.png``, ...
+
+    Args:
+        pictures: the columns that hold some.
+    """
 
     data_files = "train-*.tar"
+
+    def __init__(self, pictures: list[str]):
+        self.pictures = pictures
 
     def names(self, count: int) -> list[str]:
         return [f"train-{i:06d}.tar" for i in range(count)]
@@ -26,7 +33,7 @@ class TarFiles(Files):
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
             for table in tables:
-                for key, members, values in each_row(table):
+                for key, members, values in each_row(table, self.pictures):
                     for member in members:
                         _add(tar, member.name, member.data)
                     _add(tar, f"{key}.json", as_json(values))
