@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterator, Sequence
 
 import pyarrow as pa
 from PIL import Image
-from pydantic import ValidationError
 
 from jobs.drawing import Cell, Row, contact_sheet
 from jobs.results import first_rows
@@ -20,7 +19,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
 from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
-from pipeline.output.record import Record, read_record
+from pipeline.output.record import read_record, spec_of
 from pipeline.output.run_folder import RunFolder
 from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
@@ -87,7 +86,7 @@ def sheet_rows(
     """
     layout = Layout(storage.absolute(output))
     record = read_record(layout)
-    spec = _spec_of(record, layout)
+    spec = spec_of(record, layout)
     benchmark = spec.mode == "benchmark"
     if benchmark:  # its measurements are made again, by the task's operator
         check_allowed(spec, allow_code)
@@ -103,14 +102,6 @@ def sheet_rows(
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
             yield _row(result, row, load, spec, assets, side)
-
-
-def _spec_of(record: Record, layout: Layout) -> JobSpec:
-    try:
-        return JobSpec.model_validate(record.spec)
-    except ValidationError:
-        name = storage.shown(layout.run)
-        raise PipelineError(f"{name} is not the record of a job of this version") from None
 
 
 def _row(

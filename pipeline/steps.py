@@ -5,7 +5,7 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -114,7 +114,7 @@ class Load:
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside = beside
-        self.fetch, self.allowed_hosts = fetch, allowed_hosts
+        self.fetching, self.allowed_hosts = fetch, allowed_hosts
         self.decode_seconds = decode_seconds
 
     @classmethod
@@ -133,10 +133,7 @@ class Load:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
-        named = (row[name] for row in rows for name in self.files if row.get(name))
-        cells = read_cells(named, self.base, self._policy)
-        with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(partial(self._fetch, cells), rows, errors))
+        fetched = self.fetch(rows, errors)
         loaded = [self._decode(files, error) for files, error in fetched]
         for name in (*FILES, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
@@ -144,6 +141,20 @@ class Load:
         metadata = [None if m is None else vars(m) for m in metadata]
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded], [self.base])
+
+    def fetch(
+        self, rows: Sequence[dict], errors: Sequence[tuple[str, str]]
+    ) -> list[tuple[dict[str, bytes], tuple[str, str]]]:
+        """The files of rows as they are, by column; none, and an error, where one cannot be had.
+
+        Args:
+            rows: of :func:`known_columns`.
+            errors: that they have already, with their kinds; ``("", "")`` for none.
+        """
+        named = (row[name] for row in rows for name in self.files if row.get(name))
+        cells = read_cells(named, self.base, self._policy)
+        with ThreadPoolExecutor(FETCH_THREADS) as pool:
+            return list(pool.map(partial(self._fetch, cells), rows, errors))
 
     def _fetch(
         self, cells: Cells, row: dict, error: tuple[str, str]
@@ -183,7 +194,7 @@ class Load:
                 f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
                 "scheme_not_allowed",
             )
-        return self.fetch.policy(scheme, self.allowed_hosts)
+        return self.fetching.policy(scheme, self.allowed_hosts)
 
     def _decode(
         self, files: dict[str, bytes], error: tuple[str, str]

@@ -1,4 +1,4 @@
-"""The commands on a job's results: metrics, compare, fid, verify, sheet."""
+"""The commands on a job's results: metrics, compare, fid, verify, sheet, export."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 from jobs.commands.options import AllowCode, allowed_code
 from jobs.console import user_errors
+from jobs.export.settings import Format, Settings
 from jobs.tables import Style
 
 app = typer.Typer()
@@ -115,6 +116,47 @@ def sheet(
         for text in write_sheet(outputs, file, limit=limit, side=side, allow_code=allowed):
             typer.echo(text, err=True)
     typer.echo(f"contact sheet: {storage.shown(file)}")
+
+
+@app.command()
+def export(
+    output: Annotated[str, typer.Argument(help="A finished job's output folder or URI.")],
+    dest: Annotated[str, typer.Argument(help="The dataset's folder or URI, empty or begun.")],
+    format: Annotated[Format, typer.Option(help="Of the files.")] = Format.parquet,
+    file_mb: Annotated[
+        float, typer.Option(min=0.01, max=4096, help="Megabytes of a file, about.")
+    ] = 500,
+    with_measured: Annotated[
+        bool, typer.Option("--with-measured", help="Add the measured pictures, read again.")
+    ] = False,
+    only_ok: Annotated[
+        bool, typer.Option("--only-ok", help="Leave out the rows that failed.")
+    ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns to keep, with commas between; id and restored always are.",
+            show_default="all",
+        ),
+    ] = None,
+) -> None:
+    """Write a finished job's results as a dataset to publish. The same command goes on."""
+    with user_errors():
+        from jobs.export.run import export as write
+        from manifests import storage
+
+        names = None if columns is None else tuple(name.strip() for name in columns.split(","))
+        settings = Settings(format, file_mb, with_measured, only_ok, names)
+        done = write(output, dest, settings, say=lambda text: typer.echo(text, err=True))
+    kept = f" ({done.kept} of them there already)" if done.kept else ""
+    typer.echo(f"{done.rows} rows in {done.files} files{kept}: {storage.shown(dest)}")
+    _say(
+        [
+            f"{done.left_out} failed rows left out" if done.left_out else None,
+            f"{done.missing} measured pictures could not be read again" if done.missing else None,
+            f"the first of them: {done.reason}" if done.reason else None,
+        ]
+    )
 
 
 def _say(notes: list[str | None]) -> None:

@@ -127,8 +127,12 @@ def read_tally(layout: Layout, part: Part) -> Tally:
     if footer > len(tail):
         tail = storage.read_tail(uri, footer)
     # A Parquet reader wants a file that begins as one, and looks at nothing else but the footer.
-    metadata = pq.read_metadata(pa.BufferReader(b"PAR1" + tail))
-    return Tally(**json.loads(metadata.metadata[FOOTER]))
+    return tally_in(pq.read_metadata(pa.BufferReader(b"PAR1" + tail)))
+
+
+def tally_in(footer: pq.FileMetaData) -> Tally:
+    """The tally that the footer of a part holds."""
+    return Tally(**json.loads(footer.metadata[FOOTER]))
 
 
 def _encoded(rows: pa.Table, tally: Tally) -> bytes:

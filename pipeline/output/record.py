@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from typing import Any
 
+from pydantic import ValidationError
+
 import diffpir
 from manifests import storage
 from manifests.secrets import without_secrets
@@ -99,6 +101,19 @@ def read_record(layout: Layout) -> Record:
     except (ValueError, KeyError, TypeError, RecursionError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None
+
+
+def spec_of(record: Record, layout: Layout) -> JobSpec:
+    """The specification of the job that made an output.
+
+    Raises:
+        PipelineError: it is of another version.
+    """
+    try:
+        return JobSpec.model_validate(record.spec)
+    except ValidationError:
+        name = storage.shown(layout.run)
+        raise PipelineError(f"{name} is not the record of a job of this version") from None
 
 
 def _pictures(images: str | None, output: str | None) -> str | None:

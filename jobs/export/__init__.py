@@ -1,0 +1,1 @@
+"""``diffpir export``: a finished job's results as a dataset in a form that people publish."""
