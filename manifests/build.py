@@ -6,7 +6,7 @@ import json
 import os.path
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 
@@ -37,7 +37,11 @@ SCHEMA = pa.schema(
 )
 
 
-def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None) -> pa.Table:
+def build(
+    source: str,
+    on_left_out: Callable[[list[str]], None] = lambda _: None,
+    reserved: Collection[str] = (),
+) -> pa.Table:
     """A manifest of all images of a source, sorted, with the columns of ``SCHEMA``.
 
     The source is the user's own word: files are read from wherever it says, private addresses
@@ -51,6 +55,7 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
             whose columns then are the manifest's.
         on_left_out: told the files, if there are any, whose names are not UTF-8 and so can stand
             in no manifest.
+        reserved: names that columns of Parquet and tar files may not have; these are renamed.
 
     Returns:
         ``id`` is the path below the source without its suffix, unless two images differ in the
@@ -62,7 +67,7 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
         ManifestError: no such source, no image in it, or a file that is none of the above.
     """
     if holds_rows(source):
-        return _of_containers(source)
+        return _of_containers(source, reserved)
     names, images = _find(source)
     if not images:
         raise ManifestError(
@@ -90,9 +95,9 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
     )
 
 
-def _of_containers(source: str) -> pa.Table:
+def _of_containers(source: str, reserved: Collection[str]) -> pa.Table:
     """The rows of Parquet or tar files, with names of pictures that hold from any folder."""
-    table, base = read_manifest(source), root_of(source)
+    table, base = read_manifest(source, reserved), root_of(source)
 
     def absolute(name: str | None) -> str | None:
         return name and (name if is_parametric(name) else storage.resolve(base, name))

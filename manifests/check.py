@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from manifests import storage
 from manifests.columns import FILES
 from manifests.errors import ManifestError, StorageError
-from manifests.expand import root_of
 from manifests.files import Cells, read_cells, read_file
 from manifests.formats import decodable_formats
 from manifests.limits import short
-from manifests.read import read_table
+from manifests.read import open_source
 from manifests.schema import (
     TYPES,
     check_depth,
@@ -28,6 +28,7 @@ from manifests.schema import (
     normalise,
     row_fault,
 )
+from manifests.source import new_names
 from manifests.unique import duplicate_ids
 
 THREADS = 16
@@ -72,7 +73,12 @@ def check(
         ManifestError: the manifest itself cannot be read.
     """
     name = storage.shown(uri)
-    table = read_table(uri)
+    source = open_source(uri)
+    table = pa.concat_tables(
+        [source.schema.empty_table(), *(batch.rows for batch in source.batches())]
+    )
+    renamed = new_names(source, reserved)
+    table = table.rename_columns([renamed.get(name, name) for name in table.column_names])
     names = set(table.column_names)
     for column in table.column_names:
         near = difflib.get_close_matches(column, HINTED, n=1, cutoff=0.75)
@@ -93,7 +99,7 @@ def check(
         yield Finding(row, table["id"][row - 1].as_py(), words)
     for value, first, second in duplicate_ids(table["id"]):
         yield Finding(second, value, f"id: the same as in row {first}")
-    base = root_of(uri)
+    base = source.base
 
     no_text = {row for row, words in wrong_kind if words.startswith("id ")}
 

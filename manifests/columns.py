@@ -66,10 +66,11 @@ def choose(
             left_out.append(name)
         else:
             names[ours] = name
-    if "image" not in names and left_out:
+    candidates = [*left_out, *(name for name in names.values() if _is_binary(kinds[name]))]
+    if "image" not in names and candidates:
         raise ManifestError(
-            f"{source}: no column 'image'; {', '.join(left_out)} could be it: name one, as in "
-            f"columns: {{image: {left_out[0]}}} or --image-column {left_out[0]}"
+            f"{source}: no column 'image'; {', '.join(candidates)} could be it: name one, as in "
+            f"columns: {{image: {candidates[0]}}} or --image-column {candidates[0]}"
         )
     pictures = {name for name in FILES if name in names and _is_held(kinds[names[name]])}
     return Choice(names, frozenset(pictures), tuple(left_out))

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 
 from manifests.schema import check_depth, check_storable, normalise
-from manifests.source import Batch, Source
+from manifests.source import Batch, Source, new_names
 from manifests.spool import Spool
 
 
@@ -19,9 +19,7 @@ class Manifest:
 
     Args:
         source: of the rows.
-        reserved: names that the user's own columns may not have. Where the source holds pictures,
-            and so is a dataset that was not written for this project, ``status`` becomes
-            ``source_status``; in a manifest it is refused.
+        reserved: names that the user's own columns may not have (:func:`new_names`).
 
     Attributes:
         schema: of all batches.
@@ -34,10 +32,7 @@ class Manifest:
     def __init__(self, source: Source, reserved: Collection[str] = ()):
         self._source, self._reserved = source, reserved
         self.name, self.base, self.notes = source.name, source.base, list(source.notes)
-        self._renamed: dict[str, str] = {}
-        if source.holds_pictures:
-            taken = [name for name in source.schema.names if name in reserved]
-            self._renamed = {name: f"source_{name}" for name in taken}
+        self._renamed = new_names(source, reserved)
         if self._renamed:
             self.notes.append(
                 f"{self.name}: columns whose names results have for themselves are renamed: "

@@ -21,6 +21,7 @@ from manifests.tar_source import TarSource
 TABLES = (".csv", ".jsonl", ".ndjson")
 CONTAINERS = (".parquet", ".tar")  # which may hold pictures
 FORMATS = (*CONTAINERS, *TABLES)
+COMPRESSED_TARS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst")  # refused
 SAME: Mapping[str, str] = MappingProxyType({})
 
 
@@ -70,7 +71,7 @@ def has_rows(uri: str) -> bool:
 
 def holds_rows(uri: str) -> bool:
     """The same, of Parquet and tar files alone."""
-    if storage.shown(uri).lower().endswith(CONTAINERS):
+    if storage.shown(uri).lower().endswith((*CONTAINERS, *COMPRESSED_TARS)):
         return True
     if not uri or storage.kind_of(uri) != "directory":
         return False
@@ -105,9 +106,9 @@ def open_source(
         return TableSource(uri, base, renamed, max_bytes)
     files = expand(uri, CONTAINERS)
     for file in map(storage.shown, files):
-        if not file.lower().endswith(CONTAINERS):
+        if not file.lower().endswith((*CONTAINERS, *COMPRESSED_TARS)):
             raise ManifestError(f"{file}: a manifest's name ends in one of {', '.join(FORMATS)}")
-    tars = [file for file in files if storage.shown(file).lower().endswith(".tar")]
+    tars = [file for file in files if not storage.shown(file).lower().endswith(".parquet")]
     if not tars:
         return ParquetSource(name, base, files, renamed, max_bytes)
     if len(tars) < len(files):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -49,6 +49,17 @@ class Source(Protocol):
             ManifestError: a file cannot be read, or rows take more memory than allowed.
         """
         ...
+
+
+def new_names(source: Source, reserved: Collection[str]) -> dict[str, str]:
+    """New names for columns whose names are reserved, of a source that holds pictures.
+
+    Such a source is a dataset that was not written for this project: its owner cannot be asked to
+    rename a column. Of others, reserved names are refused.
+    """
+    if not source.holds_pictures:
+        return {}
+    return {name: f"source_{name}" for name in source.schema.names if name in reserved}
 
 
 def fitted(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -13,17 +13,24 @@ app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
 
 @app.command("build")
 def build_manifest(
-    source: Annotated[str, typer.Argument(help="Folder, glob, bucket prefix or list (.txt).")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder, glob, bucket prefix or list (.txt) of pictures; or Parquet or WebDataset "
+            "files."
+        ),
+    ],
     output: Annotated[
         str, typer.Option("--output", "-o", help="Manifest to write (.parquet, .csv, .jsonl).")
     ],
 ) -> None:
-    """Make a manifest of images: id, image, width, height, bytes."""
+    """Make a manifest: id, image, width, height, bytes; of Parquet and tar files their columns."""
     with user_errors():
         from manifests import storage
         from manifests.build import build, write_manifest
+        from pipeline.schema import RESERVED
 
-        table = build(source, say_left_out)
+        table = build(source, say_left_out, RESERVED)
         write_manifest(table, output)
     typer.echo(f"{len(table)} images: {storage.shown(output)}")
 
