@@ -1,8 +1,11 @@
-"""What it costs to plan manifests of many rows, and to look at one that is almost done.
+"""What safety costs: planning a large job, and knowing what is left of one that is 99 % done.
 
-A synthetic manifest (``id``, ``image``, ``label``) is written, planned as a job plans it, and
-planned again with all but one in a hundred shards done. Each in a process of its own, whose peak
-memory is told beside that of one that only imports what is needed.
+    python benchmarks/planning.py [--rows 1000000 10000000] [--shard-rows 256] [--json FILE]
+
+A synthetic manifest (``id``, ``image``, ``label``) is planned, and looked at again when 99 of 100
+shards have a part. Each in a process of its own, whose peak memory is told beyond that of one that
+only imports what is needed. Parts stand in ``results/`` by their names: resuming reads nothing
+else.
 """
 
 from __future__ import annotations
@@ -11,7 +14,6 @@ import argparse
 import json
 import os
 import resource
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,22 +24,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from timing import parser, write
 
-from manifests.manifest import Manifest
-from manifests.read import open_source
-from manifests.scan import scan
-from manifests.version import version_of
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part
-from pipeline.output.plan import shards_in, write_plan
-from pipeline.output.record import create_record, read_record
+from pipeline.output.record import read_record
 from pipeline.output.run_folder import RunFolder
+from pipeline.prepare import check
 from pipeline.spec.job import JobSpec
 
 GROUP_ROWS = 1_000_000
 
 
-def write(path: Path, rows: int) -> None:
+def make_manifest(path: Path, rows: int) -> None:
     with pq.ParquetWriter(path, pa.schema([(n, t) for n, t in COLUMNS.items()])) as writer:
         for start in range(0, rows, GROUP_ROWS):
             numbers = pa.array(np.arange(start, min(start + GROUP_ROWS, rows)))
@@ -51,30 +50,30 @@ COLUMNS = {"id": pa.string(), "image": pa.string(), "label": pa.int64()}
 
 
 def job(folder: Path) -> JobSpec:
-    task = {"kind": "denoise", "noise_level": 0.1}
-    manifest, output = str(folder / "m.parquet"), str(folder / "out")
-    return JobSpec.model_validate({"manifest": manifest, "output": output, "task": task})
+    return JobSpec.model_validate(
+        {
+            "manifest": str(folder / "m.parquet"),
+            "output": str(folder / "out"),
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "max_manifest_bytes": 2**40,
+        }
+    )
 
 
 def plan(folder: Path, shard_rows: int) -> dict:
-    spec, layout, began = job(folder), Layout(str(folder / "out")), time.perf_counter()
-    manifest = Manifest(open_source(spec.manifest, max_bytes=2**40))
-    contents = scan(manifest)
-    scanned = time.perf_counter() - began
-    files = write_plan(shards_in(manifest.batches(), shard_rows), layout)
-    identity = {"manifest": {"rows": contents.rows, "sha256": contents.sha256}}
-    create_record(layout, identity, spec, files, version_of(manifest.files))
-    return {"scan_seconds": scanned, "plan_seconds": time.perf_counter() - began - scanned}
+    began = time.perf_counter()
+    checked = check(job(folder))
+    seconds = time.perf_counter() - began
+    RunFolder.create(checked, shard_rows)
+    return {"check_seconds": seconds, "plan_seconds": time.perf_counter() - began - seconds}
 
 
 def resume(folder: Path) -> dict:
-    """What a resumed run does before its work: is the manifest the same, and what is left?"""
-    spec, layout, began = job(folder), Layout(str(folder / "out")), time.perf_counter()
-    manifest = Manifest(open_source(spec.manifest, max_bytes=2**40))
-    record = read_record(layout)
-    assert record.version == version_of(manifest.files)
-    left = RunFolder(layout, record).work()
-    return {"resume_seconds": time.perf_counter() - began, "shards_left": len(left)}
+    """What a resumed run does before its work: is the job the same, and what is left?"""
+    began = time.perf_counter()
+    found = RunFolder.find(check(job(folder)))
+    assert found is not None
+    return {"resume_left": len(found.work()), "resume_seconds": time.perf_counter() - began}
 
 
 def child(*arguments: object) -> dict:
@@ -84,7 +83,7 @@ def child(*arguments: object) -> dict:
 
 
 def measure(rows: int, shard_rows: int, folder: Path) -> dict:
-    write(folder / "m.parquet", rows)
+    make_manifest(folder / "m.parquet", rows)
     nothing = child("nothing", folder)["peak"]
     planned = child("plan", folder, shard_rows)
     layout = Layout(str(folder / "out"))
@@ -100,7 +99,7 @@ def measure(rows: int, shard_rows: int, folder: Path) -> dict:
         "shards": len(record.shards),
         "manifest_mb": (folder / "m.parquet").stat().st_size >> 20,
         "plan_mb": size >> 20,
-        "scan_seconds": round(planned["scan_seconds"], 1),
+        "check_seconds": round(planned["check_seconds"], 1),
         "plan_seconds": round(planned["plan_seconds"], 1),
         "plan_memory_mb": planned["peak"] - nothing,
         "resume_seconds": round(resumed["resume_seconds"], 1),
@@ -110,14 +109,14 @@ def measure(rows: int, shard_rows: int, folder: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[10**6])
-    parser.add_argument("--shard-rows", type=int, default=256)
-    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser(__doc__)
+    options.add_argument("--rows", type=int, nargs="+", default=[10**6])
+    options.add_argument("--shard-rows", type=int, default=256)
+    options.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    given = options.parse_args()
     if given.child:
         what, folder = given.child[0], Path(given.child[1])
-        found = {}
+        found: dict = {}
         if what == "plan":
             found = plan(folder, int(given.child[2]))
         elif what == "resume":
@@ -125,12 +124,12 @@ def main() -> None:
         found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         print(json.dumps(found))
         return
+    measured = []
     for rows in given.rows:
-        folder = Path(tempfile.mkdtemp(prefix="diffpir-planning-"))
-        try:
-            print(json.dumps(measure(rows, given.shard_rows, folder)), flush=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="diffpir-planning-") as name:
+            measured.append(measure(rows, given.shard_rows, Path(name)))
+        print(*(f"{key} {value}" for key, value in measured[-1].items()), sep=", ", flush=True)
+    write(given.json, {"planning": measured})
 
 
 if __name__ == "__main__":
