@@ -52,6 +52,11 @@ def say_how_to_go_on() -> None:
     typer.echo(f"what is done is kept; the same command{without} goes on from there", err=True)
 
 
+def say(note: str) -> None:
+    """What a user may want to know beside the results."""
+    typer.echo(note, err=True)
+
+
 def say_left_out(files: list[str]) -> None:
     """Of files that can stand in no manifest."""
     typer.echo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,9 +12,13 @@ import typer
 
 from manifests import storage
 from manifests.errors import StorageError
+from manifests.expand import root_of
+from manifests.files import Cells, read_cells, read_file
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_image
+
+TOGETHER = 64  # whose files are fetched before they are decoded
 
 
 def photographs_of(
@@ -36,12 +41,12 @@ def photographs_of(
     table = read_manifest(manifest)
     if most:
         table = table.take(sorted({i * len(table) // most for i in range(most)}))
-    base = storage.parent(storage.absolute(manifest))
+    base, names = root_of(manifest), table["image"].to_pylist()
     weights = _weights(table, manifest) if "weight" in table.column_names else [1.0] * len(table)
 
-    def load(ref: str) -> np.ndarray | str:
+    def load(cells: Cells, name: str) -> np.ndarray | str:
         try:
-            image = decode_image(storage.read_bytes(storage.resolve(base, ref)))
+            image = decode_image(read_file(name, base, cells) or b"")
         except (StorageError, RowError) as e:
             return str(e)
         if min(image.shape[:2]) < crop:
@@ -49,7 +54,10 @@ def photographs_of(
         return as_rgb8(image)
 
     with ThreadPoolExecutor() as pool:
-        loaded = list(pool.map(load, table["image"].to_pylist()))
+        loaded: list[np.ndarray | str] = []
+        for start in range(0, len(names), TOGETHER):
+            some = names[start : start + TOGETHER]
+            loaded += pool.map(partial(load, read_cells(some, base)), some)
     photographs: list[np.ndarray] = []
     frequencies: list[float] = []
     for image_id, image, weight in zip(table["id"].to_pylist(), loaded, weights, strict=True):

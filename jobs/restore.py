@@ -12,13 +12,15 @@ from jobs.console import say_left_out
 from jobs.specfile import JobFileError, make_job
 from manifests import storage
 from manifests.build import build, write_manifest
+from manifests.digest import content_digest
 from manifests.errors import ManifestError
-from manifests.read import content_digest, read_manifest
+from manifests.read import has_rows, read_manifest
+from manifests.storage.hosts import is_entry
+from manifests.uris import host_of
 from pipeline.output.layout import Layout
 from pipeline.spec.job import JobSpec
 
 OPTIONS = {"noise_level": "--noise"}  # that are not called as the field of the job
-MANIFESTS = (".parquet", ".csv", ".jsonl", ".ndjson")
 
 
 def restore_job(
@@ -26,14 +28,15 @@ def restore_job(
 ) -> JobSpec:
     """The job that restores the images of ``source``; options left at None are left out.
 
-    ``source`` is a manifest, or anything that a manifest can be built from; in that case the
-    manifest is kept as ``OUTPUT/manifest.parquet``.
+    ``source`` is a manifest, files that hold pictures, the output of another job, or anything else
+    that a manifest can be built from; in that case the manifest is kept as
+    ``OUTPUT/manifest.parquet``.
 
     Raises:
         JobFileError: an option is wrong, or does not go with the task.
         ManifestError: no images, or other images than an earlier run of the same output had.
     """
-    is_manifest = source.lower().endswith(MANIFESTS)
+    is_manifest = has_rows(source) or storage.exists(Layout(storage.absolute(source)).run)
     manifest = source if is_manifest else storage.join(output, "manifest.parquet")
     images = images or storage.join(output, "images")
     spec = make_job(
@@ -47,11 +50,19 @@ def restore_job(
     )
     if is_manifest:
         return spec
+    if spec.columns:
+        raise JobFileError(
+            f"--{next(iter(spec.columns))}-column: {storage.shown(source)} has no columns; the "
+            "option goes with a manifest or with Parquet files as SOURCE"
+        )
     _check_told(spec)
     table = _keep_manifest(source, manifest, spec, images)
     # The source is the user's own word, wherever the manifest that was made of it lies.
-    schemes = sorted({storage.scheme_of(image) for image in table["image"].to_pylist()})
-    return spec.model_copy(update={"allowed_schemes": tuple(schemes)})
+    named = table["image"].to_pylist()
+    schemes = {storage.scheme_of(image) for image in named}
+    hosts = {host for host in map(host_of, named) if host and is_entry(host)}
+    allowed = {"allowed_schemes": tuple(sorted(schemes)), "allowed_hosts": tuple(sorted(hosts))}
+    return spec.model_copy(update=allowed)
 
 
 def _check_told(spec: JobSpec) -> None:
@@ -85,7 +96,7 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa
         raise ManifestError(f"{storage.shown(source)}: no images but those made by an earlier run")
     if kept is None:
         write_manifest(table, manifest)
-    elif content_digest(kept) != content_digest(table):
+    elif content_digest([kept]) != content_digest([table]):
         unused = not (begun or _made(spec.output, images))
         hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(

@@ -12,6 +12,8 @@ from jobs.drawing import Cell, Row, contact_sheet
 from jobs.results import first_rows
 from jobs.thumbnails import brightest_at, detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
 from manifests import storage
+from manifests.columns import FILES
+from manifests.expand import root_of
 from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
@@ -21,7 +23,7 @@ from pipeline.output.record import read_record, spec_of
 from pipeline.output.run_folder import RunFolder
 from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES, Load, errors_of, known_columns
+from pipeline.steps import Load, errors_of, known_columns
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.users_code import check_allowed
@@ -90,12 +92,13 @@ def sheet_rows(
         check_allowed(spec, allow_code)
     # The picture that a user gave is what was measured, whatever mask and kernel came with it.
     files = files_of(spec) if benchmark else ["image", "reference"]
-    base = storage.parent(storage.absolute(spec.manifest))
+    base = root_of(spec.manifest)
     for part, results in first_rows(output, COLUMNS, limit):
         planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
         names = tuple(name for name in files if name in planned.column_names)
         load = Load.of(spec, base, names, beside=not benchmark)
-        assets = Assets.of(spec.task.assets(spec.mode, planned)) if benchmark else Assets()
+        kernels = [planned["kernel"]] if "kernel" in planned.column_names else []
+        assets = Assets.of(spec.task.assets(spec.mode, kernels)) if benchmark else Assets()
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
             yield _row(result, row, load, spec, assets, side)

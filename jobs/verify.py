@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from manifests.digest import content_digest
 from manifests.errors import StorageError
-from manifests.read import content_digest
-from manifests.schema import duplicate_ids
+from manifests.unique import duplicate_ids
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part, Tally, read_part, read_tally, tally_of
 from pipeline.output.plan import Shard, read_shard
@@ -59,10 +59,10 @@ def verify_output(output: str) -> tuple[list[str], str]:
             if rows is not None:
                 planned_rows.append(rows)
     if len(planned_rows) == len(shards):
-        table = pa.concat_tables(planned_rows)
-        if content_digest(table) != record.identity["manifest"]["sha256"]:
+        if content_digest(planned_rows) != record.identity["manifest"]["sha256"]:
             findings.append("plan/ is not the manifest that the job was started with")
-        for value, first, second in duplicate_ids(table["id"])[:NAMED]:
+        ids = pa.chunked_array([ids for rows in planned_rows for ids in rows["id"].chunks])
+        for value, first, second in duplicate_ids(ids)[:NAMED]:
             findings.append(f"id {value!r} is planned twice, in rows {first} and {second}")
     findings += _superseded(layout, state.superseded)
     total = Tally.total(tallies)

@@ -17,8 +17,12 @@ from fsspec import AbstractFileSystem
 from PIL import ExifTags, Image
 
 from manifests import storage
+from manifests.columns import FILES
 from manifests.errors import ManifestError
+from manifests.expand import root_of
 from manifests.formats import decodable_formats, image_suffixes
+from manifests.read import holds_rows, read_manifest
+from manifests.schema import is_parametric, with_columns
 
 THREADS = 16  # headers are read one by one, and waiting for storage is most of it
 HEADER_BYTES = 1 << 16  # fetched at a time: most headers lie within
@@ -36,11 +40,15 @@ SCHEMA = pa.schema(
 def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None) -> pa.Table:
     """A manifest of all images of a source, sorted, with the columns of ``SCHEMA``.
 
+    The source is the user's own word: files are read from wherever it says, private addresses
+    included.
+
     Args:
         source: a folder or bucket prefix (searched with all below it; hidden files are not
             taken; links to folders are followed, but no folder is taken twice), a glob, a list
-            (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), or
-            one image.
+            (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), one
+            image, or Parquet or tar files that hold pictures (:func:`manifests.read.open_source`),
+            whose columns then are the manifest's.
         on_left_out: told the files, if there are any, whose names are not UTF-8 and so can stand
             in no manifest.
 
@@ -53,6 +61,8 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
     Raises:
         ManifestError: no such source, no image in it, or a file that is none of the above.
     """
+    if holds_rows(source):
+        return _of_containers(source)
     names, images = _find(source)
     if not images:
         raise ManifestError(
@@ -78,6 +88,19 @@ def build(source: str, on_left_out: Callable[[list[str]], None] = lambda _: None
         },
         schema=SCHEMA,
     )
+
+
+def _of_containers(source: str) -> pa.Table:
+    """The rows of Parquet or tar files, with names of pictures that hold from any folder."""
+    table, base = read_manifest(source), root_of(source)
+
+    def absolute(name: str | None) -> str | None:
+        return name and (name if is_parametric(name) else storage.resolve(base, name))
+
+    named = [name for name in FILES if name in table.column_names]
+    whole = ([absolute(name) for name in table[column].to_pylist()] for column in named)
+    columns = [pa.chunked_array([names], pa.string()) for names in whole]
+    return with_columns(table, dict(zip(named, columns, strict=True)))
 
 
 def write_manifest(table: pa.Table, uri: str) -> None:

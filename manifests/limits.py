@@ -31,6 +31,12 @@ class Limit:
         usual = min(most_bytes(), max(SMALL_BYTES, GROWTH * file_bytes))
         return cls(source, usual if given is None else given)
 
+    @classmethod
+    def streamed(cls, source: str, file_bytes: int, given: int | None) -> Limit:
+        """The same of a manifest that is read in batches, whatever memory the machine has."""
+        usual = max(SMALL_BYTES, GROWTH * file_bytes)
+        return cls(source, usual if given is None else given)
+
     def check(self, needed: int, what: str = "its rows") -> None:
         """Refuse a manifest that needs more bytes than allowed.
 

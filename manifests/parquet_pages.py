@@ -33,7 +33,7 @@ class Page:
         values: nulls included.
         encoding: the number that the format gives it.
         size: bytes once decompressed.
-        start, end: of the page's own bytes in the file.
+        start, end: of the page's own bytes in the data given.
     """
 
     is_dictionary: bool
@@ -44,18 +44,28 @@ class Page:
     end: int
 
 
-def pages(data: memoryview, chunk: Any) -> Iterator[Page]:
+def start_of(chunk: Any) -> int:
+    """Where a column chunk begins in its file."""
+    start: int = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < start:
+        start = chunk.dictionary_page_offset
+    return start
+
+
+def pages(data: memoryview, chunk: Any, begin: int) -> Iterator[Page]:
     """The pages of a column chunk, where and as far as Arrow reads them.
 
     Args:
+        data: a part of the file that holds the chunk.
         chunk: a ``pyarrow.parquet.ColumnChunkMetaData``.
+        begin: of the data, in the file.
 
     Raises:
         pa.ArrowInvalid: a header is damaged.
     """
-    place = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
-        place = chunk.dictionary_page_offset
+    place = start_of(chunk) - begin
+    if place < 0:
+        raise pa.ArrowInvalid("a column begins before its file")
     end = place + chunk.total_compressed_size
     seen = 0
     while seen < chunk.num_values and place < min(end + PADDING_BYTES, len(data)):
@@ -69,7 +79,7 @@ def pages(data: memoryview, chunk: Any) -> Iterator[Page]:
         except (IndexError, KeyError, TypeError, ValueError, AttributeError):
             if place >= end:
                 return
-            raise pa.ArrowInvalid(f"the page header at byte {place} is damaged") from None
+            raise pa.ArrowInvalid(f"the page header at byte {begin + place} is damaged") from None
         place = body + packed
         if kind in (DATA, DATA_V2):
             seen += values
@@ -80,6 +90,9 @@ def pages(data: memoryview, chunk: Any) -> Iterator[Page]:
 
 def leaf_roots(data: memoryview) -> list[str]:
     """For each column of values, the name of the table's column that it belongs to.
+
+    Args:
+        data: the end of a Parquet file, with all of its index.
 
     Raises:
         pa.ArrowInvalid: the schema is damaged, or too deep; or the file is encrypted.

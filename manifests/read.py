@@ -1,57 +1,98 @@
-"""Reading manifests: Parquet (a file, or a folder of parts), CSV, JSON Lines, from any storage."""
+"""Opening manifests: Parquet, CSV, JSON Lines and WebDataset's tar, from any storage."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping
+from types import MappingProxyType
 
 import pyarrow as pa
 
 from manifests import storage
-from manifests.errors import ManifestError, StorageError
-from manifests.limits import Limit, cut, most_bytes
-from manifests.read_csv import read_csv
-from manifests.read_json import read_json
-from manifests.read_parquet import read_parquet
-from manifests.schema import check_depth, check_storable, normalise
+from manifests.errors import ManifestError
+from manifests.expand import expand, root_of
+from manifests.formats import image_suffixes
+from manifests.manifest import Manifest
+from manifests.parquet_source import ParquetSource
+from manifests.scan import scan
+from manifests.source import Source
+from manifests.table_source import TableSource
+from manifests.tar_source import TarSource
 
-FORMATS = (".parquet", ".csv", ".jsonl", ".ndjson")
-DIGEST_ROWS = 65536
-THREADS = 8  # parts of a folder that are fetched at once
+TABLES = (".csv", ".jsonl", ".ndjson")
+CONTAINERS = (".parquet", ".tar")  # which may hold pictures
+FORMATS = (*CONTAINERS, *TABLES)
+SAME: Mapping[str, str] = MappingProxyType({})
 
 
 def read_manifest(
     uri: str, reserved: Collection[str] = (), *, max_bytes: int | None = None
 ) -> pa.Table:
-    """The manifest with its known columns in their types (:mod:`manifests.schema`).
+    """A whole manifest as a table, with its known columns in their types.
 
     Args:
-        uri: path or URI; the suffix tells the format, a folder holds Parquet parts.
+        uri: path or URI (:func:`open_source`).
         reserved: names that the user's own columns may not have.
-        max_bytes: that its rows may take in memory; None for 1 GiB, or 100 times the file's size
-            where this is more, and no more than a quarter of the machine's memory.
+        max_bytes: that its rows may take in memory.
 
     Raises:
         ManifestError: it cannot be read, is empty, would take more than ``max_bytes``, or a column
             or row is wrong.
     """
-    name = storage.shown(uri)
-    table = normalise(read_table(uri, max_bytes), name, reserved)
-    check_storable(table, name)
-    if not len(table):
-        raise ManifestError(f"{name}: the manifest has no rows")
-    return table.combine_chunks()
+    manifest = Manifest(open_source(uri, max_bytes=max_bytes), reserved)
+    scan(manifest)
+    return pa.concat_tables([batch.rows for batch in manifest.batches()]).combine_chunks()
 
 
 def read_table(uri: str, max_bytes: int | None = None) -> pa.Table:
-    """The table as it stands in the file.
+    """The rows as the files have them.
 
     Of CSV and JSON Lines, columns of the user's own are numbers, dates and the like only where
     nothing of what was written is lost thereby (007 is text); else text.
 
+    Raises:
+        ManifestError: as :func:`open_source`.
+    """
+    source = open_source(uri, max_bytes=max_bytes)
+    rows = [batch.rows for batch in source.batches()]
+    return pa.concat_tables([source.schema.empty_table(), *rows])
+
+
+def has_rows(uri: str) -> bool:
+    """Whether a path, URI, glob or name with braces is of a manifest, and not of loose pictures.
+
+    A folder is, if there are Parquet or tar files in it and no pictures.
+
+    Raises:
+        StorageError: it cannot be listed.
+    """
+    return storage.shown(uri).lower().endswith(TABLES) or holds_rows(uri)
+
+
+def holds_rows(uri: str) -> bool:
+    """The same, of Parquet and tar files alone."""
+    if storage.shown(uri).lower().endswith(CONTAINERS):
+        return True
+    if not uri or storage.kind_of(uri) != "directory":
+        return False
+    names = [name.lower() for name in storage.find_files(uri)]
+    pictures = tuple(image_suffixes())
+    return any(name.endswith(CONTAINERS) for name in names) and not any(
+        name.endswith(pictures) for name in names
+    )
+
+
+def open_source(
+    uri: str, *, renamed: Mapping[str, str] = SAME, max_bytes: int | None = None
+) -> Source:
+    """What a manifest is read from.
+
     Args:
-        max_bytes: as for :func:`read_manifest`.
+        uri: a file (``.csv``, ``.jsonl``, ``.ndjson``, ``.parquet``, ``.tar``), or of Parquet or
+            tar files many: a folder or bucket prefix, a glob, or a name with braces.
+        renamed: the manifest's names of columns -> the files'.
+        max_bytes: that its rows may take in memory; None for 1 GiB, or 100 times the files' size
+            where this is more. CSV and JSON Lines, which are read whole, may take no more than a
+            quarter of the machine's memory either.
 
     Raises:
         ManifestError: it cannot be read, would take more than ``max_bytes``, or is not of the
@@ -59,87 +100,16 @@ def read_table(uri: str, max_bytes: int | None = None) -> pa.Table:
     """
     if not uri:
         raise ManifestError("the manifest's path is empty")
-    name = storage.shown(uri)
-    if storage.kind_of(uri) != "directory":
-        data = _fetch(uri, max_bytes)
-        return _decode(data, name, Limit.of(name, data.size, max_bytes))
-    parts = storage.list_names(uri, ".parquet")
-    if not parts:
-        raise ManifestError(f"{name}: a folder without Parquet files; build a manifest")
-    with ThreadPoolExecutor(THREADS) as pool:
-        fetched = list(pool.map(lambda part: _fetch(storage.join(uri, part), max_bytes), parts))
-    size = sum(data.size for data in fetched)
-    tables: list[pa.Table] = []
-    taken = 0
-    for part in parts:
-        label = storage.shown(storage.join(uri, part))
-        limit = Limit.of(label, size, max_bytes)
-        tables.append(_decode(fetched.pop(0), label, limit, taken))
-        taken += tables[-1].nbytes
-    names = {field.name for table in tables for field in table.schema}
-    limit = Limit.of(name, size, max_bytes)
-    limit.check_columns(len(names))
-    missing = sum(len(table) * (len(names) - len(table.schema.names)) for table in tables)
-    limit.check(taken + missing, "the columns that not all of its parts have")
-    try:
-        return pa.concat_tables(tables, promote_options="permissive")
-    except pa.ArrowException as e:
-        raise ManifestError(f"{name}: its parts do not fit together: {cut(str(e))}") from None
-
-
-def _fetch(uri: str, max_bytes: int | None) -> pa.Buffer:
-    name = storage.shown(uri)
-    if not name.lower().endswith(FORMATS):
-        raise ManifestError(f"{name}: a manifest's name ends in one of {', '.join(FORMATS)}")
-    allowed = most_bytes() if max_bytes is None else max_bytes
-    try:
-        return pa.py_buffer(storage.read_bytes(uri, allowed))
-    except StorageError as e:
-        if e.kind != "too_large":
-            raise
-        raise ManifestError(
-            f"{e}; if you trust the file, set max_manifest_bytes to more in a job file"
-        ) from None
-
-
-def _decode(data: pa.Buffer, name: str, limit: Limit, taken: int = 0) -> pa.Table:
-    try:
-        if name.lower().endswith(".parquet"):
-            return read_parquet(data, limit, taken)
-        _check_text(data)
-        return read_csv(data, limit) if name.lower().endswith(".csv") else read_json(data, limit)
-    except (pa.ArrowException, OSError) as e:  # OSError: of Parquet's decoder
-        raise ManifestError(f"{name}: cannot be read as a table: {cut(str(e))}") from None
-
-
-def _check_text(data: pa.Buffer) -> None:
-    """What is no UTF-8 would become columns of bytes, or names that are none."""
-    ends = pa.array([0, data.size], pa.int64()).buffers()[1]
-    try:
-        pa.Array.from_buffers(pa.large_string(), 1, [None, ends, data]).validate(full=True)
-    except pa.ArrowInvalid:
-        content = data.to_pybytes()
-        try:
-            content.decode()
-        except UnicodeDecodeError as e:
-            line = content.count(b"\n", 0, e.start) + 1
-            raise pa.ArrowInvalid(f"line {line} is not UTF-8 text; save it as UTF-8") from None
-
-
-def content_digest(table: pa.Table) -> str:
-    """SHA-256 of a manifest's columns and rows, however they are chunked.
-
-    Raises:
-        ManifestError: a column has too many values in one another.
-    """
-    check_depth(table, "the manifest")
-    digest = hashlib.sha256(table.schema.remove_metadata().to_string().encode())
-    table = table.combine_chunks()
-    for start in range(0, len(table), DIGEST_ROWS):
-        # Written anew, so that offsets and padding depend on the rows alone.
-        sink = pa.BufferOutputStream()
-        rows = table.slice(start, DIGEST_ROWS).replace_schema_metadata()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(pa.concat_tables([rows.take(pa.array(range(len(rows))))]))
-        digest.update(sink.getvalue())
-    return digest.hexdigest()
+    name, base = storage.shown(uri), root_of(uri)
+    if name.lower().endswith(TABLES) and storage.kind_of(uri) != "directory":
+        return TableSource(uri, base, renamed, max_bytes)
+    files = expand(uri, CONTAINERS)
+    for file in map(storage.shown, files):
+        if not file.lower().endswith(CONTAINERS):
+            raise ManifestError(f"{file}: a manifest's name ends in one of {', '.join(FORMATS)}")
+    tars = [file for file in files if storage.shown(file).lower().endswith(".tar")]
+    if not tars:
+        return ParquetSource(name, base, files, renamed, max_bytes)
+    if len(tars) < len(files):
+        raise ManifestError(f"{name}: it names both Parquet and tar files; name one kind")
+    return TarSource(name, base, files, renamed, max_bytes)

@@ -230,7 +230,7 @@ def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
     for i, line in enumerate(lines):
         if WRITTEN_KERNEL.search(line):
             try:
-                row = json.loads(line, object_pairs_hook=_distinct, parse_int=_whole)
+                row = json.loads(line, object_pairs_hook=distinct, parse_int=whole)
             except DuplicateKeyError as e:
                 raise pa.ArrowInvalid(f"line {i + 1} has the key {short(str(e))} twice") from None
             except DigitsError as e:
@@ -250,7 +250,7 @@ def _json_fault(data: pa.Buffer) -> str | None:
             continue
         try:
             # The number itself does not matter, and may be too long for Python.
-            row = json.loads(line, object_pairs_hook=_distinct, parse_int=len)
+            row = json.loads(line, object_pairs_hook=distinct, parse_int=len)
         except DuplicateKeyError as e:
             return f"line {number} has the key {short(str(e))} twice"
         except ValueError:
@@ -273,13 +273,14 @@ class DigitsError(Exception):
     """A whole number is too long; the text says how many digits it has."""
 
 
-def _whole(number: str) -> int:
+def whole(number: str) -> int:
+    """A JSON number; Python refuses more digits with no word of JSON."""
     if len(number) > DIGITS:
         raise DigitsError(str(len(number)))
     return int(number)
 
 
-def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
     """A JSON object; as a dict, the last of equal keys would win."""
     found: dict[str, object] = {}
     for key, value in pairs:

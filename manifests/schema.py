@@ -55,10 +55,10 @@ def normalise(
     source: str,
     reserved: Collection[str] = (),
     *,
-    unique: bool = True,
     faults: list[tuple[int, str]] | None = None,
+    first: int = 1,
 ) -> pa.Table:
-    """The table with the known columns in their types, and every id there and unique.
+    """The table with the known columns in their types.
 
     Values out of range are left: they are their row's fault (:func:`row_fault`), not the table's.
 
@@ -66,9 +66,9 @@ def normalise(
         table: as read.
         source: what messages call it.
         reserved: names that the user's own columns may not have.
-        unique: whether to check the ids.
         faults: takes each value of a wrong kind, as its row and words, and null stands in its
             place; without it, the first is raised.
+        first: number of the table's first row.
 
     Raises:
         ManifestError: names the column, and the row (counted from 1) and value where there is one.
@@ -85,11 +85,8 @@ def normalise(
             column = changed.get(name, table[name])
             if name == "kernel" and pa.types.is_struct(column.type):
                 column = _written_out(column)
-            changed[name] = _cast(column, kind, name, source, faults)
-    table = with_columns(table, changed)
-    if unique:
-        check_ids(table["id"], source)
-    return table
+            changed[name] = _cast(column, kind, name, source, faults, first)
+    return with_columns(table, changed)
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
@@ -143,11 +140,11 @@ def check_columns(names: list[str], source: str, reserved: Collection[str] = ())
             )
 
 
-def check_storable(table: pa.Table, source: str) -> None:
+def check_storable(schema: pa.Schema, source: str) -> None:
     """Results can hold every column; else a ManifestError that names one."""
-    if _storable(table.schema) is None:
+    if _storable(schema) is None:
         return
-    for field in table.schema:
+    for field in schema:
         if cause := _storable(pa.schema([field])):
             raise ManifestError(
                 f"{source}: column {short(field.name)} holds {cut(str(field.type))}, which results "
@@ -166,13 +163,13 @@ def _storable(schema: pa.Schema) -> pa.ArrowException | None:
     return None
 
 
-def check_depth(table: pa.Table, source: str) -> None:
+def check_depth(schema: pa.Schema, source: str) -> None:
     """No column has more values in one another than Arrow passes from process to process.
 
     Raises:
         ManifestError: names the column.
     """
-    for field in table.schema:
+    for field in schema:
         if _depth(field.type) > MAX_DEPTH:
             raise ManifestError(
                 f"{source}: column {short(field.name)} has over {MAX_DEPTH} values in one another, "
@@ -187,25 +184,15 @@ def _depth(kind: pa.DataType) -> int:
     return deepest
 
 
-def check_ids(ids: pa.ChunkedArray, source: str) -> None:
-    """Every id is there and unique; else a ManifestError that names the rows."""
+def check_given(ids: pa.ChunkedArray, source: str, first: int = 1) -> None:
+    """Every id is there; else a ManifestError that names the row.
+
+    Args:
+        first: number of the first row.
+    """
     blank = pc.fill_null(pc.equal(ids, ""), True)
     if pc.any(blank).as_py():
-        raise ManifestError(f"{source}: row {_first(blank)} has no id")
-    for value, first, second in duplicate_ids(ids)[:1]:
-        raise ManifestError(f"{source}: id {short(value)} stands in rows {first} and {second}")
-
-
-def duplicate_ids(ids: pa.ChunkedArray) -> list[tuple[str, int, int]]:
-    """Each id that occurs more than once, with its first and last row (counted from 1)."""
-    if pc.count_distinct(ids).as_py() == len(ids):
-        return []
-    rows = pa.table({"id": ids, "row": pa.array(range(1, len(ids) + 1), pa.int64())})
-    groups = rows.group_by("id").aggregate([("row", "min"), ("row", "max")])
-    twice = groups.filter(pc.not_equal(groups["row_min"], groups["row_max"]))
-    return [
-        (row["id"], row["row_min"], row["row_max"]) for row in twice.sort_by("row_max").to_pylist()
-    ]
+        raise ManifestError(f"{source}: row {first + pc.index(blank, True).as_py()} has no id")
 
 
 def _written_out(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -226,6 +213,7 @@ def _cast(
     name: str,
     source: str,
     faults: list[tuple[int, str]] | None,
+    first: int,
 ) -> pa.ChunkedArray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
@@ -257,7 +245,7 @@ def _cast(
         faults.append((row, words))
 
     try:
-        return pa.chunked_array(_cast_parts(column, kind, cast, refuse, 1), kind)
+        return pa.chunked_array(_cast_parts(column, kind, cast, refuse, first), kind)
     except pa.ArrowNotImplementedError:
         raise ManifestError(
             f"{source}: column {name!r} holds {cut(str(column.type))}, expected {_word(kind)}"
@@ -285,12 +273,6 @@ def _cast_parts(
     half = len(column) // 2
     first = _cast_parts(column.slice(0, half), kind, cast, refuse, row)
     return first + _cast_parts(column.slice(half), kind, cast, refuse, row + half)
-
-
-def _first(mask: pa.ChunkedArray) -> int:
-    """The row, counted from 1, where a boolean column is first true."""
-    index: int = pc.index(mask, True).as_py()
-    return index + 1
 
 
 def _word(kind: pa.DataType) -> str:

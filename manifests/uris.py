@@ -12,6 +12,8 @@ import posixpath
 import re
 from urllib.parse import unquote
 
+from yarl import URL
+
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _EMBEDDED = re.compile(r"(parquet|tar)://((?:(?!::).)*)::(.+)", re.S)
 
@@ -79,6 +81,40 @@ def scheme_of(uri: str) -> str:
         return "file"
     scheme = _scheme(uri)
     return {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(scheme, scheme)
+
+
+def host_of(uri: str) -> str | None:
+    """The host that a http or https URI names, in the spelling of name servers; None for others."""
+    url = _url(uri)
+    return plain_host(url.raw_host) if url and url.raw_host else None
+
+
+def origin_of(uri: str) -> str | None:
+    """Scheme, host and port of a http or https URI, as the start of one; None for others."""
+    url = _url(uri)
+    return str(url.origin()) if url and url.raw_host else None
+
+
+def plain_host(name: str) -> str:
+    """The one spelling of a host's name: in lower case, without a dot at its end, in ASCII."""
+    name = name.lower().rstrip(".")
+    if name.isascii():
+        return name
+    try:
+        return URL.build(scheme="http", host=name).raw_host or name
+    except ValueError:  # no name that a host can have
+        return name
+
+
+def _url(uri: str) -> URL | None:
+    if parts := split_embedded(uri):
+        uri = parts[2]
+    if _scheme(uri) not in ("http", "https"):
+        return None
+    try:
+        return URL(uri)
+    except ValueError:
+        return None
 
 
 def _scheme(uri: str) -> str:

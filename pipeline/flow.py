@@ -37,10 +37,10 @@ def restore_shards(
     """Restore and commit this work; returns when all of it is committed."""
     spec = job.spec
     images = storage.absolute(spec.images) if spec.images else None
-    files = tuple(name for name in files_of(spec) if name in job.table.column_names)
+    files = tuple(name for name in files_of(spec) if name in job.manifest.schema.names)
     # A benchmark's images stand for others: what they have beside their colours is not kept.
     restoring = spec.mode == "restore"
-    load = Load.of(spec, job.base, files, beside=restoring)
+    load = Load.of(spec, job.manifest.base, files, beside=restoring)
     actors = min(resources.max_actors, len(work))  # more would load a model for nothing
     least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.

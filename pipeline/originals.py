@@ -5,19 +5,20 @@ from __future__ import annotations
 import os.path
 from collections.abc import Callable, Iterator
 from functools import cache
-
-import pyarrow as pa
+from itertools import chain
 
 from manifests import storage
+from manifests.columns import FILES
+from manifests.embedded import parse
+from manifests.manifest import Manifest
 from manifests.schema import is_parametric
 from pipeline.errors import PipelineError
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES
 
 
-def check_originals(spec: JobSpec, table: pa.Table) -> None:
+def check_originals(spec: JobSpec, manifest: Manifest) -> None:
     """No picture may go where a file lies that the job reads, under whatever name.
 
     Raises:
@@ -30,22 +31,21 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
     if storage.is_local(root) and not os.path.exists(root):
         return  # nothing lies there: rows may be many
     suffix = SUFFIXES[spec.picture.format]
-    base = storage.parent(storage.absolute(spec.manifest))
+    base = manifest.base
     # Rows are many and folders few: each folder is resolved once, and of files only links.
     source = cache(lambda folder: _real(storage.resolve(base, folder)))
     target = cache(lambda folder: _real(_folder(_picture(images, f"{folder}x", suffix))))
-    ids = table["id"].to_pylist()
-    folders = {target(_folder(image_id)) for image_id in ids}
+    folders = {target(_folder(image_id)) for image_id in _ids(manifest)}
     originals: dict[str, str] = {}
-    read = [(file, "the manifest names") for file in set(_named(table))]
-    for file, whose in (*read, *_of_job(spec)):
+    read = ((file, "the manifest names") for file in _named(manifest))
+    for file, whose in chain(read, _of_job(spec)):
         folder = source(_folder(file))
         place = storage.join(folder, _name(file))
         if folder in folders:
             originals[place] = whose
         if storage.is_local(place) and os.path.islink(place):
             originals[_real(place)] = whose
-    for image_id in ids if originals else ():
+    for image_id in _ids(manifest) if originals else ():
         picture = _picture(images, image_id, suffix)
         said = originals.get(storage.join(target(_folder(image_id)), _name(picture)))
         if said:
@@ -55,27 +55,40 @@ def check_originals(spec: JobSpec, table: pa.Table) -> None:
             )
 
 
-def is_read(spec: JobSpec, table: pa.Table) -> Callable[[str], bool]:
+def is_read(spec: JobSpec, manifest: Manifest) -> Callable[[str], bool]:
     """Says of an absolute path or a URI whether it is a file that the job reads."""
-    base = storage.parent(storage.absolute(spec.manifest))
 
     @cache
     def places() -> frozenset[str]:  # found when they are first asked for: rows may be many
-        named = (storage.resolve(base, file) for file in _named(table))
+        named = (storage.resolve(manifest.base, file) for file in _named(manifest))
         return frozenset(map(_real, (*named, *(file for file, _ in _of_job(spec)))))
 
     return lambda file: _real(file) in places()
 
 
-def _named(table: pa.Table) -> Iterator[str]:
-    """The files of all rows, as the manifest names them."""
-    for name in FILES:
-        if name in table.column_names:
-            for file in table[name].to_pylist():
+def _ids(manifest: Manifest) -> Iterator[str]:
+    for ids in manifest.column("id"):
+        yield from ids.to_pylist()
+
+
+def _named(manifest: Manifest) -> Iterator[str]:
+    """The files of all rows, as the manifest names them; the same may come again."""
+    for batch in manifest.batches():
+        for name in FILES:
+            if name not in manifest.schema.names:
+                continue
+            files = dict.fromkeys(map(_holder, batch.rows[name].to_pylist()))
+            for file in files:
                 if file and not (name == "kernel" and is_parametric(file)):
                     # As a path: a URI may be written in several ways.
                     local = storage.has_scheme(file) and storage.is_local(file)
                     yield storage.absolute(file) if local else file
+
+
+def _holder(file: str | None) -> str | None:
+    """The file itself, or the one that it lies in."""
+    embedded = parse(file) if file else None
+    return embedded.file if embedded else file
 
 
 def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:

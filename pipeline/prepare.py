@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
 from diffpir.config import SamplerConfig
 from diffpir.errors import DiffPIRError
 from diffpir.networks.checkpoint import load_model, read_spectrum
@@ -15,13 +12,15 @@ from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.errors import StorageError
-from manifests.read import content_digest, read_manifest
-from manifests.schema import check_depth
+from manifests.manifest import Manifest
+from manifests.scan import scan
 from manifests.secrets import without_secrets
-from manifests.uris import scheme_of
+from manifests.version import version_of
+from pipeline.chain import source_of
 from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
+from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
@@ -36,7 +35,9 @@ class Job:
 
     Attributes:
         spec: what was asked for.
-        table: the manifest.
+        manifest: its rows.
+        rows: how many.
+        version: of the manifest's files; None where storage does not tell.
         assets: the specification's own files.
         model: ``builtin``, or the absolute path or URI of the checkpoint.
         versions: what every worker must find.
@@ -44,7 +45,9 @@ class Job:
     """
 
     spec: JobSpec
-    table: pa.Table
+    manifest: Manifest
+    rows: int
+    version: str | None
     assets: Assets
     model: str
     versions: Versions
@@ -54,34 +57,33 @@ class Job:
     def layout(self) -> Layout:
         return Layout(storage.absolute(self.spec.output))
 
-    @property
-    def base(self) -> str:
-        """Folder that relative paths of the manifest start from."""
-        return storage.parent(storage.absolute(self.spec.manifest))
 
-
-def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
+def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = False) -> Job:
     """Read the manifest, the task's files and the model, and find what is wrong with them.
 
     Args:
         spec: of the job.
         allow_code: modules and packages that the job may import.
+        fresh: what the output holds of an earlier run does not count.
 
     Raises:
         PipelineError, ManifestError: in words for the user.
     """
     check_allowed(spec, allow_code)
     try:
-        table = read_manifest(spec.manifest, reserved=RESERVED, max_bytes=spec.max_manifest_bytes)
+        manifest = Manifest(source_of(spec), RESERVED)
+        check_task(spec, manifest.schema.names)
+        version = version_of(manifest.files)
+        planned = None if fresh else _planned(spec, version)
+        if planned is None:
+            contents = scan(manifest)
+            planned = {"rows": contents.rows, "sha256": contents.sha256}
+            check_schemes(spec, contents.schemes)
+            check_originals(spec, manifest)
     except StorageError as e:
         raise PipelineError(f"manifest: {e}") from None
-    check_depth(table, storage.shown(spec.manifest))
-    digest = content_digest(table)
-    check_task(spec, table.column_names)
-    check_schemes(spec, table)
-    check_originals(spec, table)
     code = code_digests(spec)
-    assets = Assets.of(spec.task.assets(spec.mode, table))
+    assets = Assets.of(spec.task.assets(spec.mode, manifest.column("kernel")))
     model = located(spec.model.path)
     model_digest, config = check_model(spec, model)
     versions = Versions(
@@ -90,13 +92,13 @@ def check(spec: JobSpec, allow_code: Collection[str] = ()) -> Job:
         code=code,
     )
     identity = without_secrets(spec.resolved(config)) | {
-        "manifest": {"rows": len(table), "sha256": digest},
+        "manifest": planned,
         "model_digest": versions.model,
         "task_files": assets.digest,
         "perceptual": versions.perceptual,
         "code": code,
     }
-    return Job(spec, table, assets, model, versions, identity)
+    return Job(spec, manifest, planned["rows"], version, assets, model, versions, identity)
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -109,23 +111,27 @@ def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
         )
 
 
-def check_schemes(spec: JobSpec, table: pa.Table) -> None:
+def check_schemes(spec: JobSpec, schemes: Collection[str]) -> None:
     """Some image at least must be one that the job may read."""
-    images = table["image"]
-    named = pc.extract_regex(images, r"^(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+)://")
-    found = pc.unique(pc.struct_field(named, "scheme")).drop_null().to_pylist()
-    schemes = {scheme_of(f"{scheme}://") for scheme in found}
-    paths = images.filter(pc.is_null(named))
-    if len(paths):
-        absolute = pc.all(pc.starts_with(paths, "/"), skip_nulls=True).as_py()
-        schemes.add("file" if absolute else scheme_of(spec.manifest))
-    if not schemes & spec.schemes:
+    if not spec.schemes & set(schemes):
         raise PipelineError(
             f"allowed_schemes: the images of {storage.shown(spec.manifest)} are named by "
             f"{', '.join(sorted(schemes))}, the job allows {', '.join(sorted(spec.schemes))}; "
             f"to trust this manifest, write allowed_schemes: [{', '.join(sorted(schemes))}] in a "
             "job file"
         )
+
+
+def _planned(spec: JobSpec, version: str | None) -> dict | None:
+    """What the record of this output's run says of the manifest, if its files are still the same.
+
+    Then all of its rows were looked at before, and need not be once more.
+    """
+    layout = Layout(storage.absolute(spec.output))
+    if version is None or not storage.exists(layout.run):
+        return None
+    record = read_record(layout)
+    return record.identity["manifest"] if record.version == version else None
 
 
 def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:

@@ -19,6 +19,7 @@ from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import compiled, dtype_of, place
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
+from manifests.columns import FILES
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
@@ -34,7 +35,7 @@ from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES, errors_of, known_columns, with_errors
+from pipeline.steps import errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.timed import Timed

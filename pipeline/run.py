@@ -25,6 +25,8 @@ from pipeline.spec.job import JobSpec
 
 Report = Callable[[Progress], None]
 
+WAVE = 20_000  # shards that Ray Data is given at a time: its driver holds a task for each
+
 
 def run_job(
     spec: JobSpec,
@@ -34,6 +36,7 @@ def run_job(
     fresh: bool = False,
     overwrite: bool = False,
     allow_code: Collection[str] = (),
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Start the job, or resume it where an earlier run of it stopped.
 
@@ -46,22 +49,25 @@ def run_job(
         fresh: start anew; an output that holds something is refused.
         overwrite: with ``fresh``, remove an earlier run's files from the output instead.
         allow_code: modules and packages of your own that the job may import.
+        on_note: told, where a run is planned, what is particular in how its manifest is read.
 
     Raises:
         PipelineError, ManifestError: the job is wrong; nothing was started.
         JobStopped: it was started and cannot go on; what is committed stays.
     """
     began = time.perf_counter()
-    job = check(spec, allow_code)
+    job = check(spec, allow_code, fresh=fresh)
     if fresh:
         if overwrite:
             _resources(spec)  # before anything is removed
-        begin_anew(job.layout, overwrite, is_read(spec, job.table))
+        begin_anew(job.layout, overwrite, is_read(spec, job.manifest))
     folder, resources = RunFolder.find(job), None
     if folder is None:
         resources = _resources(spec)
-        rows = rows_per_shard(len(job.table), resources.max_actors, resources.batch_pixels)
+        rows = rows_per_shard(job.rows, resources.max_actors, resources.batch_pixels)
         folder = RunFolder.create(job, spec.shard_rows or rows)
+        for note in job.manifest.notes:
+            on_note(note)
     try:
         with Heartbeat(folder.layout) as heartbeat:
             done_now = None
@@ -98,7 +104,8 @@ def _restore(
     done_before = folder.rows - sum(item.rows for item in work)
 
     def restore() -> None:
-        restore_shards(job, folder, work, resources, ledger)
+        for start in range(0, len(work), WAVE):
+            restore_shards(job, folder, work[start : start + WAVE], resources, ledger)
 
     try:
         run_reporting(restore, ledger, folder.rows, done_before, report)

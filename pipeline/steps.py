@@ -5,16 +5,20 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage
+from manifests.columns import FILES
 from manifests.errors import StorageError
+from manifests.files import Cells, read_cells, read_file
 from manifests.schema import TYPES, is_parametric, row_fault
 from manifests.secrets import redacted
+from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
 from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
@@ -22,10 +26,10 @@ from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import Metadata
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
-FILES = ("image", "reference", "mask", "kernel")  # the manifest's columns that name files
 EXACT = PictureFile(format="png", bits=16)  # of the picture of a standard deviation
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
@@ -91,7 +95,9 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
-        fetch_seconds, decode_seconds: that fetching and decoding one file may take.
+        fetch: limits on fetching one file.
+        allowed_hosts: that files may come from although their addresses are not public.
+        decode_seconds: that decoding one file may take.
     """
 
     def __init__(
@@ -102,12 +108,14 @@ class Load:
         max_pixels: int,
         beside: bool = False,
         *,
-        fetch_seconds: float,
+        fetch: Fetch,
+        allowed_hosts: tuple[str, ...] = (),
         decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside = beside
-        self.fetch_seconds, self.decode_seconds = fetch_seconds, decode_seconds
+        self.fetching, self.allowed_hosts = fetch, allowed_hosts
+        self.decode_seconds = decode_seconds
 
     @classmethod
     def of(cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool) -> Load:
@@ -118,14 +126,14 @@ class Load:
             spec.schemes,
             spec.max_pixels,
             beside,
-            fetch_seconds=spec.fetch_seconds,
+            fetch=spec.fetch,
+            allowed_hosts=spec.allowed_hosts,
             decode_seconds=spec.decode_seconds,
         )
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows, errors = known_columns(table["row"]), errors_of(table)
-        with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            fetched = list(pool.map(self.fetch, rows, errors))
+        fetched = self.fetch(rows, errors)
         loaded = [self._decode(files, error) for files, error in fetched]
         for name in (*FILES, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
@@ -134,13 +142,23 @@ class Load:
         table = table.append_column("metadata", pa.array(metadata, IMAGE_METADATA))
         return with_errors(table, [error for _, error in loaded], [self.base])
 
-    def fetch(self, row: dict, error: tuple[str, str]) -> tuple[dict[str, bytes], tuple[str, str]]:
-        """The files of a row as they are, by column; none, and an error, where one cannot be had.
+    def fetch(
+        self, rows: Sequence[dict], errors: Sequence[tuple[str, str]]
+    ) -> list[tuple[dict[str, bytes], tuple[str, str]]]:
+        """The files of rows as they are, by column; none, and an error, where one cannot be had.
 
         Args:
-            row: of :func:`known_columns`.
-            error: that the row has already, with its kind; ``("", "")`` for none.
+            rows: of :func:`known_columns`.
+            errors: that they have already, with their kinds; ``("", "")`` for none.
         """
+        named = (row[name] for row in rows for name in self.files if row.get(name))
+        cells = read_cells(named, self.base, self._policy)
+        with ThreadPoolExecutor(FETCH_THREADS) as pool:
+            return list(pool.map(partial(self._fetch, cells), rows, errors))
+
+    def _fetch(
+        self, cells: Cells, row: dict, error: tuple[str, str]
+    ) -> tuple[dict[str, bytes], tuple[str, str]]:
         if error[0]:
             return {}, error
         if fault := row_fault(row):
@@ -151,16 +169,15 @@ class Load:
             if not row.get(name) or (name == "kernel" and is_parametric(row[name])):
                 continue
             try:
-                uri = storage.resolve(self.base, row[name])
-                scheme = storage.scheme_of(uri)
-                if scheme not in self.allowed:
-                    raise RowError(
-                        f"{scheme} is not among the job's allowed_schemes "
-                        f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
-                        "scheme_not_allowed",
-                    )
                 etag = row.get("etag") if name == "image" else None
-                files[name] = storage.read_bytes(uri, limit, self.fetch_seconds, etag)
+                content = read_file(
+                    row[name], self.base, cells, limit=limit, etag=etag, policy=self._policy
+                )
+                if content is None:
+                    if name == "image":
+                        raise RowError(f"there is none: {storage.shown(row[name])}", "not_found")
+                    continue
+                files[name] = content
                 if name == "image":
                     _check_size(len(files[name]), row.get("bytes"))
             except (StorageError, RowError) as e:
@@ -168,6 +185,16 @@ class Load:
             except Exception as e:
                 return {}, (f"{name}: cannot be read ({type(e).__name__}: {e})", "failed")
         return files, ("", "")
+
+    def _policy(self, uri: str) -> FetchPolicy:
+        scheme = storage.scheme_of(uri)
+        if scheme not in self.allowed:
+            raise RowError(
+                f"{scheme} is not among the job's allowed_schemes "
+                f"({', '.join(sorted(self.allowed))}): {storage.shown(uri)}",
+                "scheme_not_allowed",
+            )
+        return self.fetching.policy(scheme, self.allowed_hosts)
 
     def _decode(
         self, files: dict[str, bytes], error: tuple[str, str]

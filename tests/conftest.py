@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from manifests.storage.dead_hosts import DEAD_HOSTS
 from tests.local_ray import have_ray, stop_ray
 
 # Tests that want a dead server would wait two minutes for it; workers of Ray inherit this.
@@ -29,6 +30,12 @@ LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_fau
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+@pytest.fixture(autouse=True)
+def hosts_are_alive() -> None:
+    """Servers that failed on purpose in one test are asked again in the next, by the same port."""
+    DEAD_HOSTS.forget()
 
 
 @pytest.fixture(scope="session")

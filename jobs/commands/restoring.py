@@ -18,7 +18,7 @@ from jobs.commands.options import (
     allowed_code,
     local_output,
 )
-from jobs.console import ProgressLine, finish, user_errors
+from jobs.console import ProgressLine, finish, say, user_errors
 from jobs.interrupts import interruptible
 
 app = typer.Typer()
@@ -88,6 +88,7 @@ def run(
             fresh=fresh,
             overwrite=overwrite,
             allow_code=allowed_code(allow_code),
+            on_note=say,
         )
     finish(summary, spec.output)
 
@@ -95,7 +96,11 @@ def run(
 @app.command(cls=RestoreCommand)
 def restore(
     source: Annotated[
-        str, typer.Argument(help="Folder, glob, bucket prefix, list (.txt), or a manifest.")
+        str,
+        typer.Argument(
+            help="Folder, glob, bucket prefix or list (.txt) of pictures; a manifest; Parquet or "
+            "WebDataset files; or the output of another job."
+        ),
     ],
     output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
     task: Annotated[str, typer.Option(parser=known_kind, help="What happened to the images.")],
@@ -164,6 +169,14 @@ def restore(
         int | None, typer.Option(help="1 to 100: jpeg (95), webp (lossless).", show_default=False)
     ] = None,
     bits: Annotated[int | None, typer.Option(help="8 or 16 (png, tiff).", show_default="8")] = None,
+    image_column: Annotated[
+        str | None,
+        typer.Option(help="Of a manifest or Parquet files.", show_default="image"),
+    ] = None,
+    id_column: Annotated[
+        str | None,
+        typer.Option(help="Of a manifest or Parquet files.", show_default="id"),
+    ] = None,
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with interruptible(), user_errors():
@@ -193,8 +206,9 @@ def restore(
             compile=compile,
             images=images,
             picture={"format": format, "quality": quality, "bits": bits},
+            columns={"image": image_column, "id": id_column},
         )
-        summary = run_job(spec, ProgressLine())
+        summary = run_job(spec, ProgressLine(), on_note=say)
     finish(summary, spec.output)
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pyarrow as pa
 
 from jobs.export.names import suffix_of
 from jobs.export.source import MEASURED, PLANNED, Source
-from manifests import storage
+from manifests.expand import root_of
 from manifests.secrets import redacted
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
 from pipeline.output.naming import image_path
 from pipeline.output.record import spec_of
 from pipeline.schema import PICTURE
-from pipeline.steps import FETCH_THREADS, Load, known_columns
+from pipeline.steps import Load, known_columns
 
 PASSING = ("storage", "timeout", "access_denied")  # error kinds of files that may be there again
 
@@ -44,7 +42,7 @@ class Measured:
                 f"the results have a column {MEASURED!r} already; leave it out with --columns, or "
                 "leave out --with-measured"
             )
-        self.base = storage.parent(storage.absolute(self.spec.manifest))
+        self.base = root_of(self.spec.manifest)
         self.load = Load.of(self.spec, self.base, ("image",), beside=False)
         self.reason = ""
 
@@ -56,8 +54,7 @@ class Measured:
         """
         rows = known_columns(table[PLANNED])
         restored = [status == "ok" for status in table["status"].to_pylist()]
-        with ThreadPoolExecutor(FETCH_THREADS) as pool:
-            found = list(pool.map(lambda row: self.load.fetch(row, ("", "")), rows))
+        found = self.load.fetch(rows, [("", "")] * len(rows))
         cells = [
             self._cell(row, files.get("image"), error, ok)
             for row, (files, error), ok in zip(rows, found, restored, strict=True)

@@ -7,7 +7,7 @@ What is likely to pass (a server that is away or overloaded, a connection that b
 short) is tried again, with growing pauses, for ``RETRY_SECONDS`` or ``$DIFFPIR_RETRY_SECONDS``
 from the first failure on; a try under way by then is not cut off, which takes some 30 seconds
 more, a large upload longer. What is missing, forbidden or misspelt fails at once, and so do local
-disks.
+disks. A :class:`FetchPolicy` sets other limits for a file, and guards against its URI.
 """
 
 from __future__ import annotations
@@ -16,7 +16,16 @@ from fsspec import AbstractFileSystem
 
 from manifests.secrets import shown
 from manifests.storage.cache import cache_folder
-from manifests.storage.listing import exists, find_files, kind_of, list_names, modified, size_of
+from manifests.storage.listing import (
+    exists,
+    find_files,
+    kind_of,
+    list_names,
+    mark_of,
+    modified,
+    size_of,
+)
+from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.reading import cached_local, read_bytes, read_range, read_tail
 from manifests.storage.retries import RETRY_SECONDS, open_filesystem
 from manifests.storage.words import in_words
@@ -39,6 +48,8 @@ from manifests.uris import (
 
 __all__ = [
     "RETRY_SECONDS",
+    "UNRESTRICTED",
+    "FetchPolicy",
     "absolute",
     "cache_folder",
     "cached_local",
@@ -53,6 +64,7 @@ __all__ = [
     "join",
     "kind_of",
     "list_names",
+    "mark_of",
     "modified",
     "parent",
     "read_bytes",

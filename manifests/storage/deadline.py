@@ -43,5 +43,10 @@ def within(seconds: float | None, uri: str, action: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     if not results:
-        raise StorageError(f"{shown(uri)}: not fetched within {seconds:g} s", "timeout")
+        raise too_late(uri, seconds)
     return results[0]
+
+
+def too_late(uri: str, seconds: float) -> StorageError:
+    words = f"{shown(uri)}: not fetched within {seconds:g} s"
+    return StorageError(words, "timeout", host_failed=True)

@@ -8,7 +8,9 @@ from typing import Any
 from fsspec import AbstractFileSystem
 
 from manifests.errors import StorageError
+from manifests.storage.fetching import fetched
 from manifests.storage.local import find_local, glob_local, regular
+from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.remote import list_s3
 from manifests.storage.retries import retried
 from manifests.uris import is_local, scheme_of
@@ -112,7 +114,7 @@ def modified(uri: str) -> float:
     return retried(uri, when)
 
 
-def size_of(uri: str) -> int:
+def size_of(uri: str, policy: FetchPolicy = UNRESTRICTED) -> int:
     """The size of a file in bytes.
 
     Raises:
@@ -121,6 +123,26 @@ def size_of(uri: str) -> int:
 
     def ask(fs: AbstractFileSystem, path: str) -> int:
         return regular(path, uri).st_size if is_local(uri) else int(_info(fs, path)["size"])
+
+    return fetched(uri, ask, policy)
+
+
+def mark_of(uri: str) -> str | None:
+    """What changes when a file does: its size with the time of change or the ETag.
+
+    None where the storage tells neither.
+
+    Raises:
+        StorageError: as :func:`read_bytes`.
+    """
+
+    def ask(fs: AbstractFileSystem, path: str) -> str | None:
+        if is_local(uri):
+            found = regular(path, uri)
+            return f"{found.st_size} {found.st_mtime_ns}"
+        info = _info(fs, path)
+        etag = info.get("ETag") or info.get("etag") or info.get("blob_id")  # the last: of hf://
+        return f"{info['size']} {etag}" if etag else None
 
     return retried(uri, ask)
 

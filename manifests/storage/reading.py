@@ -8,8 +8,9 @@ from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
 
 from manifests.storage.cache import cached
-from manifests.storage.deadline import within
+from manifests.storage.fetching import fetched
 from manifests.storage.local import read_local, read_local_part
+from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.remote import read_http, read_s3, timed
 from manifests.storage.retries import retried
 from manifests.storage.words import too_large
@@ -19,19 +20,20 @@ from manifests.uris import scheme_of
 def read_bytes(
     uri: str,
     limit: int | None = None,
-    seconds: float | None = None,
     etag: str | None = None,
+    policy: FetchPolicy = UNRESTRICTED,
 ) -> bytes:
     """The whole content of a file.
 
     Args:
         limit: refuse a file of more bytes, without holding many more than these in memory.
-        seconds: for all of it, with whatever is tried again; None for as long as it takes.
         etag: that the file must still have, on S3 and web servers.
+        policy: how long to try, and which hosts not to ask.
 
     Raises:
         StorageError: it is not there, may not be read, is no regular file, is larger than
-            ``limit``, has changed, has not arrived in time, or the storage failed.
+            ``limit``, has changed, has not arrived in time, lies where the policy forbids, or the
+            storage failed.
     """
     scheme = scheme_of(uri)
 
@@ -40,9 +42,9 @@ def read_bytes(
             return read_local(path, uri, limit)
         data: bytes
         if scheme == "s3":
-            data = sync(fs.loop, timed, seconds, read_s3(fs, path, uri, limit, etag=etag))
+            data = sync(fs.loop, timed, policy.timeout, read_s3(fs, path, uri, limit, etag=etag))
         elif scheme in ("http", "https"):
-            data = sync(fs.loop, timed, seconds, read_http(fs, path, uri, limit, etag))
+            data = sync(fs.loop, timed, policy.timeout, read_http(fs, path, uri, limit, etag))
         elif limit is None:
             data = fs.cat_file(path)
         else:
@@ -52,29 +54,29 @@ def read_bytes(
                     raise too_large(uri, getattr(f, "size", None), limit)
         return data
 
-    return within(seconds, uri, lambda: retried(uri, read))
+    return fetched(uri, read, policy)
 
 
-def read_tail(uri: str, size: int) -> bytes:
+def read_tail(uri: str, size: int, policy: FetchPolicy = UNRESTRICTED) -> bytes:
     """The last bytes of a file, or all of it where it is shorter.
 
     Raises:
         StorageError: as :func:`read_bytes`.
     """
     # A web server may ignore that only a part was asked for.
-    return _read_part(uri, None, size)[-size:]
+    return _read_part(uri, None, size, policy)[-size:]
 
 
-def read_range(uri: str, start: int, size: int) -> bytes:
+def read_range(uri: str, start: int, size: int, policy: FetchPolicy = UNRESTRICTED) -> bytes:
     """``size`` bytes of a file from ``start`` on; fewer where it ends before.
 
     Raises:
         StorageError: as :func:`read_bytes`.
     """
-    return _read_part(uri, start, size) if size else b""
+    return _read_part(uri, start, size, policy) if size else b""
 
 
-def _read_part(uri: str, start: int | None, size: int) -> bytes:
+def _read_part(uri: str, start: int | None, size: int, policy: FetchPolicy) -> bytes:
     scheme = scheme_of(uri)
 
     def read(fs: AbstractFileSystem, path: str) -> bytes:
@@ -90,7 +92,7 @@ def _read_part(uri: str, start: int | None, size: int) -> bytes:
             data = fs.cat_file(path, start=start, end=start + size)
         return data
 
-    return retried(uri, read)
+    return fetched(uri, read, policy)
 
 
 def cached_local(uri: str) -> Path:

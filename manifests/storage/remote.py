@@ -63,6 +63,9 @@ async def read_http(
     session = await fs.set_session()
     async with session.get(fs.encode_url(path), **fs.kwargs) as reply:
         reply.raise_for_status()
+        if reply.status >= 300:  # a redirect that does not say where to
+            words = f"{shown(uri)}: the server answers {reply.status} {reply.reason}"
+            raise StorageError(words, "refused")
         check_etag(reply.headers.get("ETag", ""), etag, uri)
         # What was compressed for the way is longer when it is here.
         size = None if "Content-Encoding" in reply.headers else reply.content_length

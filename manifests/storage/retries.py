@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import fsspec
@@ -20,13 +21,18 @@ from tenacity import (
 
 from manifests.errors import StorageError
 from manifests.secrets import redacted, shown
+from manifests.storage.deadline import too_late
+from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.words import in_words, may_pass
 from manifests.uris import is_local, local_path
 
 RETRY_SECONDS = 120.0
 """For how long failures that are likely to pass are tried again."""
 
-_LONGEST_PAUSE = 5.0
+_FIRST_PAUSE, _FIRST_PAUSE_OF_FEW, _LONGEST_PAUSE = 0.2, 1.0, 5.0  # seconds, at most
+
+# Schemes of storages whose packages are extras of this project.
+EXTRAS = {"hf": "hf", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
 
 T = TypeVar("T")
 
@@ -38,37 +44,53 @@ def retried(
     uri: str,
     action: Callable[[AbstractFileSystem, str], T],
     options: Options | None = None,
+    policy: FetchPolicy = UNRESTRICTED,
 ) -> T:
     """``action(file system, path)``, tried again while it fails in a way that may pass.
 
     Args:
         options: of the file system; by default those of :func:`single_tries`. What is many
             requests at once is better left the tries of its own library, request by request.
+        policy: when to give up, and which hosts not to ask.
     """
-    seconds = _retry_seconds()
+    # Here, as it takes long to import.
+    from manifests.storage.http_words import is_of_host
+
+    seconds = _retry_seconds() if policy.retry_seconds is None else policy.retry_seconds
+    options = options or partial(single_tries, policy=policy)
     first_failure = math.inf
+
+    def is_late(state: RetryCallState) -> bool:
+        return policy.timeout is not None and (state.seconds_since_start or 0.0) >= policy.timeout
 
     def is_over(state: RetryCallState) -> bool:
         # Counted from the first failure: a long upload is tried again, too.
         nonlocal first_failure
         _, now = _failure(state)
         first_failure = min(first_failure, now)
-        return now - first_failure >= seconds
+        is_last = policy.retries is not None and state.attempt_number > policy.retries
+        return is_last or is_late(state) or now - first_failure >= seconds
 
     def give_up(state: RetryCallState) -> NoReturn:
         raised, now = _failure(state)
+        if policy.timeout is not None and is_late(state):
+            raise too_late(uri, policy.timeout) from None
         error = in_words(raised, uri)
-        waited = f" (tried again for {now - first_failure:.0f} s)" if seconds else ""
-        raise StorageError(f"{error}{waited}", error.kind) from None
+        again = state.attempt_number > 1
+        waited = f" (tried again for {now - first_failure:.0f} s)" if again else ""
+        failed = is_of_host(raised, uri)
+        raise StorageError(f"{error}{waited}", error.kind, host_failed=failed) from None
 
+    # Few tries are spread over more time than many.
+    first_pause = _FIRST_PAUSE if policy.retries is None else _FIRST_PAUSE_OF_FEW
     retrying = Retrying(
         retry=retry_if_exception(lambda e: not is_local(uri) and may_pass(e)),
-        wait=wait_random_exponential(multiplier=0.2, max=min(_LONGEST_PAUSE, seconds)),
+        wait=wait_random_exponential(multiplier=first_pause, max=min(_LONGEST_PAUSE, seconds)),
         stop=is_over,
         retry_error_callback=give_up,
     )
     try:
-        return retrying(lambda: action(*open_filesystem(uri, options or single_tries)))
+        return retrying(lambda: action(*open_filesystem(uri, options)))
     except Exception as e:  # every storage has errors of its own
         raise in_words(e, uri) from None
 
@@ -107,11 +129,16 @@ def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str
             fs.retries = 1  # s3fs's own, around those of its client
         return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
-        raise StorageError(f"{shown(uri)}: {redacted(str(e), [uri])}", "bad_uri") from None
+        words = f"{shown(uri)}: {redacted(str(e), [uri])}"
+        if protocol in EXTRAS and isinstance(e, ImportError):
+            words += f" (pip install 'diffpir-on-ray[{EXTRAS[protocol]}]')"
+        raise StorageError(words, "bad_uri") from None
 
 
-def single_tries(kind: type[AbstractFileSystem]) -> dict[str, Any]:
-    """Options of a file system that leaves trying again to this module.
+def single_tries(
+    kind: type[AbstractFileSystem], policy: FetchPolicy = UNRESTRICTED
+) -> dict[str, Any]:
+    """Options of a file system that leaves trying again to this module, and obeys the policy.
 
     Else s3fs tries five times what its client tries five times: with a server that does not
     answer, each of them for 15 seconds.
@@ -124,7 +151,10 @@ def single_tries(kind: type[AbstractFileSystem]) -> dict[str, Any]:
     if "http" in protocols:
         from aiohttp import ClientTimeout
 
+        from manifests.storage.connector import GuardedClient
+
         # A large download may take its time, but not stand still.
         timeout = ClientTimeout(total=None, sock_connect=10, sock_read=30)
-        return {"client_kwargs": {"timeout": timeout, **own.get("client_kwargs", {})}}
+        guard = {"get_client": GuardedClient(policy.allowed_hosts)} if policy.guarded else {}
+        return {"client_kwargs": {"timeout": timeout, **own.get("client_kwargs", {})}, **guard}
     return {}

@@ -23,7 +23,6 @@ _S3_PASSING = {
     "XAmzContentSHA256Mismatch",
 }
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
-_PASSING_STATUS = {408, 425, 429, 500, 502, 503, 504}
 
 
 def in_words(error: BaseException, uri: str) -> StorageError:
@@ -41,7 +40,15 @@ def in_words(error: BaseException, uri: str) -> StorageError:
         cause = "no answer in time"
     elif isinstance(error, NotImplementedError):
         cause = "this storage has no such operation"
+    # Here, as aiohttp takes long to import.
+    from manifests.storage.http_words import permanent_cause
+
+    of_http = permanent_cause(error)
+    if of_http:
+        cause = of_http[0]
     explained = f"{name}: {redacted(cause, [uri, *_urls(error)])}"
+    if of_http:
+        return StorageError(explained, of_http[1])
     if isinstance(error, PermissionError) or status in (401, 403):
         return StorageError(f"access denied: {name}", "access_denied")
     if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
@@ -93,13 +100,17 @@ def may_pass(error: BaseException) -> bool:
     from botocore import exceptions as boto
     from botocore.parsers import ResponseParserError
 
+    from manifests.storage.http_words import PASSING_STATUS, permanent_cause
+
     error = _bare(error)
     if isinstance(error, StorageError) or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return False
+    if permanent_cause(error):
         return False
     code = s3_error(error)[0]
     status = _status(error)
     if code or status:
-        return code in _S3_PASSING or status in _PASSING_STATUS
+        return code in _S3_PASSING or status in PASSING_STATUS
     passing = (
         ConnectionError,
         TimeoutError,
@@ -134,5 +145,7 @@ def s3_error(error: BaseException) -> tuple[str, str]:
 def _status(error: BaseException) -> int | None:
     """The HTTP status that a server answered with, if it did."""
     status = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    status = status or getattr(error, "status", None) or getattr(error, "code", None)
+    for name in ("status", "code"):  # aiohttp's errors have both, of which the latter warns
+        if not isinstance(status, int):
+            status = getattr(error, name, None)
     return status if isinstance(status, int) else None

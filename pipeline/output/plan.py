@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
+from manifests.source import Batch
 from manifests.storage.ranges import RangedFile
 from pipeline.output.layout import Layout
 
@@ -79,25 +81,59 @@ def cut(table: pa.Table, limit: int, enlarged: int = 1) -> list[int]:
     return sizes
 
 
-def write_plan(table: pa.Table, sizes: Sequence[int], layout: Layout) -> list[dict]:
+def shards_in(batches: Iterable[Batch], limit: int, enlarged: int = 1) -> Iterator[pa.Table]:
+    """The rows of each shard, cut as by :func:`cut`.
+
+    A shard has pictures of one row group at most: its task reads that and no other.
+    """
+    held: pa.Table | None = None
+    group = None
+    for batch in batches:
+        if held is not None and batch.group != group:
+            yield from _pieces(held, cut(held, limit, enlarged))
+            held = None
+        held = batch.rows if held is None else pa.concat_tables([held, batch.rows])
+        group = batch.group
+        *whole, last = cut(held, limit, enlarged) or [0]  # the last may go on in the next batch
+        yield from _pieces(held, whole)
+        held = held.slice(len(held) - last)
+    if held is not None:
+        yield from _pieces(held, cut(held, limit, enlarged))
+
+
+def _pieces(table: pa.Table, sizes: Iterable[int]) -> Iterator[pa.Table]:
+    start = 0
+    for rows in sizes:
+        yield table.slice(start, rows)
+        start += rows
+
+
+def write_plan(shards: Iterable[pa.Table], layout: Layout) -> list[dict]:
     """Write the plan files, under names that no other driver's plan can have.
+
+    Args:
+        shards: the rows of each.
 
     Returns:
         for each file its name and the rows of each of its shards: what ``run.json`` keeps.
     """
     token = uuid.uuid4().hex[:12]
-    files, start = [], 0
-    for number, first in enumerate(range(0, len(sizes), SHARDS_PER_FILE)):
-        groups = list(sizes[first : first + SHARDS_PER_FILE])
+    files: list[dict] = []
+    for some in _several(shards, SHARDS_PER_FILE):
         buffer = io.BytesIO()
-        with pq.ParquetWriter(buffer, table.schema, write_statistics=False) as writer:
-            for rows in groups:
-                writer.write_table(table.slice(start, rows), row_group_size=rows)
-                start += rows
-        name = f"{number:05d}-{token}.parquet"
+        with pq.ParquetWriter(buffer, some[0].schema, write_statistics=False) as writer:
+            for rows in some:
+                writer.write_table(rows, row_group_size=len(rows))
+        name = f"{len(files):05d}-{token}.parquet"
         storage.write_bytes(layout.plan(name), buffer.getvalue())
-        files.append({"file": name, "rows": groups})
+        files.append({"file": name, "rows": [len(rows) for rows in some]})
     return files
+
+
+def _several(shards: Iterable[pa.Table], count: int) -> Iterator[list[pa.Table]]:
+    shards = iter(shards)
+    while some := list(islice(shards, count)):
+        yield some
 
 
 def shards_of(files: Sequence[dict]) -> Iterator[Shard]:

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import version as package_version
 from typing import Any
 
 from pydantic import ValidationError
@@ -38,12 +38,14 @@ class Record:
         identity: what the results hang on; another job has another.
         shards: of the plan.
         spec: the job's specification, as plain values and without secrets.
+        version: of the manifest's files (:func:`manifests.version.version_of`), where it is known.
     """
 
     id: str
     identity: dict
     shards: tuple[Shard, ...]
     spec: dict
+    version: str | None
 
     def differences(self, identity: dict, spec: JobSpec) -> list[str]:
         """In what a job with that identity and specification is another one, in words."""
@@ -58,14 +60,17 @@ class Record:
         ]
 
 
-def create_record(layout: Layout, identity: dict, spec: JobSpec, plan: Sequence[dict]) -> bool:
+def create_record(
+    layout: Layout, identity: dict, spec: JobSpec, plan: Sequence[dict], version: str | None
+) -> bool:
     """Record a new run; False if another driver was faster, and its record is there."""
     record = {
         "id": uuid.uuid4().hex[:12],
         "identity": identity,
         "spec": without_secrets(spec.model_dump(mode="json", context=ABSOLUTE)),
+        "manifest_version": version,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {name: version(name) for name in PACKAGES}
+        "versions": {name: package_version(name) for name in PACKAGES}
         # Where the code was shipped to a cluster it is no installed package.
         | {"diffpir-on-ray": diffpir.__version__, "python": platform.python_version()},
         "plan": plan,
@@ -86,7 +91,13 @@ def read_record(layout: Layout) -> Record:
     try:
         record = json.loads(data)
         shards = tuple(shards_of(record["plan"]))
-        return Record(record["id"], dict(record["identity"]), shards, record.get("spec", {}))
+        return Record(
+            record["id"],
+            dict(record["identity"]),
+            shards,
+            record.get("spec", {}),
+            record.get("manifest_version"),
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         name = storage.shown(layout.run)
         raise PipelineError(f"{name} is not a record of a run, or of an older version") from None

@@ -12,7 +12,7 @@ from pipeline.output.drivers import Heartbeat
 from pipeline.output.fresh import check_strange, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part
-from pipeline.output.plan import Shard, Work, cut, write_plan
+from pipeline.output.plan import Shard, Work, shards_in, write_plan
 from pipeline.output.record import Record, create_record, read_record
 from pipeline.output.state import State
 from pipeline.output.summary import Summary, read_summary, write_summary
@@ -73,8 +73,9 @@ class RunFolder:
     def create(cls, job: Job, shard_rows: int) -> RunFolder:
         """Cut the job's manifest into shards of at most this many rows, and record the run."""
         enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
-        files = write_plan(job.table, cut(job.table, shard_rows, enlarged), job.layout)
-        if create_record(job.layout, job.identity, job.spec, files):
+        shards = shards_in(job.manifest.batches(), shard_rows, enlarged)
+        files = write_plan(shards, job.layout)
+        if create_record(job.layout, job.identity, job.spec, files, job.version):
             return cls(job.layout, read_record(job.layout))
         for entry in files:  # another driver was faster: its plan counts
             storage.remove(job.layout.plan(entry["file"]))

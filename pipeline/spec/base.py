@@ -14,6 +14,8 @@ BUILTIN = "builtin"  # the prior that comes with the package, where a checkpoint
 DECODE_SECONDS = 60.0  # for one file: ten times what a picture of 100 megapixels takes
 ABSOLUTE = {"absolute": True}  # context of a dump that is read in other folders
 
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
 
 class Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

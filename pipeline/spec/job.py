@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from diffpir.config import (
     BETWEEN,
@@ -19,16 +19,19 @@ from diffpir.config import (
     check_setting,
 )
 from diffpir.schedule import Spacing
+from manifests.schema import TYPES
+from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
-from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Spec
+from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
 from pipeline.tasks.task import Mode
 
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
-Seconds = Annotated[float, Field(gt=0, le=86400)]
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
+Host = Annotated[str, AfterValidator(checked_entry)]
 
 
 def _batch_pixels(value: Any) -> Any:
@@ -134,7 +137,11 @@ class JobSpec(Spec):
     """A restoration job.
 
     Attributes:
-        manifest: path or URI of the manifest (Parquet, CSV, JSON Lines).
+        manifest: path or URI of the manifest: CSV, JSON Lines; of Parquet or WebDataset tar files
+            one, or many (a folder or bucket prefix, a glob, a name with braces); or the output of
+            another job, whose restored pictures are then the images.
+        columns: the manifest's columns (``image``, ``id``, ...) that are called otherwise in its
+            files, and what they are called there.
         output: folder or URI; results go to ``OUTPUT/results/*.parquet``.
         mode: ``restore`` degraded images, or ``benchmark``: degrade clean ones, restore, score.
         task: what was (or is to be) done to the images.
@@ -168,7 +175,7 @@ class JobSpec(Spec):
         tile: side in pixels of what the network sees at once; images of more than tile x tile
             pixels are denoised in overlapping tiles.
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
-        fetch_seconds: that fetching one file of a row may take, with all that is tried again.
+        fetch: how long and how often to try to fetch one file of a row.
         decode_seconds: that decoding one file of a row may take.
         max_manifest_bytes: that the manifest's rows may take in the driver's memory (reading them
             takes about three times as much for a while); None for 1 GiB, or 100 times the file's
@@ -176,9 +183,16 @@ class JobSpec(Spec):
             100 million rows of an id and a path take some 15 GB.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
+        allowed_hosts: that the manifest's rows may name files of by http and https although their
+            addresses are not public (private, loopback, link-local): names, ``*.example.org`` for
+            all names below it, addresses, networks such as ``10.0.0.0/8``. Public addresses need
+            no entry, and neither do files that the job itself names.
     """
 
     manifest: Location
+    columns: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        default_factory=dict, examples=["{image: img, id: key}"]
+    )
     output: Location
     mode: Mode = "restore"
     task: Annotated[AnyTask, Field(examples=["{kind: deblur, kernel: k.npy, noise_level: 0.05}"])]
@@ -207,13 +221,14 @@ class JobSpec(Spec):
     images: Location | None = None
     tile: Annotated[int, Field(ge=256, le=8192, multiple_of=64)] = TILE
     max_pixels: Annotated[int, Field(ge=1, le=2**30)] = 2**25
-    fetch_seconds: Seconds = 300.0  # ten times what 600 MB take from a disk of 20 MB/s
+    fetch: Annotated[Fetch, Field(examples=["{timeout: 60, retries: 3}"])] = Fetch()
     decode_seconds: Seconds = DECODE_SECONDS
     max_manifest_bytes: Annotated[int, Field(ge=1)] | None = None
     allowed_schemes: Annotated[
         Annotated[tuple[Scheme, ...], Field(min_length=1)] | None,
         Field(examples=["[s3, https], in lower case"]),
     ] = None
+    allowed_hosts: Annotated[tuple[Host, ...], Field(examples=["[localhost, 10.0.0.0/8]"])] = ()
 
     @model_validator(mode="after")
     def _consistent(self):
@@ -223,6 +238,11 @@ class JobSpec(Spec):
             raise ValueError(
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
+            )
+        if strange := self.columns.keys() - TYPES.keys():
+            raise ValueError(
+                f"columns: {', '.join(sorted(strange))}: a manifest has no such column of its own; "
+                f"those that may be renamed are {', '.join(TYPES)}"
             )
         if self.samples == 1:
             several = {

@@ -83,9 +83,9 @@ class Blurred(Task):
             del fields["kernel"]["file"]["file"]
         return fields | {"boundary": self.boundary_in(mode)}
 
-    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+    def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         yield from kernel_file(self.kernel, mode)
-        yield from levin_file(self.kernel, table)
+        yield from levin_file(self.kernel, kernels)
 
     def caption(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
         yield from super().caption(row, result)

@@ -61,10 +61,10 @@ class Deblur(Blurred):
         fields = super().identity(mode)
         return fields | {"mask": mask_identity(fields["mask"])}
 
-    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+    def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         yield from kernel_file(self.kernel, mode)
         yield from mask_file(self.mask)
-        yield from levin_file(self.kernel, table)
+        yield from levin_file(self.kernel, kernels)
 
     def parts(self, row: Row) -> Parts:
         parts = super().parts(row)

@@ -72,7 +72,7 @@ class InpaintTask(Task):
         fields = super().identity(mode)
         return fields | {"mask": mask_identity(fields["mask"])}
 
-    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+    def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         return mask_file(self.mask)
 
     def parts(self, row: Row) -> Parts:

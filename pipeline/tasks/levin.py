@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +21,17 @@ from pipeline.tasks.kernels import Kernel
 VARIABLE, COUNT = "DIFFPIR_LEVIN", 8
 
 
-def levin_file(kernel: Kernel | None, table: pa.Table) -> Iterator[AssetFile]:
+def levin_file(kernel: Kernel | None, kernels: Iterable[pa.ChunkedArray]) -> Iterator[AssetFile]:
     """The kernels in order, where the job's kernel or a row of the manifest names one of them.
+
+    Args:
+        kernel: of the job.
+        kernels: the manifest's column, in batches.
 
     Raises:
         PipelineError: ``$DIFFPIR_LEVIN`` is not set, or the file is not that of the kernels.
     """
-    if not _is_wanted(kernel, table):
+    if not _is_wanted(kernel, kernels):
         return
     file = os.environ.get(VARIABLE)
     if not file:
@@ -45,10 +49,8 @@ def levin_file(kernel: Kernel | None, table: pa.Table) -> Iterator[AssetFile]:
         raise PipelineError(f"${VARIABLE}: {storage.shown(file)}: {e}") from None
 
 
-def _is_wanted(kernel: Kernel | None, table: pa.Table) -> bool:
+def _is_wanted(kernel: Kernel | None, kernels: Iterable[pa.ChunkedArray]) -> bool:
     if kernel and kernel.levin:
         return True
-    if "kernel" not in table.column_names:
-        return False
-    written = pc.match_substring_regex(table["kernel"], r"(?s)^\s*\{.*levin")
-    return bool(pc.any(written).as_py())
+    written = (pc.match_substring_regex(cells, r"(?s)^\s*\{.*levin") for cells in kernels)
+    return any(pc.any(found).as_py() for found in written)

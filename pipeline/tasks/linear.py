@@ -40,7 +40,7 @@ class LinearTask(Task):
     def code(self) -> dict[str, str]:
         return {"operator": self.operator}
 
-    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+    def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         users_operator(self)  # whatever is wrong with it is to be found before the work
         return ()
 

@@ -208,7 +208,7 @@ class Task(Spec):
         """All that decides results, as plain JSON values; files are known by their content."""
         return self.model_dump(mode="json")
 
-    def assets(self, mode: Mode, table: pa.Table) -> Iterable[AssetFile]:
+    def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         """The files and objects that the job names, read and checked; ``table``: the manifest.
 
         Raises:

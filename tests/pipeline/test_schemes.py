@@ -13,6 +13,7 @@ from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
 from pipeline.prepare import check
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 from pipeline.steps import Encode, Load
@@ -31,7 +32,7 @@ def load(base: str, allowed: set[str], *images: str) -> list[tuple[str, str]]:
             "error_kind": pa.repeat("", len(rows)),
         }
     )
-    load = Load(base, ("image",), frozenset(allowed), 2**20, fetch_seconds=60, decode_seconds=60)
+    load = Load(base, ("image",), frozenset(allowed), 2**20, fetch=Fetch(), decode_seconds=60)
     loaded = load(table)
     return list(zip(loaded["error"].to_pylist(), loaded["error_kind"].to_pylist(), strict=True))
 

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 from manifests import storage
 from manifests.secrets import texts_of
+from manifests.storage.dead_hosts import DEAD_HOSTS
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated
@@ -20,6 +21,7 @@ from pipeline.prepare import Job, check
 from pipeline.ray_errors import in_words
 from pipeline.restorer import Restorer
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
+from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 from pipeline.steps import Encode, Load
@@ -62,7 +64,15 @@ def encoded(table: pa.Table) -> pa.Table:
 
 
 def load(scheme: str) -> Load:
-    return Load("/", ("image",), frozenset({scheme}), 2**20, fetch_seconds=60, decode_seconds=60)
+    return Load(
+        "/",
+        ("image",),
+        frozenset({scheme}),
+        2**20,
+        fetch=Fetch(retries=0),
+        allowed_hosts=("127.0.0.1",),
+        decode_seconds=60,
+    )
 
 
 @QUICK
@@ -70,8 +80,10 @@ def load(scheme: str) -> Load:
 def test_rows(site, user, name, query):  # noqa: F811
     uri = f"http://{user}127.0.0.1:{site.server_port}/500/{name}{query}"
     row = {"id": "a", "image": uri, "mask": f"{uri}&", "kernel": None, "note": f"from {uri}"}
+    DEAD_HOSTS.forget()
     loaded = load("http")(rows(row))
     assert loaded["error"][0].as_py().startswith(f"image: {storage.shown(uri)}: ")
+    assert loaded["error_kind"][0].as_py() in ("storage", "bad_uri")
     forbidden = load("s3")(rows(row))
     foreign = rows(row, error=f"KeyError: {uri!r}")  # as some library may tell of it
     for table in (loaded, forbidden, foreign):

@@ -13,13 +13,13 @@ from scipy.ndimage import convolve
 from diffpir import SamplerConfig, bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
+from manifests.columns import FILES
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.problem import baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FILES
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.linear import users_operator
 from pipeline.tasks.row import Inputs
