@@ -140,7 +140,10 @@ def export(
         ),
     ] = None,
 ) -> None:
-    """Write a finished job's results as a dataset to publish. The same command goes on."""
+    """Write a finished job's results as a dataset to publish.
+
+    The same command goes on where it was interrupted.
+    """
     with user_errors():
         from jobs.export.run import export as write
         from manifests import storage

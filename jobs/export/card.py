@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
 
-import pyarrow as pa
 import yaml
 
 import diffpir
@@ -66,7 +64,7 @@ def dataset_card(source: Source, data_files: str, rows: int, missing: int) -> by
             _rows(source, rows, missing),
             *_metrics(source),
             "## Columns",
-            render([{"column": field.name, "type": _type(field.type)} for field in source.schema],
+            render([{"column": field.name, "type": str(field.type)} for field in source.schema],
                    Style.markdown),
         ]
     ).encode() + b"\n"  # fmt: skip
@@ -113,7 +111,3 @@ def _metrics(source: Source) -> list[str]:
     if not shown:
         return []
     return ["## Metrics", "Of the restored images.", render(shown, Style.markdown)]
-
-
-def _type(kind: pa.DataType) -> str:
-    return json.dumps(str(kind))[1:-1]

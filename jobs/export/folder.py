@@ -43,15 +43,14 @@ class FolderFiles(Files):
     def __init__(self, source: Source):
         self.pictures = source.pictures
         spec = spec_of(source.folder.record, source.folder.layout)
-        columns = {"restored": "image", "measured": MEASURED, "uncertainty": "uncertainty_map"}
-        columns |= {f"sample{i}": f"sample{i}" for i in range(spec.samples)}
-        given = {
-            "restored": True,
-            "measured": MEASURED in self.pictures,
-            "uncertainty": spec.uncertainty and "uncertainty_map" in self.pictures,
-        }
-        samples = spec.keep_samples and "samples" in self.pictures
-        self.files = {kind: name for kind, name in columns.items() if given.get(kind, samples)}
+        # Kind of a picture -> the loader's column of it.
+        self.files = {"restored": "image"}
+        if MEASURED in self.pictures:
+            self.files["measured"] = MEASURED
+        if spec.uncertainty and "uncertainty_map" in self.pictures:
+            self.files["uncertainty"] = "uncertainty_map"
+        if spec.keep_samples and "samples" in self.pictures:
+            self.files |= {f"sample{i}": f"sample{i}" for i in range(spec.samples)}
         self.others = [name for name in source.schema.names if name not in self.pictures]
         names = [RENAMED.get(name, name) for name in self.others]
         for name in names:

@@ -15,7 +15,7 @@ from pipeline.output.record import spec_of
 from pipeline.schema import PICTURE
 from pipeline.steps import Load, known_columns
 
-PASSING = ("storage", "timeout", "access_denied")  # error kinds of files that may be there again
+GONE = ("not_found", "changed", "not_a_file", "too_large")  # error kinds: the file is no more
 
 
 class Measured:
@@ -50,7 +50,7 @@ class Measured:
         """Rows with their measured pictures in place of ``PLANNED``; null where one is gone.
 
         Raises:
-            PipelineError: the storage failed, so that the picture may be there after all.
+            PipelineError: a picture that was restored cannot be read, but may be there.
         """
         rows = known_columns(table[PLANNED])
         restored = [status == "ok" for status in table["status"].to_pylist()]
@@ -76,7 +76,7 @@ class Measured:
                 data, text, kind = None, f"image: {e}", e.kind
         if data is None:
             text = redacted(text, [row["image"] or "", self.base])
-            if restored and kind in PASSING:
+            if restored and kind not in GONE:
                 raise PipelineError(
                     f"measured picture of {row['id']!r}: {text}; export again when it can be read"
                 )

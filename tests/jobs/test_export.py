@@ -413,6 +413,7 @@ def test_a_storage_that_fails_stops_the_export(output, folder, tmp_path):
     copy = shutil.copytree(output, tmp_path / "out")
     record = json.loads((copy / "run.json").read_text())
     record["spec"] |= {"manifest": "http://127.0.0.1:9/m.parquet", "allowed_schemes": ["http"]}
+    record["spec"]["allowed_hosts"] = ["127.0.0.1"]
     (copy / "run.json").write_text(json.dumps(record))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DIFFPIR_RETRY_SECONDS", "0")
