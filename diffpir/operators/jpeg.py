@@ -14,6 +14,7 @@ from diffpir.operators.interval import Interval
 
 BLOCK = 8
 LEVELS = 127.5  # of 8 bits, that 1 on [-1, 1] is
+NATURAL_POWER = 15_000.0  # of photographs' luma at the lowest frequency of a block, in levels^2
 # BT.601 as JFIF has it: Y, Cb, Cr of red, green, blue.
 LUMA = (0.299, 0.587, 0.114)
 TO_YCC = (
@@ -32,7 +33,7 @@ class BlockDCT:
     Args:
         size: (H, W) of the pictures.
         sampling: of each plane, (vertical, horizontal) pixels for each of its samples; of grey
-            pictures, which have three equal channels, there is the luma alone.
+            pictures there is one, the mean of the channels.
     """
 
     def __init__(self, size: tuple[int, int], sampling: Sequence[tuple[int, int]]):
@@ -44,7 +45,7 @@ class BlockDCT:
     @property
     def variances(self) -> list[float]:
         """Of each plane's coefficients where the picture on [-1, 1] is white with variance 1."""
-        rows = TO_YCC if len(self.sampling) == 3 else ((1.0,),)  # equal channels err alike
+        rows = TO_YCC if len(self.sampling) == 3 else ((1 / 3, 1 / 3, 1 / 3),)
         return [
             LEVELS**2 * sum(weight**2 for weight in row) / (v * h)
             for row, (v, h) in zip(rows, self.sampling, strict=True)
@@ -75,39 +76,76 @@ class BlockDCT:
         # On [-1, 1] times 127.5 the middle of the levels is 127.5.
         shift = LEVELS - 128
         if len(self.sampling) == 1:
-            return [levels[:, :1] + shift]
+            return [levels.mean(dim=1, keepdim=True) + shift]
         ycc = torch.einsum("pr,brhw->bphw", _matrix(levels.dtype, levels.device), levels)
         return [ycc[:, :1] + shift, ycc[:, 1:2], ycc[:, 2:]]
 
 
-def jpeg_intervals(
-    size: tuple[int, int],
-    sampling: Sequence[tuple[int, int]],
-    coefficients: Sequence[Tensor],
-    tables: Sequence[Tensor],
-) -> Interval:
-    """What files say: each coefficient lies within half a step of what was stored.
+class JpegIntervals(Interval):
+    """What JPEG files say of pictures: each coefficient lies within half a step of what was stored.
+
+    The errors of Y, Cb and Cr are taken for independent. Scenes are as the file has them; the
+    picture that is shown is turned upright.
 
     Args:
-        size: (H, W) of the pictures.
+        size: (H, W) of the pictures in the files.
         sampling: as of :class:`BlockDCT`.
         coefficients: of each plane (B, rows of blocks, columns, 8, 8), as stored; blocks that are
             missing at the end of rows or columns say nothing.
         tables: of each plane (B, 8, 8), the steps.
+        orientation: EXIF's, 1 to 8, of all of the pictures.
     """
-    transform = BlockDCT(size, sampling)
-    low, high = [], []
-    probe = transform.forward(torch.zeros(1, 3, *size))
-    for stored, table, like in zip(coefficients, tables, probe, strict=True):
-        steps = table[:, None, None]
-        missing = [
-            whole - given for whole, given in zip(like.shape[1:3], stored.shape[1:3], strict=True)
-        ]
-        padding = (0, 0, 0, 0, 0, max(0, missing[1]), 0, max(0, missing[0]))
-        stored = stored[:, : like.shape[1], : like.shape[2]]
-        low.append(F.pad((stored - 0.5) * steps, padding, value=-math.inf))
-        high.append(F.pad((stored + 0.5) * steps, padding, value=math.inf))
-    return Interval(transform, low, high)
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        sampling: Sequence[tuple[int, int]],
+        coefficients: Sequence[Tensor],
+        tables: Sequence[Tensor],
+        orientation: int = 1,
+    ):
+        transform = BlockDCT(size, sampling)
+        low, high = [], []
+        probe = transform.forward(torch.zeros(1, 3, *size))
+        for stored, table, like in zip(coefficients, tables, probe, strict=True):
+            steps = table[:, None, None]
+            rows, columns = like.shape[1:3]
+            padding = (0, 0, 0, 0, 0, columns - stored.shape[2], 0, rows - stored.shape[1])
+            low.append(F.pad((stored - 0.5) * steps, padding, value=-math.inf))
+            high.append(F.pad((stored + 0.5) * steps, padding, value=math.inf))
+        super().__init__(transform, low, high)
+        self.orientation = orientation
+
+    def frame(self, x: Tensor) -> Tensor:
+        return upright(x, self.orientation)
+
+
+def upright(x: Tensor, orientation: int) -> Tensor:
+    """A picture (..., H, W) turned as EXIF's orientation, 1 to 8, says."""
+    if orientation in (5, 6, 7, 8):
+        x = x.transpose(-1, -2)
+    if orientation in (2, 3, 6, 7):
+        x = x.flip(-1)
+    return x.flip(-2) if orientation in (3, 4, 7, 8) else x
+
+
+def as_stored(x: Tensor, orientation: int) -> Tensor:
+    """What :func:`upright` turns into x."""
+    return upright(x, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def expected_error(table: Tensor) -> float:
+    """Root mean square of what quantisation takes from a natural picture, on [-1, 1].
+
+    Args:
+        table: (8, 8), the steps of the luma. A coefficient errs by as much as its step allows, or
+            as it varies in pictures where the step hides it: with the power -2.7 of the frequency.
+    """
+    k = torch.arange(BLOCK, dtype=torch.float64)
+    square = k[:, None] ** 2 + k[None] ** 2
+    natural = NATURAL_POWER * square.clamp(min=1) ** -1.36
+    error = torch.minimum(table.to(torch.float64) ** 2 / 12, natural)
+    return error.mean().sqrt().item() / LEVELS
 
 
 @cache

@@ -65,11 +65,13 @@ class Metadata:
         exif: the tags kept, as EXIF data; empty if there are none.
         inches: width and height of the upright picture, where its file says how large it is.
         srgb: its colours were converted to sRGB by a profile in the file.
+        profile: of its colours, ICC, where they were not converted; empty if there is none.
     """
 
     exif: bytes = b""
     inches: tuple[float, float] | None = None
     srgb: bool = False
+    profile: bytes = b""
 
     def tags(self, width: int, height: int) -> Tags:
         """The EXIF tags of the restored picture of this size in pixels; may be none."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from diffpir.operators.interval import truncated_mean
-from diffpir.operators.jpeg import BlockDCT, jpeg_intervals
+from diffpir.operators.jpeg import BlockDCT, JpegIntervals, as_stored, expected_error, upright
 
 NUMBERS = st.floats(-60, 60)
 
@@ -112,7 +112,7 @@ def test_what_was_stored_is_honoured(sampling, size):
     planes = BlockDCT(size, sampling).forward(2 * true - 1)
     tables = [torch.full((2, 8, 8), 20.0) for _ in planes]
     stored = [torch.round(c / 20) for c in planes]
-    operator = jpeg_intervals(size, sampling, stored, tables)
+    operator = JpegIntervals(size, sampling, stored, tables)
     assert operator.kept(true).tolist() == [1, 1]
     other = torch.rand(true.shape, generator=generator)
     if len(sampling) == 1:
@@ -127,3 +127,23 @@ def test_what_was_stored_is_honoured(sampling, size):
     middles = BlockDCT(size, sampling).forward(unsure)
     if size == (16, 16) and len(middles) == 1:
         assert torch.allclose(middles[0], 20 * stored[0], atol=0.1)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_are_turned_as_pillow_turns_them(orientation):
+    from PIL import ExifTags, Image, ImageOps
+
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8), np.uint8)
+    picture = Image.fromarray(pixels)
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    turned = upright(torch.from_numpy(pixels), orientation)
+    assert np.array_equal(turned.numpy(), np.asarray(ImageOps.exif_transpose(picture)))
+    assert np.array_equal(as_stored(turned, orientation).numpy(), pixels)
+
+
+def test_coarser_steps_err_more():
+    errors = [expected_error(torch.full((8, 8), float(step))) for step in (1, 4, 16, 64, 256, 4096)]
+    assert errors == sorted(errors)
+    # Fine steps: each coefficient is uniform within its step.
+    assert errors[0] == pytest.approx(12**-0.5 / 127.5, rel=1e-3)
+    assert errors[-1] < 1  # no picture loses more than there is
