@@ -20,8 +20,7 @@ APP0, APP14 = 0xE0, 0xEE
 APPLICATIONS = range(APP0, APP0 + 16)
 # Fill bytes may precede a marker. Stuffed zeros, restart markers and TEM belong to the data.
 MARKER = re.compile(rb"\xff+([^\x00\x01\xff\xd0-\xd7])", re.DOTALL)
-FRAMES = {0xC0: "baseline", 0xC1: "sequential", 0xC2: "progressive"}
-FRAMES |= {0xC9: "sequential", 0xCA: "progressive"}  # the same with arithmetic coding
+SEQUENTIAL, PROGRESSIVE = {0xC0, 0xC1, 0xC9}, {0xC2, 0xCA}  # 0xC9, 0xCA: arithmetic coding
 NO_DCT = {0xC3, 0xC7, 0xCB, 0xCF}
 HIERARCHICAL = {0xC5, 0xC6, 0xCD, 0xCE}
 ZIGZAG = np.array(
@@ -117,7 +116,7 @@ def _unsupported(text: str) -> RowError:
 
 
 class _Walk:
-    """What the segments so far have said."""
+    """What the segments have said so far."""
 
     def __init__(self) -> None:
         self.size = (0, 0)
@@ -133,6 +132,7 @@ class _Walk:
         return bool(self.components) and not any(c.missing.any() for c in self.components)
 
     def segment(self, code: int, content: bytes) -> None:
+        """Take in the next segment; raises RowError as :func:`read_structure`."""
         if code == DQT:
             self._tables(content)
         elif code == SOS:
@@ -141,8 +141,9 @@ class _Walk:
             self._jfif = True
         elif code == APP14 and content.startswith(b"Adobe") and len(content) >= 12:
             self._adobe = content[11]
-        elif code in FRAMES:
-            self._frame(content, FRAMES[code])
+        elif code in SEQUENTIAL | PROGRESSIVE:
+            self._frame(content)
+            self.progressive = code in PROGRESSIVE
         elif code in NO_DCT:
             raise _unsupported("is compressed without loss: it has no quantised coefficients")
         elif code in HIERARCHICAL:
@@ -178,7 +179,7 @@ class _Walk:
             table[*ZIGZAG] = values
             content = content[size:]
 
-    def _frame(self, content: bytes, kind: str) -> None:
+    def _frame(self, content: bytes) -> None:
         if self.components:
             raise _damaged("has two frame headers")
         if len(content) < 6 or len(content) != 6 + 3 * content[5]:
@@ -202,7 +203,7 @@ class _Walk:
             raise _damaged("has two components of the same identifier")
         if (factors.max(axis=0) % factors).any():
             raise _unsupported("has components whose sampling is no whole fraction of the finest")
-        self.size, self.progressive = (height, width), kind == "progressive"
+        self.size = height, width
 
     def _scan(self, content: bytes) -> None:
         count = content[0] if content else 0
