@@ -13,6 +13,7 @@ from torch import Tensor
 from diffpir.operators.interval import Interval
 
 BLOCK = 8
+ROUNDING = 0.5  # levels that a coefficient may be beyond: encoders round colours before, too
 LEVELS = 127.5  # of 8 bits, that 1 on [-1, 1] is
 NATURAL_POWER = 15_000.0  # of photographs' luma at the lowest frequency of a block, in levels^2
 # BT.601 as JFIF has it: Y, Cb, Cr of red, green, blue.
@@ -111,8 +112,8 @@ class JpegIntervals(Interval):
             steps = table[:, None, None]
             rows, columns = like.shape[1:3]
             padding = (0, 0, 0, 0, 0, columns - stored.shape[2], 0, rows - stored.shape[1])
-            low.append(F.pad((stored - 0.5) * steps, padding, value=-math.inf))
-            high.append(F.pad((stored + 0.5) * steps, padding, value=math.inf))
+            low.append(F.pad((stored - 0.5) * steps - ROUNDING, padding, value=-math.inf))
+            high.append(F.pad((stored + 0.5) * steps + ROUNDING, padding, value=math.inf))
         super().__init__(transform, low, high)
         self.orientation = orientation
 

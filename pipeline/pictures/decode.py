@@ -6,6 +6,7 @@ Here the size that a file claims is compared with ``max_pixels``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
 from pipeline.pictures.array_files import NPY, ZIP, array_names, is_arrays, read_array
-from pipeline.pictures.colour import to_srgb
+from pipeline.pictures.colour import is_profile_of, to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
 from pipeline.pictures.metadata import Metadata, orientation, read_metadata
 from pipeline.pictures.opening import check_size, opened
@@ -96,10 +97,14 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: b
         turn = UPRIGHT[turn_by]
         samples, alpha = turn(samples), None if alpha is None else turn(alpha)
     quarter, srgb = turn_by in QUARTER_TURNS, converted is not None
+    metadata = read_metadata(picture, data, samples.shape[:2], quarter, srgb)
+    profile = picture.info.get("icc_profile")
+    if not colours and is_profile_of(profile, samples):
+        metadata = dataclasses.replace(metadata, profile=profile)
     return Picture(
         np.ascontiguousarray(samples),
         None if alpha is None else np.ascontiguousarray(alpha),
-        read_metadata(picture, data, samples.shape[:2], quarter, srgb),
+        metadata,
     )
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCALES_PER_OCTAVE = 4  # in which files' noise levels are counted, so that some share a batch
 # Noise levels are in units of the error that a file's tables let one expect.
 SETTINGS = SamplerConfig(
-    nfe=12, lam=1.0, zeta=1.0, relax=0.4, spacing="karras", sigma_max=2.5, sigma_min=0.25
+    nfe=12, lam=0.7, zeta=1.0, relax=0.7, spacing="karras", sigma_max=3.0, sigma_min=0.3
 )
 
 
