@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal, TypeGuard, get_args
 
 from diffpir.errors import ConfigError
@@ -97,6 +97,20 @@ class SamplerConfig:
         """``rho_t`` over ``lambda sigma_n^2``, at the noise level ``sigma_bar_t``."""
         bound = self.prior_std
         return 1 / sigma_bar**2 + (1 / bound**2 if bound else 0)
+
+    def scaled(self, factor: float, schedule: Schedule) -> SamplerConfig:
+        """Between noise levels so many times as high, as far as the schedule has them.
+
+        Where fewer timesteps lie between them than ``nfe``, so many evaluations are made, and two
+        at least. Other spacings than ``karras`` and ``geometric`` know no such levels, and stay.
+        """
+        if not (self.sigma_max and self.sigma_min) or factor == 1:
+            return self
+        first = max(1, schedule.nearest(factor * self.sigma_max))
+        last = min(first - 1, schedule.nearest(factor * self.sigma_min))
+        levels = schedule.sigma_bar[[first, last]].tolist()
+        nfe = min(self.nfe, first - last + 1)
+        return replace(self, nfe=nfe, sigma_max=levels[0], sigma_min=levels[1])
 
     def timesteps(self, schedule: Schedule | None = None) -> list[int]:
         """The timesteps that these settings visit (:meth:`Schedule.timesteps`)."""

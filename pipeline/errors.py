@@ -21,6 +21,7 @@ ERROR_KINDS = {
     "storage": "the storage failed, after several tries",
     "empty_file": "a file of zero bytes",
     "not_an_image": "not an image of a known format",
+    "wrong_format": "an image of a format, or of a kind of it, that the task cannot use",
     "damaged": "an image, mask or kernel file that is truncated or broken",
     "too_large": "more bytes or pixels than the job allows",
     "several_frames": "an animation or a file of several pages",

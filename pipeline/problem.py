@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ class Problem:
         arrays: what its operator is made of (:class:`pipeline.tasks.task.Parts`).
         noise_level: sigma_n.
         outcome: columns of the result that the measurement told.
+        key, scale: as of :class:`pipeline.tasks.task.Parts`.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known.
         grey: y has three equal channels, and so the result.
@@ -45,11 +46,18 @@ class Problem:
     grey: bool
     channels: int
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    key: Hashable = None
+    scale: float = 1.0
 
     @property
     def shape_key(self) -> tuple:
         """Problems with the same key can be restored in one batch."""
-        return tuple(self.y.shape), *((name, a.shape) for name, a in sorted(self.arrays.items()))
+        return (
+            self.scale,
+            self.key,
+            tuple(self.y.shape),
+            *((name, a.shape) for name, a in sorted(self.arrays.items())),
+        )
 
     @property
     def pixels(self) -> int:
@@ -96,6 +104,8 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         grey=grey,
         channels=1 if grey and files.image.ndim == 2 else 3,
         outcome=parts.outcome,
+        key=parts.key,
+        scale=parts.scale,
     )
 
 

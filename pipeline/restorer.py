@@ -19,7 +19,6 @@ from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import compiled, dtype_of, place
 from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
-from manifests.columns import FILES
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
@@ -35,7 +34,7 @@ from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
 from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
-from pipeline.steps import errors_of, known_columns, with_errors
+from pipeline.steps import INPUTS, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.timed import Timed
@@ -121,8 +120,8 @@ class Restorer:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         rows = known_columns(table["row"])
-        columns = (unpack(table[name]) for name in FILES)
-        inputs = [dict(zip(FILES, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
+        columns = (unpack(table[name]) for name in INPUTS)
+        inputs = [dict(zip(INPUTS, arrays, strict=True)) for arrays in zip(*columns, strict=True)]
         results = [Restored(error=error) for error in errors_of(table)]
 
         problems: list[tuple[int, Problem]] = []
@@ -150,7 +149,7 @@ class Restorer:
             {**result.outcome, **constant, "seed": own(row, "seed", self.spec.seed)}
             for row, result in zip(rows, results, strict=True)
         ]
-        done = table.drop_columns(list(FILES))
+        done = table.drop_columns(list(INPUTS))
         done = done.append_column("outcome", pa.array(outcomes, pa.struct(OUTCOME)))
         for name, arrays in (
             ("pixels", [result.picture for result in results]),
@@ -163,13 +162,17 @@ class Restorer:
         return with_errors(done, [result.error for result in results], self.uris)
 
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:
-        """In parts of at most ``batch_pixels``, or of one problem; those of one shape together."""
+        """In parts of at most ``batch_pixels``, or of one problem; those of one shape together.
+
+        Problems whose sampling goes through other noise levels are in parts of their own.
+        """
         batch: list[tuple[int, Problem]] = []
         pixels = 0
         for i, problem in sorted(problems, key=lambda item: str(item[1].shape_key)):
             size = problem.pixels * self.spec.samples
             pixels += size
-            if batch and pixels > self.denoise.batch_pixels:
+            other = bool(batch) and problem.scale != batch[-1][1].scale  # noise levels
+            if batch and (other or pixels > self.denoise.batch_pixels):
                 yield batch
                 batch, pixels = [], size
             batch.append((i, problem))

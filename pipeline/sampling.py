@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffpir import metrics
 from diffpir.config import SamplerConfig
-from diffpir.operators import Operator
+from diffpir.operators import Interval, Operator
 from diffpir.posterior import Posterior, coverage
 from diffpir.randomness import noise_stream, sample_seed
 from diffpir.sampler import Sampling, sample, together
@@ -136,14 +136,15 @@ class ImageSampler:
         return scenes
 
     def _sampling(self, batch: Batch) -> Sampling:
+        config = self.config.scaled(batch.problems[0].scale, self.schedule)
         return sample(
             batch.operator,
             batch.y,
             schedule=self.schedule,
-            config=self.config,
+            config=config,
             noise_level=batch.sigma,
             noise=noise_stream(batch.seeds, batch.shape, self.device),
-            guess=start_of(batch.problems, batch.operator, batch.y, self.config),
+            guess=start_of(batch.problems, batch.operator, batch.y, config),
             spectrum=self.spectrum,
         )
 
@@ -159,8 +160,11 @@ class ImageSampler:
         finite = drawn.isfinite().flatten(1).all(dim=1).tolist()
         # What is stored has 8 or 16 bits, so that is what is scored.
         most = np.iinfo(self.pixel_type).max
-        x = (x.clamp(0, 1) * most).round() / most
-        residual = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
+        exact = x.clamp(0, 1)
+        x = (exact * most).round() / most
+        # Rounding may leave an interval, which says nothing of what was restored.
+        judged = exact if isinstance(batch.operator, Interval) else x
+        residual = metrics.residual(judged, batch.operator, batch.y, batch.sigma).tolist()
 
         results: list[Restored] = []
         for i, problem in enumerate(batch.problems):

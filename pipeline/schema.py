@@ -14,7 +14,12 @@ HIDDEN = (SHARD, GENERATION, INDEX, PEAK, DEVICE_PEAK)
 
 # Of a row's image, from loading it to encoding the result (pipeline.pictures.metadata.Metadata).
 IMAGE_METADATA = pa.struct(
-    [("exif", pa.binary()), ("inches", pa.list_(pa.float64())), ("srgb", pa.bool_())]
+    [
+        ("exif", pa.binary()),
+        ("inches", pa.list_(pa.float64())),
+        ("srgb", pa.bool_()),
+        ("profile", pa.binary()),
+    ]
 )
 
 SAMPLER = pa.struct(

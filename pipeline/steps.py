@@ -21,15 +21,23 @@ from manifests.secrets import redacted
 from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.fence.decoders import decode_image, decode_kernel, decode_mask, decode_picture
+from pipeline.fence.decoders import (
+    decode_image,
+    decode_kernel,
+    decode_mask,
+    decode_picture,
+    read_jpeg,
+)
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
+from pipeline.pictures.jpeg_array import to_array
 from pipeline.pictures.metadata import Metadata
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
 
+INPUTS = (*FILES, "stored")  # the columns of what a row's problem is posed from
 EXACT = PictureFile(format="png", bits=16)  # of the picture of a standard deviation
 FETCH_THREADS = 16  # per task: fetching waits for storage, not for the CPU
 BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
@@ -95,6 +103,8 @@ class Load:
         max_pixels: of an image.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
+        stored: an image is to be read as its JPEG file stores it, too (the column ``stored``), and
+            its colours are left as they are there.
         fetch: limits on fetching one file.
         allowed_hosts: that files may come from although their addresses are not public.
         decode_seconds: that decoding one file may take.
@@ -108,12 +118,13 @@ class Load:
         max_pixels: int,
         beside: bool = False,
         *,
+        stored: bool = False,
         fetch: Fetch,
         allowed_hosts: tuple[str, ...] = (),
         decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
-        self.beside = beside
+        self.beside, self.stored = beside, stored
         self.fetching, self.allowed_hosts = fetch, allowed_hosts
         self.decode_seconds = decode_seconds
 
@@ -126,6 +137,7 @@ class Load:
             spec.schemes,
             spec.max_pixels,
             beside,
+            stored=spec.task.reads_stored and spec.mode == "restore",
             fetch=spec.fetch,
             allowed_hosts=spec.allowed_hosts,
             decode_seconds=spec.decode_seconds,
@@ -135,7 +147,7 @@ class Load:
         rows, errors = known_columns(table["row"]), errors_of(table)
         fetched = self.fetch(rows, errors)
         loaded = [self._decode(files, error) for files, error in fetched]
-        for name in (*FILES, "alpha"):
+        for name in (*INPUTS, "alpha"):
             table = table.append_column(name, pack([arrays.get(name) for arrays, _ in loaded]))
         metadata = [arrays.get("metadata") for arrays, _ in loaded]
         metadata = [None if m is None else vars(m) for m in metadata]
@@ -204,10 +216,12 @@ class Load:
         for name, data in files.items():
             try:
                 if name == "image":
-                    picture = decode_picture(data, **limits)
+                    picture = decode_picture(data, colours=not self.stored, **limits)
                     arrays[name] = picture.pixels
                     if self.beside:
                         arrays |= {"alpha": picture.alpha, "metadata": picture.metadata}
+                    if self.stored:
+                        arrays["stored"] = to_array(read_jpeg(data, **limits))
                 else:
                     arrays[name] = DECODERS[name](data, **limits)
             except RowError as e:

@@ -1,10 +1,12 @@
-"""Linear measurement operators ``y = A x + n``, batched over images.
+"""Measurement operators, batched over images: linear ones ``y = A x + n``, and intervals.
 
 What each is, and what an operator is: :class:`diffpir.operators.protocol.Operator`.
 """
 
 from diffpir.operators.channels import MixChannels, bayer, luminance
 from diffpir.operators.circular import Downsample
+from diffpir.operators.interval import Interval
+from diffpir.operators.jpeg import JpegIntervals
 from diffpir.operators.linear import Linear
 from diffpir.operators.partial import PartialBlur
 from diffpir.operators.pointwise import Denoise, Inpaint
@@ -14,6 +16,8 @@ __all__ = [
     "Denoise",
     "Downsample",
     "Inpaint",
+    "Interval",
+    "JpegIntervals",
     "Linear",
     "MixChannels",
     "Operator",

@@ -17,13 +17,14 @@ from PIL import AvifImagePlugin
 from manifests.formats import decodable_formats
 from pipeline.errors import RowError
 from pipeline.fence.channel import Channel
-from pipeline.pictures import decode
+from pipeline.pictures import decode, jpeg
 from pipeline.pictures.words import shown
 
 # The address space that decoding may take beside what the process has when it starts.
 SPARE_BYTES = 2**29  # libraries that are loaded late, such as SciPy, take 100 MB
 BYTES_PER_PIXEL = 48  # a TIFF of 16 bits with premultiplied alpha takes 36
 COPIES = 2  # of the file
+READERS = (decode, jpeg)  # the modules of the functions that are asked for by name
 
 
 def serve(channel: Channel) -> None:
@@ -47,7 +48,8 @@ def serve(channel: Channel) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (min(memory, most) if most >= 0 else memory, most))
         signal.setitimer(signal.ITIMER_REAL, seconds)  # SIGALRM ends the process
         try:
-            answer = getattr(decode, reader)(data, *args, **options)
+            (module, *_) = (module for module in READERS if hasattr(module, reader))
+            answer = getattr(module, reader)(data, *args, **options)
         except RowError as e:
             answer = e
         except MemoryError:

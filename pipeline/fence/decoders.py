@@ -1,4 +1,4 @@
-"""The decoders of :mod:`pipeline.pictures.decode`, run in a child process of this one.
+"""The decoders of :mod:`pipeline.pictures`, run in a child process of this one.
 
 The bytes of a file may be anyone's, and the libraries that decode them are not proof against all:
 they crash, take all memory, or do not end. The child has a limit of memory and a deadline. When it
@@ -23,7 +23,7 @@ from typing import Any
 
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.channel import Channel
-from pipeline.pictures import decode
+from pipeline.pictures import decode, jpeg
 from pipeline.spec.base import DECODE_SECONDS
 
 LATE_SECONDS = 10.0  # after its deadline, when a child is killed that its alarm did not end
@@ -44,7 +44,7 @@ class _Fence:
         self._process: subprocess.Popen | None = None
 
     def decode(self, reader: str, data: bytes, args: tuple, options: dict, seconds: float) -> Any:
-        """What the function ``reader`` of :mod:`pipeline.pictures.decode` makes of the file."""
+        """What the function ``reader``, of one of the child's ``READERS``, makes of the file."""
         request = reader, pickle.PickleBuffer(data), args, options, seconds
         with self._lock:
             used = self._process is not None
@@ -149,6 +149,7 @@ decode_mask = _fenced(decode.decode_mask)
 decode_kernel = _fenced(decode.decode_kernel)
 kernel_names = _fenced(decode.kernel_names)
 check_file = _fenced(decode.check_file)
+read_jpeg = _fenced(jpeg.read_jpeg)
 
 
 def file_fault(column: str, data: bytes) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import re
 import struct
+from typing import TypeGuard
 
 import imagecodecs
 import numpy as np
@@ -28,13 +29,11 @@ def to_srgb(samples: np.ndarray, profile: object) -> np.ndarray | None:
         (H, W) with sRGB's tone curve if it was grey, else (H, W, 3), of the same type. None if
         there is no profile, or it is not one for such samples, or is broken.
     """
-    if not isinstance(profile, bytes) or not 128 < len(profile) <= MAX_PROFILE_BYTES:
+    if not is_profile_of(profile, samples):
         return None
     channels = samples.shape[2] if samples.ndim == 3 else 1
     if profile == {1: grey_profile(), 3: srgb_profile()}.get(channels):
         return samples  # written here: what is read again is what it was
-    if CHANNELS.get(profile[16:20]) != channels or profile[12:16] not in CLASSES:
-        return None
     stages = re.findall(rb"mpet.{8}(.{4})", profile, re.DOTALL)
     if any(int.from_bytes(count, "big") > MAX_STAGES for count in stages):
         return None
@@ -54,6 +53,14 @@ def to_srgb(samples: np.ndarray, profile: object) -> np.ndarray | None:
         return None
     # Greys have three equal values there, but for rounding.
     return converted if channels > 1 else np.ascontiguousarray(converted[..., 1])
+
+
+def is_profile_of(profile: object, samples: np.ndarray) -> TypeGuard[bytes]:
+    """Whether this is an ICC profile of pictures with as many channels."""
+    if not isinstance(profile, bytes) or not 128 < len(profile) <= MAX_PROFILE_BYTES:
+        return False
+    channels = samples.shape[2] if samples.ndim == 3 else 1
+    return CHANNELS.get(profile[16:20]) == channels and profile[12:16] in CLASSES
 
 
 @functools.cache

@@ -6,17 +6,18 @@ Here the size that a file claims is compared with ``max_pixels``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import ExifTags, Image, ImageFile
+from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
 from pipeline.pictures.array_files import NPY, ZIP, array_names, is_arrays, read_array
-from pipeline.pictures.colour import to_srgb
+from pipeline.pictures.colour import is_profile_of, to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
-from pipeline.pictures.metadata import Metadata, read_metadata
+from pipeline.pictures.metadata import Metadata, orientation, read_metadata
 from pipeline.pictures.opening import check_size, opened
 
 MAX_PIXELS = 2**27
@@ -79,11 +80,11 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool =
 def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: bool) -> Picture:
     # What reading forgets: Pillow turns a TIFF as it reads it.
     deep, turned = deep_colour(picture), picture.format == "TIFF"
-    orientation = _orientation(picture) if turned else None
+    turn_by = orientation(picture) if turned else None
     picture.load()
     check_size(picture, max_pixels)  # an icon can be larger than its header says
     if not turned:
-        orientation = _orientation(picture)
+        turn_by = orientation(picture)
     if deep:
         picture.close()  # frees its pixels, which are cut to 8 bits
     samples, alpha = decode_deep(data, deep) if deep else _samples(picture)
@@ -92,23 +93,19 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: b
         samples = converted
     elif samples.ndim == 3 and samples.shape[2] == 4:  # CMYK without a profile
         samples = np.asarray(picture.convert("RGB"))
-    if orientation in UPRIGHT and (deep or not turned):
-        turn = UPRIGHT[orientation]
+    if turn_by in UPRIGHT and (deep or not turned):
+        turn = UPRIGHT[turn_by]
         samples, alpha = turn(samples), None if alpha is None else turn(alpha)
-    quarter, srgb = orientation in QUARTER_TURNS, converted is not None
+    quarter, srgb = turn_by in QUARTER_TURNS, converted is not None
+    metadata = read_metadata(picture, data, samples.shape[:2], quarter, srgb)
+    profile = picture.info.get("icc_profile")
+    if not colours and is_profile_of(profile, samples):
+        metadata = dataclasses.replace(metadata, profile=profile)
     return Picture(
         np.ascontiguousarray(samples),
         None if alpha is None else np.ascontiguousarray(alpha),
-        read_metadata(picture, data, samples.shape[:2], quarter, srgb),
+        metadata,
     )
-
-
-def _orientation(picture: Image.Image) -> int | None:
-    try:
-        orientation = picture.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken EXIF data do no harm to the picture
-        return None
-    return orientation if isinstance(orientation, int) else None
 
 
 def _samples(picture: Image.Image) -> tuple[np.ndarray, np.ndarray | None]:

@@ -51,7 +51,9 @@ def encode_picture(
         )
     metadata = metadata or Metadata()
     tags = metadata.tags(width, height)
-    profile = None
+    profile = metadata.profile or None
+    if profile and pixels.ndim == 2 and how.format == "webp":
+        profile = None  # it is one of greys
     if metadata.srgb:
         grey = pixels.ndim == 2 and how.format != "webp"  # which has no greys
         profile = grey_profile() if grey else srgb_profile()

@@ -13,7 +13,7 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, TiffTags
+from PIL import ExifTags, Image, TiffTags
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
 
 SOFTWARE = "DiffPIR-on-Ray"
@@ -65,11 +65,13 @@ class Metadata:
         exif: the tags kept, as EXIF data; empty if there are none.
         inches: width and height of the upright picture, where its file says how large it is.
         srgb: its colours were converted to sRGB by a profile in the file.
+        profile: of its colours, ICC, where they were not converted; empty if there is none.
     """
 
     exif: bytes = b""
     inches: tuple[float, float] | None = None
     srgb: bool = False
+    profile: bytes = b""
 
     def tags(self, width: int, height: int) -> Tags:
         """The EXIF tags of the restored picture of this size in pixels; may be none."""
@@ -113,6 +115,15 @@ def read_metadata(
         if all(1 < value <= MAX_PER_INCH for value in (across, down)):
             inches = shape[1] / across, shape[0] / down
     return Metadata(exif, inches, srgb)
+
+
+def orientation(picture: Image.Image) -> int | None:
+    """The EXIF orientation of a picture that Pillow opened; None if its file does not say."""
+    try:
+        value = picture.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken EXIF data do no harm to the picture
+        return None
+    return value if isinstance(value, int) else None
 
 
 def read_tags(data: bytes) -> Tags:

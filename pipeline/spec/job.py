@@ -254,6 +254,11 @@ class JobSpec(Spec):
                 if asked:
                     raise ValueError(f"{name}: it takes several samples; set samples to 2 or more")
         self.task.check(self.mode)
+        if self.sampler.method == "diffpir-spectral" and not self.task.is_linear:
+            raise ValueError(
+                f"sampler.method: diffpir-spectral has no data step for {self.task.kind}; leave it "
+                "out, or give diffpir"
+            )
         # Where a task usually starts late, there are not steps for as many evaluations.
         try:
             self.sampler_config(spectral=False).timesteps()

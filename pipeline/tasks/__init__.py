@@ -14,6 +14,7 @@ from pipeline.tasks.deblur import Deblur
 from pipeline.tasks.demosaic import Demosaic
 from pipeline.tasks.denoise import DenoiseTask
 from pipeline.tasks.inpaint import InpaintTask
+from pipeline.tasks.jpeg import JpegTask
 from pipeline.tasks.linear import LinearTask
 from pipeline.tasks.sr import SuperResolve
 from pipeline.tasks.task import Task
@@ -36,6 +37,7 @@ for _task in (
     Demosaic,
     Colorize,
     LinearTask,
+    JpegTask,
 ):
     register(_task)
 

@@ -20,12 +20,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A row's decoded files: pictures (H, W) or (H, W, 3), mask (H, W) bool, kernel (kh, kw)."""
+    """A row's decoded files: pictures (H, W) or (H, W, 3), mask (H, W) bool, kernel (kh, kw).
+
+    ``stored`` is the image as a JPEG file stores it (:mod:`pipeline.pictures.jpeg_array`).
+    """
 
     image: np.ndarray
     reference: np.ndarray | None = None
     mask: np.ndarray | None = None
     kernel: np.ndarray | None = None
+    stored: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ methods that compute import PyTorch when they are called: whoever only reads a j
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -112,10 +112,15 @@ class Parts:
         arrays: by name. Images whose arrays have the same names and shapes share a batch. A
             ``mask``, (1, h, w) float32, is 1 where the measurement is known.
         outcome: columns of the result that are known by now, such as ``kernel_estimate``.
+        key: images share a batch only if they agree in it too.
+        scale: how many times as high the noise levels are that ``karras`` and ``geometric``
+            spacing go through for this image.
     """
 
     arrays: Arrays = field(default_factory=dict)
     outcome: Mapping[str, Any] = field(default_factory=dict)
+    key: Hashable = None
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,8 @@ class Task(Spec):
         benchmarks: name -> fields of the tasks that the quality benchmarks measure.
         gives_colour: a restored image has colours even if the measurement is grey.
         equal_channels_are_grey: an image of three equal channels is taken for a grey one.
+        reads_stored: what a JPEG file stores is measured, and not the pixels that it decodes to.
+        is_linear: the operator is, so that ``diffpir-spectral`` has a data step for it.
     """
 
     kind: str
@@ -162,6 +169,8 @@ class Task(Spec):
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     gives_colour: ClassVar[bool] = False
     equal_channels_are_grey: ClassVar[bool] = True
+    reads_stored: ClassVar[bool] = False
+    is_linear: ClassVar[bool] = True
 
     # What a job says
 
