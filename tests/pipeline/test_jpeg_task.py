@@ -146,8 +146,8 @@ def test_files_of_many_kinds(outcome):
         # Even a network that knows nothing can leave what the file says by clipping alone.
         assert row["residual"] > 0.9, (name, row["residual"])
         found = Image.open(io.BytesIO(row["restored"]["bytes"]))
-        given = Image.open(source / f"{name}.jpg")
-        assert (found.size, found.mode) == (given.size, given.mode)
+        with Image.open(source / f"{name}.jpg") as given:
+            assert (found.size, found.mode) == (given.size, given.mode)
     assert "icc_profile" in Image.open(io.BytesIO(rows["profile"]["restored"]["bytes"])).info
 
 
@@ -163,8 +163,8 @@ def test_turned_files_come_out_upright(outcome):
     for orientation in range(1, 9):
         row = rows[f"turned-{orientation}"]
         found = Image.open(io.BytesIO(row["restored"]["bytes"]))
-        given = Image.open(source / f"turned-{orientation}.jpg")
-        upright = ImageOps.exif_transpose(given)
+        with Image.open(source / f"turned-{orientation}.jpg") as given:
+            upright = ImageOps.exif_transpose(given)
         assert found.size == upright.size
         pixels = (np.asarray(picture, float).ravel() for picture in (found, upright))
         assert np.corrcoef(*pixels)[0, 1] > 0.8, orientation  # the same scene, the same way up
