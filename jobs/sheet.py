@@ -12,8 +12,8 @@ from jobs.drawing import Cell, Row, contact_sheet
 from jobs.results import first_rows
 from jobs.thumbnails import brightest_at, detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
 from manifests import storage
-from manifests.columns import FILES
 from manifests.expand import root_of
+from manifests.schema import FILES
 from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture

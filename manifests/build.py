@@ -17,12 +17,11 @@ from fsspec import AbstractFileSystem
 from PIL import ExifTags, Image
 
 from manifests import storage
-from manifests.columns import FILES
 from manifests.errors import ManifestError
 from manifests.expand import root_of
 from manifests.formats import decodable_formats, image_suffixes
 from manifests.read import holds_rows, read_manifest
-from manifests.schema import is_parametric, with_columns
+from manifests.schema import FILES, is_parametric, with_columns
 
 THREADS = 16  # headers are read one by one, and waiting for storage is most of it
 HEADER_BYTES = 1 << 16  # fetched at a time: most headers lie within

@@ -14,13 +14,13 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from manifests import storage
-from manifests.columns import FILES
 from manifests.errors import ManifestError, StorageError
 from manifests.files import Cells, read_cells, read_file
 from manifests.formats import decodable_formats
 from manifests.limits import short
 from manifests.read import open_source
 from manifests.schema import (
+    FILES,
     TYPES,
     check_depth,
     check_storable,
@@ -28,7 +28,7 @@ from manifests.schema import (
     normalise,
     row_fault,
 )
-from manifests.source import new_names
+from manifests.sources.base import new_names
 from manifests.unique import duplicate_ids
 
 THREADS = 16

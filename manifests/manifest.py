@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 import pyarrow as pa
 
 from manifests.schema import check_depth, check_storable, normalise
-from manifests.source import Batch, Source, new_names
+from manifests.sources.base import Batch, Source, new_names
 from manifests.spool import Spool
 
 

@@ -12,11 +12,11 @@ from manifests.errors import ManifestError
 from manifests.expand import expand, root_of
 from manifests.formats import image_suffixes
 from manifests.manifest import Manifest
-from manifests.parquet_source import ParquetSource
 from manifests.scan import scan
-from manifests.source import Source
-from manifests.table_source import TableSource
-from manifests.tar_source import TarSource
+from manifests.sources.base import Source
+from manifests.sources.parquet import ParquetSource
+from manifests.sources.table import TableSource
+from manifests.sources.tar import TarSource
 
 TABLES = (".csv", ".jsonl", ".ndjson")
 CONTAINERS = (".parquet", ".tar")  # which may hold pictures

@@ -7,9 +7,9 @@ import tarfile
 from manifests import storage
 from manifests.embedded import Member
 from manifests.errors import StorageError
+from manifests.sources.tar_headers import BLOCK
 from manifests.storage import UNRESTRICTED, FetchPolicy
 from manifests.storage.words import too_large
-from manifests.tar_headers import BLOCK
 
 NAME_BYTES = 100  # of a name that a header has room for
 

@@ -33,6 +33,7 @@ from manifests.limits import cut, short
 from manifests.secrets import shown
 
 REQUIRED = ("id", "image")
+FILES = ("image", "reference", "mask", "kernel")  # columns that name files
 TYPES: dict[str, pa.DataType] = {
     "id": pa.string(),
     "image": pa.string(),

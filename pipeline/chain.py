@@ -6,9 +6,9 @@ import pyarrow as pa
 
 from manifests import storage
 from manifests.expand import root_of
-from manifests.parquet_source import ParquetSource
 from manifests.read import FORMATS, open_source
-from manifests.source import Source
+from manifests.sources.base import Source
+from manifests.sources.parquet import ParquetSource
 from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 from pipeline.output.run_folder import RunFolder

@@ -14,12 +14,12 @@ from ray.data import ActorPoolStrategy, DataContext
 from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated, Step
+from pipeline.job import Job
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work
 from pipeline.output.run_folder import RunFolder
 from pipeline.perceptual import with_absolute_paths
-from pipeline.prepare import Job
 from pipeline.problem import files_of
 from pipeline.pulse import start_pulse
 from pipeline.resources import Resources

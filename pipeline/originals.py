@@ -8,10 +8,9 @@ from functools import cache
 from itertools import chain
 
 from manifests import storage
-from manifests.columns import FILES
 from manifests.embedded import parse
 from manifests.manifest import Manifest
-from manifests.schema import is_parametric
+from manifests.schema import FILES, is_parametric
 from pipeline.errors import PipelineError
 from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.spec.base import BUILTIN

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from diffpir.config import SamplerConfig
 from diffpir.errors import DiffPIRError
@@ -18,6 +17,7 @@ from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
 from pipeline.errors import PipelineError
+from pipeline.job import Job
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
@@ -27,35 +27,6 @@ from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.users_code import check_allowed, code_digests
 from pipeline.versions import Versions, digest_of, local_file, located
-
-
-@dataclass(frozen=True)
-class Job:
-    """A job that nothing was found wrong with.
-
-    Attributes:
-        spec: what was asked for.
-        manifest: its rows.
-        rows: how many.
-        version: of the manifest's files; None where storage does not tell.
-        assets: the specification's own files.
-        model: ``builtin``, or the absolute path or URI of the checkpoint.
-        versions: what every worker must find.
-        identity: all that decides the results: a resumed run must agree in it.
-    """
-
-    spec: JobSpec
-    manifest: Manifest
-    rows: int
-    version: str | None
-    assets: Assets
-    model: str
-    versions: Versions
-    identity: dict
-
-    @property
-    def layout(self) -> Layout:
-        return Layout(storage.absolute(self.spec.output))
 
 
 def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = False) -> Job:

@@ -10,6 +10,7 @@ from manifests.errors import StorageError
 from manifests.secrets import texts_of
 from pipeline.errors import JobStopped
 from pipeline.flow import configure_ray_data, restore_shards
+from pipeline.job import Job
 from pipeline.ledger import Ledger
 from pipeline.originals import is_read
 from pipeline.output.drivers import Heartbeat
@@ -17,7 +18,7 @@ from pipeline.output.fresh import begin_anew
 from pipeline.output.plan import Work, rows_per_shard
 from pipeline.output.run_folder import RunFolder
 from pipeline.output.summary import Summary
-from pipeline.prepare import Job, check, check_writable
+from pipeline.prepare import check, check_writable
 from pipeline.progress import Progress, run_reporting
 from pipeline.ray_errors import in_words
 from pipeline.resources import Resources, plan_resources, start_ray

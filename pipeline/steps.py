@@ -13,10 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage
-from manifests.columns import FILES
 from manifests.errors import StorageError
 from manifests.files import Cells, read_cells, read_file
-from manifests.schema import TYPES, is_parametric, row_fault
+from manifests.schema import FILES, TYPES, is_parametric, row_fault
 from manifests.secrets import redacted
 from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests import storage
-from manifests.source import Batch
+from manifests.sources.base import Batch
 from manifests.storage.ranges import RangedFile
 from pipeline.output.layout import Layout
 

@@ -18,7 +18,7 @@ from pipeline.output.state import State
 from pipeline.output.summary import Summary, read_summary, write_summary
 
 if TYPE_CHECKING:  # its import brings PyTorch, and those who only read an output need none
-    from pipeline.prepare import Job
+    from pipeline.job import Job
 
 
 class RunFolder:

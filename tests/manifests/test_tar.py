@@ -26,8 +26,8 @@ from manifests.errors import ManifestError, StorageError
 from manifests.limits import Limit
 from manifests.read import read_manifest
 from manifests.read_member import read_member
-from manifests.read_tar import read_tar
 from manifests.schema import normalise
+from manifests.sources.tar_rows import read_tar
 from manifests.storage import FetchPolicy
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

@@ -14,10 +14,11 @@ from manifests.storage.dead_hosts import DEAD_HOSTS
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.isolate import Isolated
+from pipeline.job import Job
 from pipeline.output.layout import Layout
 from pipeline.output.record import create_record
 from pipeline.output.run_folder import RunFolder
-from pipeline.prepare import Job, check
+from pipeline.prepare import check
 from pipeline.ray_errors import in_words
 from pipeline.restorer import Restorer
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD

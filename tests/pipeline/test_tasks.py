@@ -13,7 +13,7 @@ from scipy.ndimage import convolve
 from diffpir import SamplerConfig, bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
-from manifests.columns import FILES
+from manifests.schema import FILES
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.problem import baseline_of, build_problem, operator_of, start_of

@@ -9,14 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from manifests import storage
-from manifests.ahead import ahead
-from manifests.columns import Choice, choose
 from manifests.embedded import Cell
 from manifests.errors import ManifestError
 from manifests.expand import relative
 from manifests.limits import Limit, cut
-from manifests.read_parquet import ParquetRows
-from manifests.source import Batch, fitted
+from manifests.sources.ahead import ahead
+from manifests.sources.base import Batch, fitted
+from manifests.sources.columns import Choice, choose
+from manifests.sources.parquet_rows import ParquetRows
 
 KEPT = 256  # files whose index is kept; of more, each is read twice
 DIGITS = 6  # of a row's number in an id

@@ -25,16 +25,16 @@ from typing import BinaryIO
 
 import pyarrow as pa
 
-from manifests.columns import FILES
 from manifests.embedded import Member
 from manifests.errors import ManifestError
 from manifests.formats import image_suffixes
 from manifests.limits import Limit, cut, short
-from manifests.plain_columns import plain_column
-from manifests.read_json import DigitsError, DuplicateKeyError, distinct, whole
+from manifests.schema import FILES
 from manifests.secrets import shown
+from manifests.sources.plain_columns import plain_column
+from manifests.sources.read_json import DigitsError, DuplicateKeyError, distinct, whole
+from manifests.sources.tar_headers import RegularFile, regular_files
 from manifests.storage.ranges import RangedFile
-from manifests.tar_headers import RegularFile, regular_files
 
 READ_AHEAD = 4096  # bytes: a small member often comes with the headers before and after it
 SMALL_BYTES = 1 << 16  # of a member whose content is read here

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 import pyarrow as pa
 
 from manifests import storage
-from manifests.columns import renamed_table
 from manifests.errors import ManifestError, StorageError
 from manifests.limits import Limit, cut, most_bytes
-from manifests.read_csv import read_csv
-from manifests.read_json import read_json
-from manifests.source import Batch
+from manifests.sources.base import Batch
+from manifests.sources.columns import renamed_table
+from manifests.sources.read_csv import read_csv
+from manifests.sources.read_json import read_json
 
 
 class TableSource:

@@ -9,8 +9,7 @@ import pyarrow as pa
 
 from manifests.errors import ManifestError
 from manifests.limits import cut, short
-
-FILES = ("image", "reference", "mask", "kernel")
+from manifests.schema import FILES
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from manifests.limits import Limit
-from manifests.parquet_pages import (
+from manifests.sources.parquet_pages import (
     DELTA_BYTE_ARRAY,
     DICTIONARY_ENCODINGS,
     PADDING_BYTES,

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 
 from manifests import storage
-from manifests.ahead import ahead
-from manifests.columns import renamed_table
 from manifests.expand import relative
 from manifests.limits import Limit
-from manifests.read_tar import read_tar
-from manifests.source import Batch, fitted
+from manifests.sources.ahead import ahead
+from manifests.sources.base import Batch, fitted
+from manifests.sources.columns import renamed_table
+from manifests.sources.tar_rows import read_tar
 from manifests.spool import Spool
 
 

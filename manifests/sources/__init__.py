@@ -1,0 +1,1 @@
+"""Where a manifest's rows come from: a module for each kind of file, and what they share."""
