@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -50,7 +50,6 @@ class JpegTask(Task):
     is_linear: ClassVar[bool] = False
     equal_channels_are_grey: ClassVar[bool] = False
     presets: ClassVar[Mapping[str, Defaults]] = {"jpeg": Defaults(paper=SETTINGS, builtin=SETTINGS)}
-    benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"jpeg": {"quality": 20}}
 
     def check(self, mode: Mode) -> None:
         if self.noise_level != 0:
