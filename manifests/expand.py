@@ -115,6 +115,7 @@ def _files(name: str, suffixes: tuple[str, ...], is_one_of_many: bool) -> list[s
     if kind is not None:
         return [storage.absolute(name)]
     if not _GLOB.search(name):
+        storage.size_of(name)  # the storage says best what is wrong, with a bucket say
         raise ManifestError(f"no such file or folder: {storage.shown(name)}")
     return _found(name, suffixes, glob=True)
 

@@ -34,7 +34,7 @@ def table(count, side):
         INDEX: pa.array(range(count), pa.int64()),
         "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
         "error": pa.repeat("", count), "error_kind": pa.repeat("", count),
-        "image": pack(images), "reference": none, "mask": none, "kernel": none,
+        "image": pack(images), "reference": none, "mask": none, "kernel": none, "stored": none,
     })
 
 spec = JobSpec.model_validate({

@@ -14,11 +14,12 @@ from jobs.report import report
 from manifests import storage
 from manifests.build import build, write_manifest
 from manifests.check import check
+from manifests.sources.base import Batch
 from pipeline.errors import PipelineError
 from pipeline.fence.decoders import file_fault
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
-from pipeline.output.plan import cut, read_shard, shards_of, write_plan
+from pipeline.output.plan import read_shard, shards_in, shards_of, write_plan
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from tests.faults import FaultyProxy
@@ -123,7 +124,7 @@ def test_reading_a_shard_of_a_large_plan_fetches_little_more_than_the_shard(s3_p
         }
     )
     layout = Layout(s3_prefix)
-    shards = list(shards_of(write_plan(table, cut(table, 256), layout)))
+    shards = list(shards_of(write_plan(shards_in([Batch(table)], 256), layout)))
     server = os.environ["AWS_ENDPOINT_URL"]
     try:
         with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:

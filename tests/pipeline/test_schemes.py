@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from manifests.manifest import Manifest
+from manifests.sources.base import Batch
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
 from pipeline.originals import check_originals
@@ -160,6 +164,29 @@ def test_pictures_that_would_overwrite_the_manifests_files_are_refused(
             check(spec)
 
 
+@dataclass
+class Rows:
+    """A source of rows that lie in no file."""
+
+    table: pa.Table
+    base: str
+    name: str = "m"
+    notes: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    holds_pictures: bool = False
+
+    @property
+    def schema(self) -> pa.Schema:
+        return self.table.schema
+
+    def batches(self) -> Iterator[Batch]:
+        yield Batch(self.table)
+
+
+def manifest_of(table: pa.Table, base: str) -> Manifest:
+    return Manifest(Rows(table, base))
+
+
 @pytest.mark.parametrize(
     "task, read",
     [
@@ -185,11 +212,12 @@ def test_what_links_lead_to_and_the_jobs_own_files_are_not_overwritten(
     spec = JobSpec.model_validate(
         {"manifest": "m.csv", "output": "out", "images": "data", "task": task, "model": "data/p.pt"}
     )
-    check_originals(spec, table)  # no such folder: nothing can be overwritten there
+    manifest = manifest_of(table, str(tmp_path))
+    check_originals(spec, manifest)  # no such folder: nothing can be overwritten there
     (tmp_path / "data").mkdir()
     with pytest.raises(PipelineError, match=f"'m' would overwrite data/m.png, which {read}"):
-        check_originals(spec, table)
-    check_originals(spec.model_copy(update={"images": str(tmp_path / "out")}), table)
+        check_originals(spec, manifest)
+    check_originals(spec.model_copy(update={"images": str(tmp_path / "out")}), manifest)
 
 
 @pytest.mark.parametrize("images", ["s3://bucket/in", "s3a://bucket/in/"])
@@ -202,6 +230,10 @@ def test_pictures_that_would_overwrite_a_buckets_files_are_refused(images):
             "task": {"kind": "denoise", "noise_level": 0.1},
         }
     )
+
+    def bucket_manifest(image: str) -> Manifest:
+        return manifest_of(pa.table({"id": ["a"], "image": [image]}), "s3://bucket/lists")
+
     with pytest.raises(PipelineError, match=r"'a' would overwrite s3a?://bucket/in/a\.png"):
-        check_originals(spec, pa.table({"id": ["a"], "image": ["../in/a.png"]}))
-    check_originals(spec, pa.table({"id": ["a"], "image": ["s3://other/in/a.png"]}))
+        check_originals(spec, bucket_manifest("../in/a.png"))
+    check_originals(spec, bucket_manifest("s3://other/in/a.png"))

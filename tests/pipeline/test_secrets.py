@@ -25,7 +25,7 @@ from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
-from pipeline.steps import Encode, Load
+from pipeline.steps import INPUTS, Encode, Load
 from pipeline.tasks.assets import Assets
 from tests.manifests.test_secrets import MARK, leaks, names, queries, site, users  # noqa: F401
 from tests.operators import Red
@@ -89,9 +89,7 @@ def test_rows(site, user, name, query):  # noqa: F811
     foreign = rows(row, error=f"KeyError: {uri!r}")  # as some library may tell of it
     for table in (loaded, forbidden, foreign):
         if table is not foreign:
-            table = table.drop_columns(
-                ["image", "reference", "mask", "kernel", "alpha", "metadata"]
-            )
+            table = table.drop_columns([*INPUTS, "alpha", "metadata"])
         (result,) = encoded(table).to_pylist()
         assert not leaks(json.dumps(result, default=str)), result
         assert result["image"] == storage.shown(uri) and result["note"].startswith("from http://")
@@ -114,7 +112,7 @@ def test_what_the_restorer_raises(tiny_model, monkeypatch):
     )
     monkeypatch.setattr("pipeline.restorer.build_problem", fail)
     table = rows({"id": "a", "image": secret})
-    for name in ("image", "reference", "mask", "kernel", "alpha"):
+    for name in (*INPUTS, "alpha"):
         table = table.append_column(name, pack([None]))
     table = table.append_column("metadata", pa.nulls(1, IMAGE_METADATA))
     (error,) = restorer(table)["error"].to_pylist()
@@ -156,13 +154,13 @@ def test_the_record_and_the_drivers_errors(tmp_path_factory, user, name, query):
             },
         }
     )
-    create_record(Layout(folder), {}, spec, [])
+    create_record(Layout(folder), {}, spec, [], None)
     record = storage.read_bytes(f"{folder}/run.json").decode()
     assert not leaks(record) and "https://h/" in record
     words = in_words(ValueError(f"cannot open {uri!r}"), texts_of(spec.model_dump()))
     assert words.startswith("ValueError: cannot open ") and not leaks(words)
     with pytest.raises(PipelineError) as caught:
-        next(iter(spec.task.assets("restore", pa.table({}))), None)
+        next(iter(spec.task.assets("restore", [])), None)
     assert not leaks(str(caught.value)) and "a:b" in str(caught.value)
 
 

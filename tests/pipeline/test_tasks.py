@@ -13,13 +13,13 @@ from scipy.ndimage import convolve
 from diffpir import SamplerConfig, bayer
 from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
-from manifests.schema import FILES
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.problem import baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
+from pipeline.steps import INPUTS
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.linear import users_operator
 from pipeline.tasks.row import Inputs
@@ -52,7 +52,7 @@ def restored(spec: JobSpec, model: str, inputs: list[dict]) -> tuple[list[np.nda
             "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
             "error": pa.repeat("", count),
             "error_kind": pa.repeat("", count),
-            **{name: pack([one.get(name) for one in inputs]) for name in FILES},
+            **{name: pack([one.get(name) for one in inputs]) for name in INPUTS},
         }
     )
     versions = dataclasses.replace(versions_of(model), code=code_digests(spec))
