@@ -177,10 +177,10 @@ class JobSpec(Spec):
         max_pixels: of a restored image; larger ones fail, for the memory of a process is bounded.
         fetch: how long and how often to try to fetch one file of a row.
         decode_seconds: that decoding one file of a row may take.
-        max_manifest_bytes: that the manifest's rows may take in the driver's memory (reading them
-            takes about three times as much for a while); None for 1 GiB, or 100 times the file's
-            size where this is more, and at most a quarter of the memory of the driver's machine.
-            100 million rows of an id and a path take some 15 GB.
+        max_manifest_bytes: that the manifest's rows may take, as values; None for 1 GiB, or 100
+            times its files' size where this is more. Rows of CSV and JSON Lines are held in the driver's
+            memory (reading takes about three times as much for a while), and may take a quarter of
+            the machine's at most; those of Parquet and tar files are read in batches.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
         allowed_hosts: that the manifest's rows may name files of by http and https although their

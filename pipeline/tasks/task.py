@@ -218,7 +218,11 @@ class Task(Spec):
         return self.model_dump(mode="json")
 
     def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
-        """The files and objects that the job names, read and checked; ``table``: the manifest.
+        """The files and objects that the job names, read and checked.
+
+        Args:
+            mode: of the job.
+            kernels: the manifest's column ``kernel`` in batches, if it has one.
 
         Raises:
             PipelineError: one cannot be had; names the field.
