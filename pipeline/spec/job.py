@@ -178,9 +178,9 @@ class JobSpec(Spec):
         fetch: how long and how often to try to fetch one file of a row.
         decode_seconds: that decoding one file of a row may take.
         max_manifest_bytes: that the manifest's rows may take, as values; None for 1 GiB, or 100
-            times its files' size where this is more. Rows of CSV and JSON Lines are held in the driver's
-            memory (reading takes about three times as much for a while), and may take a quarter of
-            the machine's at most; those of Parquet and tar files are read in batches.
+            times its files' size where this is more. Rows of CSV and JSON Lines are held in the
+            driver's memory (reading takes about three times as much for a while), and may take a
+            quarter of the machine's at most; those of Parquet and tar files are read in batches.
         allowed_schemes: of the URIs in the manifest's rows (``file`` for local paths, ``s3``,
             ``https``, ...); None for that of the manifest itself.
         allowed_hosts: that the manifest's rows may name files of by http and https although their
