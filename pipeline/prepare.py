@@ -44,7 +44,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     try:
         manifest = Manifest(source_of(spec), RESERVED)
         check_task(spec, manifest.schema.names)
-        version = version_of(manifest.files)
+        version = version_of(manifest.files, spec.columns)
         planned = None if fresh else _planned(spec, version)
         if planned is None:
             contents = scan(manifest)

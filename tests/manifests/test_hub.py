@@ -25,7 +25,7 @@ source = open_source(uri)
 names = read_manifest(uri)["image"].to_pylist()
 cells = read_cells(names, source.base)
 print([read_file(name, source.base, cells).decode() for name in names])
-print(version_of(source.files) is not None)
+print(version_of(source.files, {}) is not None)
 """
 
 

@@ -23,6 +23,7 @@ from manifests.files import read_cells, read_file
 from manifests.manifest import Manifest
 from manifests.read import has_rows, open_source, read_manifest
 from manifests.scan import scan
+from manifests.version import version_of
 from tests.pictures import photograph
 from tests.support import ROOT
 
@@ -266,3 +267,16 @@ def test_planning_fetches_no_pictures_from_s3(s3_prefix, monkeypatch):
     cells = read_cells(names[40:48], base)  # a shard of eight at the start of the third group
     assert [read_file(name, base, cells) for name in names[40:48]] == pictures[40:48]
     assert sum(fetched) < 0.15 * len(sink.getvalue())
+
+
+def test_a_version_is_of_the_files_their_names_and_how_they_are_read(tmp_path):
+    file = tmp_path / "a.parquet"
+    file.write_bytes(b"one")
+    first = version_of([str(file)], {})
+    assert first == version_of([str(file)], {})
+    assert first != version_of([str(file)], {"image": "img"})
+    other = file.rename(tmp_path / "b.parquet")
+    assert first != version_of([str(other)], {})
+    other.rename(file)
+    file.write_bytes(b"two!")
+    assert first != version_of([str(file)], {})
