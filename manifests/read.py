@@ -44,20 +44,6 @@ def read_manifest(
     return pa.concat_tables([batch.rows for batch in manifest.batches()]).combine_chunks()
 
 
-def read_table(uri: str, max_bytes: int | None = None) -> pa.Table:
-    """The rows as the files have them.
-
-    Of CSV and JSON Lines, columns of the user's own are numbers, dates and the like only where
-    nothing of what was written is lost thereby (007 is text); else text.
-
-    Raises:
-        ManifestError: as :func:`open_source`.
-    """
-    source = open_source(uri, max_bytes=max_bytes)
-    rows = [batch.rows for batch in source.batches()]
-    return pa.concat_tables([source.schema.empty_table(), *rows])
-
-
 def has_rows(uri: str) -> bool:
     """Whether a path, URI, glob or name with braces is of a manifest, and not of loose pictures.
 

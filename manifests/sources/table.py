@@ -18,6 +18,9 @@ from manifests.sources.read_json import read_json
 class TableSource:
     """The rows of a CSV or JSON Lines file.
 
+    Columns of the user's own are numbers, dates and the like only where nothing of what was written
+    is lost thereby (007 is text); else text.
+
     Args:
         file: path or URI; the suffix tells the format.
         base: folder that relative paths of its rows start from.

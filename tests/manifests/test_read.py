@@ -16,7 +16,7 @@ from manifests import storage
 from manifests.build import write_manifest
 from manifests.digest import content_digest
 from manifests.errors import ManifestError
-from manifests.read import read_manifest, read_table
+from manifests.read import open_source, read_manifest
 from manifests.schema import check_storable, normalise, row_fault
 from manifests.unique import duplicate_ids
 
@@ -133,7 +133,8 @@ def test_rows_of_json_lines_may_be_wide_and_somewhat_deep(tmp_path):
     own = ["[" * 200, '"{', [[1, 2]] * 200, json.loads("[" * 90 + "]" * 90)]
     for value in own:
         line = json.dumps({"id": "a", "image": "x", "own": value})
-        assert read_table(put(tmp_path, "m.jsonl", line.encode()))["own"].to_pylist() == [value]
+        (batch,) = open_source(put(tmp_path, "m.jsonl", line.encode())).batches()
+        assert batch.rows["own"].to_pylist() == [value]
 
 
 def test_encodings_of_parquet_strings(tmp_path):
