@@ -79,7 +79,7 @@ class JpegTask(Task):
         arrays: dict[str, np.ndarray] = {"layout": layout}
         for i, (coefficients, table) in enumerate(zip(jpeg.coefficients, jpeg.tables, strict=True)):
             arrays |= {f"coefficients-{i}": coefficients, f"table-{i}": table}
-        octaves = math.log2(expected_error(torch.from_numpy(np.asarray(jpeg.tables[0]))))
+        octaves = math.log2(expected_error(torch.from_numpy(jpeg.tables[0].copy())))
         scale = 2 ** (round(octaves * SCALES_PER_OCTAVE) / SCALES_PER_OCTAVE)
         return Parts(arrays, key=tuple(layout.tolist()), scale=scale)
 
