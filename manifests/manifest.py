@@ -15,7 +15,7 @@ class Manifest:
     """Rows with the known columns in their types (:mod:`manifests.schema`).
 
     The source is read once; what was read is kept, so that it cannot change between one look at
-    the rows and the next.
+    the rows and the next. Only one thread at a time may read it.
 
     Args:
         source: of the rows.

@@ -31,11 +31,6 @@ def remove_pictures(
         StorageError: one cannot be removed.
     """
 
-    def remove(name: str) -> None:
-        picture = storage.join(images, name)
-        if not spared(picture):
-            storage.remove(picture)
-
     with ThreadPoolExecutor(THREADS) as pool:
         for part in parts:
             try:
@@ -43,4 +38,7 @@ def remove_pictures(
                 restored = file.read(["restored.path"])["restored"]
             except (pa.ArrowException, OSError, ValueError, KeyError):
                 continue
-            list(pool.map(remove, pc.struct_field(restored, "path").drop_null().to_pylist()))
+            names = pc.struct_field(restored, "path").drop_null().to_pylist()
+            pictures = [storage.join(images, name) for name in names]
+            # What is spared is asked here: a manifest is not for several threads.
+            list(pool.map(storage.remove, [each for each in pictures if not spared(each)]))
