@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.operators import Operator, Rho, per_image
+from diffpir.operators import Compressed, Operator, Rho, per_image
 from diffpir.operators.circular import filtered
+from diffpir.operators.compressed import ROUNDS
 from diffpir.operators.protocol import Invertible, Map, Power
 from diffpir.operators.solver import AT_ONCE, conjugate_gradients
 from diffpir.spectrum import PriorSpectrum, mixed, opponent_like
@@ -69,15 +70,26 @@ class SpectralStep:
         rtol: float | None = None,
         max_iterations: int | None = None,
     ):
-        self.operator, self.y, self.spectrum = operator, y, spectrum
+        self.compressed = operator if isinstance(operator, Compressed) else None
+        self.operator = operator.operator if isinstance(operator, Compressed) else operator
+        self.y, self.spectrum = y, spectrum
         self.weight = weight.to(y) if isinstance(weight, Tensor) else weight
-        self.rtol: float = rtol if rtol else getattr(operator, "rtol", RTOL)
-        usual: int = getattr(operator, "max_iterations", MAX_ITERATIONS)
+        self.rtol: float = rtol if rtol else getattr(self.operator, "rtol", RTOL)
+        usual: int = getattr(self.operator, "max_iterations", MAX_ITERATIONS)
         self.max_iterations = max_iterations or usual
         self.last: dict[int, Tensor] = {}  # by the first of its channels
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
-        return self._towards_data(x0, lambda h, w: self.spectrum.of_error(sigma_bar, h, w, x0))
+        def power(height: int, width: int) -> Tensor:
+            return self.spectrum.of_error(sigma_bar, height, width, x0)
+
+        if self.compressed is None:
+            return self._towards_data(x0, power)
+        x = x0
+        for _ in range(ROUNDS):
+            self.y = self.compressed.expected(x)
+            x = self._towards_data(x0, power)
+        return x
 
     def start(self, guess: Tensor) -> Tensor:
         """The Wiener estimate of the scene: pictures of the guess's mean colour, given y."""

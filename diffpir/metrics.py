@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from diffpir.operators import Interval, Operator, measured, per_image
+from diffpir.operators import Compressed, Interval, Operator, measured, per_image
 from diffpir.sampler import SIGMA_FLOOR
 
 SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
@@ -64,9 +64,10 @@ def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tens
     Far above 1 the result contradicts the measurement; far below it reproduces its noise. A noise
     level under 0.001, the sampler's floor and the rounding error of 8 bits, counts as that.
 
-    Of an :class:`~diffpir.operators.Interval` it is the share of what was measured that x honours.
+    Of an :class:`~diffpir.operators.Interval`, and of what was compressed since, it is the share of
+    what was measured that x honours.
     """
-    if isinstance(operator, Interval):
+    if isinstance(operator, Interval | Compressed):
         return operator.kept(x)
     known = measured(operator, x).expand_as(y)
     sigma = torch.as_tensor(noise_level, dtype=x.dtype, device=x.device).clamp(min=SIGMA_FLOOR)

@@ -166,4 +166,4 @@ def _given(
     inputs = Inputs(image, reference, mask, kernel)
     problem = build_problem(known_columns(planned)[0], inputs, spec, assets)
     assert problem.reference is not None  # a benchmark's is the image that it degraded
-    return rgb_of_tensor(problem.y), rgb_of_tensor(problem.reference)
+    return rgb_of_tensor(problem.peak * problem.y), rgb_of_tensor(problem.reference)

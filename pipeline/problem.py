@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.operators import Operator
+from diffpir.operators import Compressed, Operator
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.compression import stored_intervals
 from pipeline.tasks.row import Inputs, Row, size_text, to_tensor
 from pipeline.tasks.task import Arrays, Batch, Mode, Task
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One image's inverse problem; tensors on [0, 1].
+    """One image's inverse problem; tensors on [0, 1], where 1 stands for ``peak``.
 
     Attributes:
         task: what was done to the image.
@@ -31,7 +32,7 @@ class Problem:
         outcome: columns of the result that the measurement told.
         key, scale: as of :class:`pipeline.tasks.task.Parts`.
         seed: of this image's sampling noise.
-        reference: (1, 3, H, W), the true image, where it is known.
+        reference: (1, 3, H, W), the true image, where it is known; 1 is white.
         grey: y has three equal channels, and so the result.
         channels: of the picture that the result becomes, 1 or 3.
     """
@@ -58,6 +59,11 @@ class Problem:
             tuple(self.y.shape),
             *((name, a.shape) for name, a in sorted(self.arrays.items())),
         )
+
+    @property
+    def peak(self) -> float:
+        """What 1 in the scene and in y stands for, where 1 is white in files."""
+        return self.task.peak(self.mode)
 
     @property
     def pixels(self) -> int:
@@ -93,18 +99,22 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         noise_level = parts.outcome.get("noise_level", noise_level)
         if noise_level == "auto":
             noise_level = task.estimated_noise(y, parts.arrays)
+    arrays, key = parts.arrays, parts.key
+    if task.is_compressed:
+        y, stored = task.compression(row, y, grey)
+        arrays, key = {**arrays, **stored.arrays}, stored.key
     return Problem(
         task=task,
         mode=spec.mode,
         y=y,
-        arrays=parts.arrays,
+        arrays=arrays,
         noise_level=float(noise_level),
         seed=row.seed_of("sampler"),
         reference=reference,
         grey=grey,
         channels=1 if grey and files.image.ndim == 2 else 3,
         outcome=parts.outcome,
-        key=parts.key,
+        key=key,
         scale=parts.scale,
     )
 
@@ -150,7 +160,12 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
     first = problems[0]
     arrays = [problem.arrays for problem in problems]
     height, width = first.y.shape[2:]
-    return first.task.operator_for(Batch(arrays, (height, width), first.mode, device))
+    batch = Batch(arrays, (height, width), first.mode, device)
+    operator = first.task.operator_for(batch)
+    if not first.task.is_compressed:
+        return operator
+    levels = torch.tensor([problem.noise_level for problem in problems], device=device)
+    return Compressed(operator, stored_intervals(batch, levels))
 
 
 def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:
@@ -172,6 +187,6 @@ def start_of(
 
 
 def baseline_of(problem: Problem) -> Tensor:
-    """(1, 3, H, W), what one would show without a prior."""
+    """(1, 3, H, W), what one would show without a prior; 1 is white."""
     operator = operator_of([problem])
-    return operator.frame(guess_of([problem], operator, problem.y))
+    return problem.peak * operator.frame(guess_of([problem], operator, problem.y))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diffpir import metrics
 from diffpir.config import SamplerConfig
-from diffpir.operators import Interval, Operator
+from diffpir.operators import Compressed, Interval, Operator
 from diffpir.posterior import Posterior, coverage
 from diffpir.randomness import noise_stream, sample_seed
 from diffpir.sampler import Sampling, sample, together
@@ -23,6 +23,7 @@ from diffpir.tiling import Tiled
 from pipeline.perceptual import Judges
 from pipeline.problem import Problem, baseline_of, operator_of, start_of
 from pipeline.spec.job import JobSpec
+from pipeline.tone import softened
 
 UNIT = 65535  # of 16 bits: what 1 is in the picture of a standard deviation
 
@@ -163,7 +164,7 @@ class ImageSampler:
         exact = x.clamp(0, 1)
         x = (exact * most).round() / most
         # Rounding may leave an interval, which says nothing of what was restored.
-        judged = exact if isinstance(batch.operator, Interval) else x
+        judged = exact if isinstance(batch.operator, Interval | Compressed) else x
         residual = metrics.residual(judged, batch.operator, batch.y, batch.sigma).tolist()
 
         results: list[Restored] = []
@@ -179,8 +180,9 @@ class ImageSampler:
                         "height": picture.shape[0],
                         "residual": residual[i],
                         "noise_level": problem.noise_level,
+                        "ceiling": problem.peak if self.spec.picture.range == "scene" else None,
                         **problem.outcome,
-                        **self._scores(problem, batch.operator.frame(x[i : i + 1])),
+                        **self._scores(problem, problem.peak * batch.operator.frame(x[i : i + 1])),
                     },
                     picture=picture,
                     samples=np.stack(samples[i]) if samples and samples[i] else None,
@@ -193,14 +195,19 @@ class ImageSampler:
     def _stored(self, x: Tensor, operator: Operator, problem: Problem) -> np.ndarray:
         """(H, W) or (H, W, 3) as it is stored, of a scene (C, H, W) on [0, 1]."""
         most = np.iinfo(self.pixel_type).max
-        shown = (operator.frame(x[None])[0].clamp(0, 1) * most).round()
+        shown = operator.frame(x[None])[0].clamp(0, 1)
+        if problem.peak > 1 and self.spec.picture.range == "display":
+            shown = softened(problem.peak * shown, problem.peak)
+        shown = (shown * most).round()
         picture = shown.permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
         return picture[:, :, 0] if problem.channels == 1 else picture
 
     def _add_uncertainty(
         self, result: Restored, problem: Problem, operator: Operator, posterior: Posterior
     ) -> None:
-        mean, std = (operator.frame(x[None]) for x in (posterior.mean, posterior.std))
+        mean, std = (
+            problem.peak * operator.frame(x[None]) for x in (posterior.mean, posterior.std)
+        )
         if problem.reference is not None:
             reference = problem.reference.to(mean.device)
             for name, deviations in (("within_1_std", 1), ("within_2_std", 2)):

@@ -69,6 +69,7 @@ OUTCOME = pa.schema(
         ("fid_features", pa.list_(pa.float32())),
         ("fid_reference_features", pa.list_(pa.float32())),
         ("noise_level", pa.float64()),
+        ("ceiling", pa.float64()),
         ("kernel_estimate", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),

@@ -5,7 +5,8 @@ What each is, and what an operator is: :class:`diffpir.operators.protocol.Operat
 
 from diffpir.operators.channels import MixChannels, bayer, luminance
 from diffpir.operators.circular import Downsample
-from diffpir.operators.interval import Interval
+from diffpir.operators.compressed import Compressed
+from diffpir.operators.interval import Interval, Pixels
 from diffpir.operators.jpeg import JpegIntervals
 from diffpir.operators.linear import Linear
 from diffpir.operators.partial import PartialBlur
@@ -13,6 +14,7 @@ from diffpir.operators.pointwise import Denoise, Inpaint
 from diffpir.operators.protocol import Operator, Rho, measured, per_image
 
 __all__ = [
+    "Compressed",
     "Denoise",
     "Downsample",
     "Inpaint",
@@ -22,6 +24,7 @@ __all__ = [
     "MixChannels",
     "Operator",
     "PartialBlur",
+    "Pixels",
     "Rho",
     "bayer",
     "luminance",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho, per_image
+from diffpir.operators.protocol import Rho
 
-WEIGHT = 1e-6
-"""``rho`` is this over the variance that is taken for that of the error in x on [-1, 1]. In the
-sampler rho is ``lambda SIGMA_FLOOR^2 / sigma_bar^2``: so the variance is sigma_bar^2 / lambda."""
+NOISE_FLOOR = 1e-3
+"""``rho`` is the square of the noise level, or of this if there is less, over the variance that is
+taken for that of the error in x on [-1, 1]. In the sampler rho is ``lambda sigma_n^2 /
+sigma_bar^2`` with the same least sigma_n: so the variance is sigma_bar^2 / lambda."""
 
 _ROOT2 = math.sqrt(2)
 _NARROW = 0.1  # an interval, in standard deviations, whose density is as good as straight
@@ -80,19 +81,42 @@ class Transform(Protocol):
         ...
 
 
+class Pixels:
+    """``T = I``: the bounds are those of the pixels themselves."""
+
+    variances = (1.0,)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return [x]
+
+    def moved(self, x: Tensor, steps: Sequence[Tensor]) -> Tensor:
+        return x + steps[0]
+
+
 class Interval:
-    """``low <= T x <= high``, and nothing else.
+    """``low <= T x + n <= high``, and nothing else.
 
     Its :meth:`prox` is no minimiser but the posterior mean of x, whose error is taken for white and
-    Gaussian with variance ``WEIGHT / rho``: each coefficient is a normal one, cut to its interval.
+    Gaussian (:data:`NOISE_FLOOR` says of which variance). What is measured, ``T x + n``, is then
+    normal and cut to its interval, and x moves by its own share of how far that mean moves.
 
     Args:
         transform: T.
-        low, high: like the coefficients; -inf and inf where there is no bound.
+        low, high: like the coefficients; -inf and inf where there is no bound. Where they are
+            equal, the coefficient was measured.
+        noise_level: standard deviation of n for x on [0, 1], a float or one per image, in the
+            coefficients of an orthonormal T.
     """
 
-    def __init__(self, transform: Transform, low: Sequence[Tensor], high: Sequence[Tensor]):
+    def __init__(
+        self,
+        transform: Transform,
+        low: Sequence[Tensor],
+        high: Sequence[Tensor],
+        noise_level: Rho = 0.0,
+    ):
         self.transform, self.low, self.high = transform, low, high
+        self.noise_level = noise_level
 
     def forward(self, x: Tensor) -> Tensor:
         """x itself: what is measured is shown as a picture."""
@@ -103,15 +127,28 @@ class Interval:
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         """The posterior mean, of x on [-1, 1]; y says nothing that the intervals do not."""
-        rho = per_image(rho, x)
+        noise = torch.as_tensor(self.noise_level).to(x)
+        error = noise.clamp(min=NOISE_FLOOR) ** 2 / torch.as_tensor(rho).to(x)  # of x
+        share = error / (error + (2 * noise) ** 2)
+        return self._cut(x, (error / share) ** 0.5, share)
+
+    def expected(self, x: Tensor) -> Tensor:
+        """``E[x + n]`` on [-1, 1], of what n and the intervals leave possible; T is orthogonal."""
+        std = 2 * torch.as_tensor(self.noise_level).to(x).clamp(min=NOISE_FLOOR)
+        return self._cut(x, std, torch.ones_like(std))
+
+    def _cut(self, x: Tensor, std: Tensor, share: Tensor) -> Tensor:
+        """x moved by a share of how far cutting moves the mean of what has that deviation."""
         steps = []
-        for found, low, high, variance in zip(
-            self.transform.forward(x), self.low, self.high, self.transform.variances, strict=True
-        ):
-            std = (torch.as_tensor(WEIGHT * variance / rho).to(found)) ** 0.5
-            std = std.reshape(-1, *(1,) * (found.ndim - 1)) if std.ndim else std
-            steps.append(truncated_mean(found, std, low, high) - found)
+        for found, low, high, variance in self._coefficients(x):
+            mean = truncated_mean(found, _along(std * variance**0.5, found), low, high)
+            steps.append(_along(share, found) * (mean - found))
         return self.transform.moved(x, steps)
+
+    def _coefficients(self, x: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor, float]]:
+        """Those of x on [-1, 1], their bounds, and the variance that white noise has in them."""
+        transform = self.transform
+        return zip(transform.forward(x), self.low, self.high, transform.variances, strict=True)
 
     def initial(self, y: Tensor) -> Tensor:
         return y
@@ -122,9 +159,8 @@ class Interval:
 
     def nearest(self, x: Tensor) -> Tensor:
         """The nearest x on [-1, 1] that the measurement allows."""
-        coefficients = self.transform.forward(x)
-        bounds = zip(coefficients, self.low, self.high, strict=True)
-        steps = [torch.minimum(torch.maximum(c, low), high) - c for c, low, high in bounds]
+        found = self._coefficients(x)
+        steps = [torch.minimum(torch.maximum(c, low), high) - c for c, low, high, _ in found]
         return self.transform.moved(x, steps)
 
     def frame(self, x: Tensor) -> Tensor:
@@ -133,14 +169,22 @@ class Interval:
     def kept(self, x: Tensor, slack: float = 1e-3) -> Tensor:
         """The share of the coefficients of x, on [0, 1], that lie in their intervals, (B,).
 
+        With noise: that lie within three standard deviations of them.
+
         Args:
             slack: of the intervals' widths, for rounding.
         """
         inside = total = torch.zeros(len(x), device=x.device)
-        bounds = zip(self.transform.forward(2 * x - 1), self.low, self.high, strict=True)
-        for found, low, high in bounds:
+        noise = torch.as_tensor(self.noise_level).to(x)
+        for found, low, high, variance in self._coefficients(2 * x - 1):
             room = slack * torch.where((high - low).isfinite(), high - low, 1.0)
+            room = room + _along(3 * 2 * noise * variance**0.5, found)
             good = (found >= low - room) & (found <= high + room)
             inside = inside + good.flatten(1).sum(dim=1)
             total = total + good[0].numel()
         return inside / total
+
+
+def _along(values: Tensor, like: Tensor) -> Tensor:
+    """One value, or one per image, as it broadcasts against coefficients."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1)) if values.ndim else values

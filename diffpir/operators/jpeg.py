@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.interval import Interval
+from diffpir.operators.protocol import Rho
 
 BLOCK = 8
 ROUNDING = 0.5  # levels that a coefficient may be beyond: encoders round colours before, too
@@ -32,13 +33,19 @@ class BlockDCT:
     right and at the bottom, by their last pixels, to whole blocks.
 
     Args:
-        size: (H, W) of the pictures.
+        size: (H, W) of the pictures in files.
         sampling: of each plane, (vertical, horizontal) pixels for each of its samples; of grey
             pictures there is one, the mean of the channels.
+        orientation: EXIF's, 1 to 8: what turns files' pictures into those of this transform.
     """
 
-    def __init__(self, size: tuple[int, int], sampling: Sequence[tuple[int, int]]):
-        self.size, self.sampling = size, tuple(sampling)
+    def __init__(
+        self,
+        size: tuple[int, int],
+        sampling: Sequence[tuple[int, int]],
+        orientation: int = 1,
+    ):
+        self.size, self.sampling, self.orientation = size, tuple(sampling), orientation
         units = [BLOCK * math.lcm(*factors) for factors in zip(*self.sampling, strict=True)]
         height, width = (-(-side // unit) * unit for side, unit in zip(size, units, strict=True))
         self.padding = (0, width - size[1], 0, height - size[0])
@@ -54,7 +61,7 @@ class BlockDCT:
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Of each plane (B, rows of blocks, columns, 8, 8)."""
-        x = F.pad(x, self.padding, "replicate")
+        x = F.pad(as_stored(x, self.orientation), self.padding, "replicate")
         planes = self._planes(x * LEVELS)
         return [
             _blocks_dct(F.avg_pool2d(plane, (v, h))[:, 0] if v * h > 1 else plane[:, 0])
@@ -68,6 +75,7 @@ class BlockDCT:
         ]
         height, width = self.size
         change = torch.stack(planes, dim=1)[..., :height, :width] / LEVELS
+        change = upright(change, self.orientation)
         if len(planes) == 1:
             return x + change
         return x + torch.einsum("rp,bphw->brhw", _matrix(x.dtype, x.device, inverse=True), change)
@@ -85,16 +93,14 @@ class BlockDCT:
 class JpegIntervals(Interval):
     """What JPEG files say of pictures: each coefficient lies within half a step of what was stored.
 
-    The errors of Y, Cb and Cr are taken for independent. Scenes are as the file has them; the
-    picture that is shown is turned upright.
+    The errors of Y, Cb and Cr are taken for independent.
 
     Args:
-        size: (H, W) of the pictures in the files.
-        sampling: as of :class:`BlockDCT`.
+        size, sampling, orientation: as of :class:`BlockDCT`.
         coefficients: of each plane (B, rows of blocks, columns, 8, 8), as stored; blocks that are
             missing at the end of rows or columns say nothing.
         tables: of each plane (B, 8, 8), the steps.
-        orientation: EXIF's, 1 to 8, of all of the pictures.
+        noise_level: as of :class:`~diffpir.operators.interval.Interval`.
     """
 
     def __init__(
@@ -104,21 +110,18 @@ class JpegIntervals(Interval):
         coefficients: Sequence[Tensor],
         tables: Sequence[Tensor],
         orientation: int = 1,
+        noise_level: Rho = 0.0,
     ):
-        transform = BlockDCT(size, sampling)
+        transform = BlockDCT(size, sampling, orientation)
         low, high = [], []
-        probe = transform.forward(torch.zeros(1, 3, *size))
+        probe = transform.forward(upright(torch.zeros(1, 3, *size), orientation))
         for stored, table, like in zip(coefficients, tables, probe, strict=True):
             steps = table[:, None, None]
             rows, columns = like.shape[1:3]
             padding = (0, 0, 0, 0, 0, columns - stored.shape[2], 0, rows - stored.shape[1])
             low.append(F.pad((stored - 0.5) * steps - ROUNDING, padding, value=-math.inf))
             high.append(F.pad((stored + 0.5) * steps + ROUNDING, padding, value=math.inf))
-        super().__init__(transform, low, high)
-        self.orientation = orientation
-
-    def frame(self, x: Tensor) -> Tensor:
-        return upright(x, self.orientation)
+        super().__init__(transform, low, high, noise_level)
 
 
 def upright(x: Tensor, orientation: int) -> Tensor:

@@ -254,6 +254,11 @@ class JobSpec(Spec):
                 if asked:
                     raise ValueError(f"{name}: it takes several samples; set samples to 2 or more")
         self.task.check(self.mode)
+        if self.picture.range == "scene" and self.task.peak(self.mode) == 1:
+            raise ValueError(
+                f"picture.range: scene: nothing that {self.task.kind} restores here is brighter "
+                "than white; declip finds what is, up to its ceiling"
+            )
         if self.sampler.method == "diffpir-spectral" and not self.task.is_linear:
             raise ValueError(
                 f"sampler.method: diffpir-spectral has no data step for {self.task.kind}; leave it "

@@ -18,11 +18,15 @@ class PictureFile(Spec):
         format: of the file. JPEG drops transparency; WebP holds grey as colour.
         quality: of jpeg, and of webp, which is lossless without one.
         bits: of each sample; the picture is rounded, and scored, so.
+        range: of scenes that are brighter than white, as ``declip`` finds them: ``display``
+            compresses what is above 0.8 so that it ends at white; ``scene`` divides all values by
+            the highest possible one, which the column ``ceiling`` tells.
     """
 
     format: Literal["png", "webp", "jpeg", "tiff"] = "png"
     quality: Annotated[int, Field(ge=1, le=100)] | None = None
     bits: Literal[8, 16] = 8
+    range: Literal["display", "scene"] = "display"
 
     @model_validator(mode="before")
     @classmethod
@@ -39,4 +43,6 @@ class PictureFile(Spec):
             raise ValueError(f"quality: {self.format} is lossless, it belongs to jpeg and webp")
         if self.bits == 16 and self.format in ("jpeg", "webp"):
             raise ValueError(f"bits: {self.format} has 8 bits, 16 belong to png and tiff")
+        if self.range == "scene" and self.bits != 16:
+            raise ValueError("range: scene takes bits: 16, for what is dark has few levels of 8")
         return self

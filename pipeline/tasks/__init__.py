@@ -11,8 +11,10 @@ from diffpir import config
 from diffpir.config import SamplerConfig
 from pipeline.tasks.colorize import Colorize
 from pipeline.tasks.deblur import Deblur
+from pipeline.tasks.declip import Declip
 from pipeline.tasks.demosaic import Demosaic
 from pipeline.tasks.denoise import DenoiseTask
+from pipeline.tasks.dequantize import Dequantize
 from pipeline.tasks.inpaint import InpaintTask
 from pipeline.tasks.jpeg import JpegTask
 from pipeline.tasks.linear import LinearTask
@@ -38,6 +40,8 @@ for _task in (
     Colorize,
     LinearTask,
     JpegTask,
+    Declip,
+    Dequantize,
 ):
     register(_task)
 

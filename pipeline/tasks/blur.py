@@ -13,10 +13,11 @@ from pydantic import Field
 from diffpir.errors import EstimationError
 from pipeline.errors import RowError
 from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.compression import Compressible
 from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
 from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
 from pipeline.tasks.levin import levin_file
-from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, Parts, Task
+from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +31,7 @@ KernelField = Annotated[Kernel | None, Field(examples=["k.npy or {gaussian: {std
 Boundary = Literal["circular", "reflect", "unknown"]
 
 
-class Blurred(Task):
+class Blurred(Compressible):
     """A blur, perhaps with a reduction.
 
     ``boundary`` says what the blur took for the scene beyond the frame: ``circular`` its other

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from pipeline.errors import RowError
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.blur import Blurred
 from pipeline.tasks.kernel_arrays import kernel_file
@@ -49,6 +50,8 @@ class Deblur(Blurred):
     def check(self, mode: Mode) -> None:
         super().check(mode)
         check_mask(self.mask, mode)
+        if self.mask is not None and self.is_compressed:
+            raise ValueError("task.then: jpeg: a JPEG file stores the whole picture, without mask")
 
     def may_estimate(self, mode: Mode) -> bool:
         return mode == "restore" and self.mask is None
@@ -70,6 +73,8 @@ class Deblur(Blurred):
         parts = super().parts(row)
         if self.mask is None and row.files.mask is None:
             return parts
+        if self.is_compressed:
+            raise RowError("a mask does not go with then: jpeg", "bad_mask")
         mask = mask_of(self.mask, row, self.measured_size(row, parts.arrays))
         return Parts({**parts.arrays, "mask": mask}, parts.outcome)
 

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
-from pipeline.tasks.task import Batch, Defaults, Task, spectral
+from pipeline.tasks.compression import Compressible
+from pipeline.tasks.task import Batch, Defaults, spectral
 
 if TYPE_CHECKING:
     from diffpir.operators import Operator
 
 
-class DenoiseTask(Task):
+class DenoiseTask(Compressible):
     """``y = x + n``."""
 
     kind: Literal["denoise"]

@@ -156,7 +156,6 @@ class Task(Spec):
         benchmarks: name -> fields of the tasks that the quality benchmarks measure.
         gives_colour: a restored image has colours even if the measurement is grey.
         equal_channels_are_grey: an image of three equal channels is taken for a grey one.
-        reads_stored: what a JPEG file stores is measured, and not the pixels that it decodes to.
         is_linear: the operator is, so that ``diffpir-spectral`` has a data step for it.
     """
 
@@ -169,7 +168,6 @@ class Task(Spec):
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     gives_colour: ClassVar[bool] = False
     equal_channels_are_grey: ClassVar[bool] = True
-    reads_stored: ClassVar[bool] = False
     is_linear: ClassVar[bool] = True
 
     # What a job says
@@ -190,6 +188,10 @@ class Task(Spec):
     def enlargement(self) -> int:
         """How many times wider and higher a restored image is than its measurement."""
         return 1
+
+    def peak(self, mode: Mode) -> float:
+        """The highest value of a scene, where that of the measurement's file is 1."""
+        return 1.0
 
     @property
     def missing(self) -> list[str]:
@@ -237,6 +239,16 @@ class Task(Spec):
             result: of the same row.
         """
         yield self.kind
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether what was measured was stored as a JPEG file since."""
+        return False
+
+    @property
+    def reads_stored(self) -> bool:
+        """Whether what a JPEG file stores is measured, not the pixels that it decodes to."""
+        return self.is_compressed
 
     # What a row's problem is
 
@@ -291,6 +303,19 @@ class Task(Spec):
         from diffpir.synthesis import synthesise
 
         return synthesise(scene, operator, row.noise_level, row.seed_of("noise"), grey=grey)
+
+    def compression(self, row: Row, y: Tensor, grey: bool) -> tuple[Tensor, Parts]:
+        """What is left of a measurement that ``is_compressed``, and what its file stores.
+
+        Args:
+            row: of the measurement.
+            y: the measurement: in mode restore what was left of it, and else before.
+            grey: it has three equal channels.
+
+        Raises:
+            RowError: the file is none that can be used.
+        """
+        raise NotImplementedError
 
     def estimated_noise(self, y: Tensor, arrays: Arrays) -> float:
         """The noise level that a measurement shows.

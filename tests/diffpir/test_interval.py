@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.fft
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
-from diffpir.operators.interval import truncated_mean
+from diffpir.operators.interval import NOISE_FLOOR, Interval, Pixels, truncated_mean
 from diffpir.operators.jpeg import BlockDCT, JpegIntervals, as_stored, expected_error, upright
 
 NUMBERS = st.floats(-60, 60)
@@ -62,6 +63,35 @@ def test_open_intervals():
     assert truncated_mean(zero, one, -inf, zero).item() == pytest.approx(-half, rel=1e-5)
     far = truncated_mean(zero, one, torch.tensor(40.0), inf).item()
     assert 40 < far == pytest.approx(40 + 1 / 40, rel=1e-4)
+
+
+@settings(deadline=None)
+@given(
+    st.floats(-1, 1), st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.005, 0.1),
+    st.floats(0.01, 0.5),
+)  # fmt: skip
+def test_what_is_known_with_noise(mean, low, width, noise, error):
+    """E[x | low <= x + n <= high] by sums over x, where x is normal and n too."""
+    x = np.linspace(min(mean, low) - 8 * error, max(mean, low + width) + 8 * error, 40_001)
+    prior = np.exp(-0.5 * ((x - mean) / error) ** 2)
+    if width < 1e-3:  # measured
+        width = 0.0
+        seen = -0.5 * ((low - x) / (2 * noise)) ** 2
+        seen = np.exp(seen - seen.max())
+    else:
+        n = scipy.stats.norm(scale=2 * noise)
+        a, b = low - x, low + width - x
+        seen = np.where(a > 0, n.sf(a) - n.sf(b), n.cdf(b) - n.cdf(a))
+    weights = prior * seen
+    if weights.sum() < 1e-100:
+        return
+    expected = (x * weights).sum() / weights.sum()
+    bounds = [torch.full((1, 1, 1, 1), v, dtype=torch.float64) for v in (low, low + width)]
+    operator = Interval(Pixels(), bounds[:1], bounds[1:], torch.tensor([noise]))
+    state = torch.full((1, 1, 1, 1), mean, dtype=torch.float64)
+    rho = max(noise, NOISE_FLOOR) ** 2 / error**2
+    found = operator.prox(state, (state + 1) / 2, torch.tensor([rho])).item()
+    assert found == pytest.approx(expected, abs=2e-3 * error)
 
 
 SAMPLINGS = [
