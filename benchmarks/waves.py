@@ -12,6 +12,7 @@ result of a wave and the first of the next, where the run got so far (choose a s
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -76,10 +77,8 @@ def run(folder: Path, shards: int, seconds: float, wave: int) -> dict:
     pipeline.run.WAVE = wave
     spec = job(folder, shards, 1)
     watch = Watch(seconds)
-    try:
+    with contextlib.suppress(Enough):
         pipeline.run.run_job(spec, watch)
-    except Enough:
-        pass
     return watch.found | {"pause_seconds": longest_pause(spec.output, wave)}
 
 

@@ -141,9 +141,11 @@ def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str
             fs.retries = 1  # s3fs's own, around those of its client
         return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
+        if "account_name with credentials" in str(e):  # adlfs
+            raise StorageError(
+                f"access denied: {shown(uri)}: {NO_ACCOUNT}", "access_denied"
+            ) from None
         words = f"{shown(uri)}: {redacted(str(e), [uri])}"
-        if "account_name with credentials" in str(e):
-            words = f"access denied: {shown(uri)}: {NO_ACCOUNT}"
         if protocol in EXTRAS and isinstance(e, ImportError):
             words += f" (pip install 'diffpir-on-ray[{EXTRAS[protocol]}]')"
         raise StorageError(words, "bad_uri") from None
