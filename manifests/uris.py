@@ -75,7 +75,7 @@ def resolve(base: str, ref: str) -> str:
 
 
 def scheme_of(uri: str) -> str:
-    """The scheme, with one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ``az``, ..."""
+    """The scheme, one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ``az``."""
     if parts := split_embedded(uri):
         uri = parts[2]
     if is_local(uri):
