@@ -53,6 +53,33 @@ class StorePeak(threading.Thread):
         return self.peak
 
 
+def make_files(folder: Path) -> None:
+    """The one picture, and the checkpoint."""
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
+    Image.fromarray(noise).save(folder / "tiny.png")
+    shape = {"model_channels": 32, "level_channels": (32,), "num_head_channels": 32}
+    save_model(UNet(UNetConfig(**shape, num_res_blocks=1)), folder / "tiny.safetensors")
+
+
+def job(folder: Path, rows: int, shard_rows: int) -> JobSpec:
+    """A job of so many rows, with its manifest."""
+    ids = pa.array([f"{i:09d}" for i in range(rows)])
+    table = pa.table({"id": ids, "image": pa.repeat("tiny.png", rows)})
+    pq.write_table(table, folder / f"{rows}.parquet")
+    return JobSpec.model_validate(
+        {
+            "manifest": str(folder / f"{rows}.parquet"),
+            "output": str(folder / f"out-{rows}"),
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "model": str(folder / "tiny.safetensors"),
+            "sampler": {"nfe": 2},
+            "precision": "fp32",
+            "shard_rows": shard_rows,
+            "batch_pixels": 256 * SIDE**2,
+        }
+    )
+
+
 def main() -> None:
     options = parser(__doc__)
     options.add_argument("--rows", type=int, nargs="+", default=[2000, 8000])
@@ -62,27 +89,9 @@ def main() -> None:
     print(f"{'rows':>8} seconds  rows/s  driver MiB  object store MiB")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), np.uint8)
-        Image.fromarray(noise).save(folder / "tiny.png")
-        shape = {"model_channels": 32, "level_channels": (32,), "num_head_channels": 32}
-        net = UNet(UNetConfig(**shape, num_res_blocks=1))
-        save_model(net, folder / "tiny.safetensors")
+        make_files(folder)
         for rows in options.rows:
-            ids = pa.array([f"{i:09d}" for i in range(rows)])
-            table = pa.table({"id": ids, "image": pa.repeat("tiny.png", rows)})
-            pq.write_table(table, folder / f"{rows}.parquet")
-            spec = JobSpec.model_validate(
-                {
-                    "manifest": str(folder / f"{rows}.parquet"),
-                    "output": str(folder / f"out-{rows}"),
-                    "task": {"kind": "denoise", "noise_level": 0.1},
-                    "model": str(folder / "tiny.safetensors"),
-                    "sampler": {"nfe": 2},
-                    "precision": "fp32",
-                    "shard_rows": options.shard_rows,
-                    "batch_pixels": 256 * SIDE**2,
-                }
-            )
+            spec = job(folder, rows, options.shard_rows)
             store = StorePeak()
             store.start()
             began = time.perf_counter()

@@ -24,7 +24,7 @@ from manifests.uris import SCHEME, scheme_of
 HIDDEN = "***"
 _SHORTEST = 4  # characters of what is hidden wherever it stands
 _BUCKETS = ("s3", "gs")  # what their URIs name has no port
-_CONTAINERS = ("abfs", "abfss", "wasb", "wasbs")  # CONTAINER@ACCOUNT: no user
+_CONTAINERS = ("az", "wasb", "wasbs")  # CONTAINER@ACCOUNT: no user
 _WITHOUT_USER = re.compile(r"(\[[^]@]*\]|[^:@]*)(:\d*)?")  # a host, and its port
 _SPELLED = re.compile(
     r"(?:%[0-9A-Fa-f]{2})+|(?:\\x[0-9A-Fa-f]{2})+|(?:\\u[0-9A-Fa-f]{4})+|\\U000[0-9A-Fa-f]{5}"

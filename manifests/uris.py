@@ -15,6 +15,7 @@ from urllib.parse import unquote
 from yarl import URL
 
 SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_SAME = {"s3a": "s3", "s3n": "s3", "gcs": "gs", "abfs": "az", "abfss": "az"}
 _EMBEDDED = re.compile(r"(parquet|tar)://((?:(?!::).)*)::(.+)", re.S)
 
 
@@ -74,13 +75,13 @@ def resolve(base: str, ref: str) -> str:
 
 
 def scheme_of(uri: str) -> str:
-    """The scheme, with one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ..."""
+    """The scheme, one name for each storage: ``file`` for local paths, ``s3``, ``gs``, ``az``."""
     if parts := split_embedded(uri):
         uri = parts[2]
     if is_local(uri):
         return "file"
     scheme = _scheme(uri)
-    return {"s3a": "s3", "s3n": "s3", "gcs": "gs"}.get(scheme, scheme)
+    return _SAME.get(scheme, scheme)
 
 
 def host_of(uri: str) -> str | None:

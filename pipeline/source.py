@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import pyarrow as pa
 from ray.data import Datasource, ReadTask
@@ -31,7 +32,7 @@ class ShardSource(Datasource):
     def get_read_tasks(self, parallelism, per_task_row_limit=None, data_context=None):
         return [
             ReadTask(
-                _reader(self.layout, work),
+                partial(_read, self.layout, work),  # a closure is pickled with its code
                 BlockMetadata(
                     num_rows=work.rows,
                     size_bytes=work.rows * BYTES_PER_ROW,
@@ -43,20 +44,17 @@ class ShardSource(Datasource):
         ]
 
 
-def _reader(layout: Layout, work: Work):
-    def read() -> Iterable[pa.Table]:
-        table = read_rows(work, layout)
-        places = range(len(table)) if work.places is None else work.places
-        no_error = pa.repeat("", len(table))
-        yield pa.table(
-            {
-                SHARD: pa.repeat(work.shard.index, len(table)),
-                GENERATION: pa.repeat(work.generation, len(table)),
-                INDEX: pa.array(places, pa.int64()),
-                "row": pa.chunked_array(table.to_struct_array()),
-                "error": no_error,
-                "error_kind": no_error,
-            }
-        )
-
-    return read
+def _read(layout: Layout, work: Work) -> Iterable[pa.Table]:
+    table = read_rows(work, layout)
+    places = range(len(table)) if work.places is None else work.places
+    no_error = pa.repeat("", len(table))
+    yield pa.table(
+        {
+            SHARD: pa.repeat(work.shard.index, len(table)),
+            GENERATION: pa.repeat(work.generation, len(table)),
+            INDEX: pa.array(places, pa.int64()),
+            "row": pa.chunked_array(table.to_struct_array()),
+            "error": no_error,
+            "error_kind": no_error,
+        }
+    )

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-INHERITED = ("AWS_", "DIFFPIR_", "PYTHONPATH")  # by Ray's processes, and set by tests
+# By Ray's processes, and set by tests.
+INHERITED = ("AWS_", "AZURE_", "DIFFPIR_", "PYTHONPATH", "STORAGE_EMULATOR_HOST")
 _told: dict[str, str] = {}  # to the processes of the Ray that runs
 
 

@@ -13,7 +13,7 @@ from manifests.storage.local import read_local, read_local_part
 from manifests.storage.policy import UNRESTRICTED, FetchPolicy
 from manifests.storage.remote import read_http, read_s3, timed
 from manifests.storage.retries import retried
-from manifests.storage.words import too_large
+from manifests.storage.words import status_of, too_large
 from manifests.uris import scheme_of
 
 
@@ -87,9 +87,16 @@ def _read_part(uri: str, start: int | None, size: int, policy: FetchPolicy) -> b
             part = f"-{size}" if start is None else f"{start}-{start + size - 1}"
             data = sync(fs.loop, read_s3, fs, path, uri, part=part)
         elif start is None:
-            data = fs.cat_file(path, start=-size)
+            # Azure has no ranges that are counted from the end.
+            end = fs.info(path)["size"]
+            data = fs.cat_file(path, start=max(0, end - size), end=end) if end else b""
         else:
-            data = fs.cat_file(path, start=start, end=start + size)
+            try:
+                data = fs.cat_file(path, start=start, end=start + size)
+            except Exception as e:
+                if status_of(e) != 416:
+                    raise
+                data = b""  # the file ends before
         return data
 
     return fetched(uri, read, policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Callable
@@ -33,6 +34,17 @@ _FIRST_PAUSE, _FIRST_PAUSE_OF_FEW, _LONGEST_PAUSE = 0.2, 1.0, 5.0  # seconds, at
 
 # Schemes of storages whose packages are extras of this project.
 EXTRAS = {"hf": "hf", "gs": "gs", "gcs": "gs", "az": "az", "abfs": "az", "abfss": "az"}
+
+NO_ACCOUNT = (
+    "no storage account is known: set AZURE_STORAGE_CONNECTION_STRING, or "
+    "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN"
+)
+
+# gcsfs prints the tracebacks of what is said in words here. Whoever sets up logging still has them.
+logging.getLogger("gcsfs").addHandler(logging.NullHandler())
+# Else it asks for the kind of each bucket by another API, again and again where it may not ask.
+# Only Google's zonal buckets cannot be read without.
+os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
 
 T = TypeVar("T")
 
@@ -129,6 +141,10 @@ def open_filesystem(uri: str, options: Options) -> tuple[AbstractFileSystem, str
             fs.retries = 1  # s3fs's own, around those of its client
         return fs, kind._strip_protocol(uri)
     except (ValueError, ImportError) as e:
+        if "account_name with credentials" in str(e):  # adlfs
+            raise StorageError(
+                f"access denied: {shown(uri)}: {NO_ACCOUNT}", "access_denied"
+            ) from None
         words = f"{shown(uri)}: {redacted(str(e), [uri])}"
         if protocol in EXTRAS and isinstance(e, ImportError):
             words += f" (pip install 'diffpir-on-ray[{EXTRAS[protocol]}]')"
@@ -148,13 +164,15 @@ def single_tries(
     if "s3" in protocols:
         config = {**own.get("config_kwargs", {}), "retries": {"total_max_attempts": 1}}
         return {"config_kwargs": config, "use_listings_cache": False}
-    if "http" in protocols:
-        from aiohttp import ClientTimeout
+    if not protocols & {"http", "gs"}:
+        return {}
+    from aiohttp import ClientTimeout
 
+    # A large download may take its time, but not stand still.
+    timeout = ClientTimeout(total=None, sock_connect=10, sock_read=30)
+    if "http" in protocols:
         from manifests.storage.connector import GuardedClient
 
-        # A large download may take its time, but not stand still.
-        timeout = ClientTimeout(total=None, sock_connect=10, sock_read=30)
         guard = {"get_client": GuardedClient(policy.allowed_hosts)} if policy.guarded else {}
         return {"client_kwargs": {"timeout": timeout, **own.get("client_kwargs", {})}, **guard}
-    return {}
+    return {"requests_timeout": timeout}

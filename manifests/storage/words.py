@@ -22,7 +22,22 @@ _S3_PASSING = {
     "Throttling",
     "XAmzContentSHA256Mismatch",
 }
-ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "STORAGE_EMULATOR_HOST")
+# Names of classes, or of what they inherit from: the packages are extras, and take long to import.
+_CREDENTIALS = {
+    "ClientAuthenticationError",  # Azure
+    "DefaultCredentialsError",  # Google
+    "NoCredentialsError",  # S3
+    "PartialCredentialsError",
+    "RefreshError",  # Google
+}
+_CONNECTION = {
+    "ChecksumError",  # gcsfs
+    "ConnectionError",  # Python's own, and that of requests, which Google uses
+    "ServiceRequestError",  # Azure
+    "ServiceResponseError",
+    "TransportError",  # Google
+}
 
 
 def in_words(error: BaseException, uri: str) -> StorageError:
@@ -32,8 +47,9 @@ def in_words(error: BaseException, uri: str) -> StorageError:
     name = shown(uri)
     error = _bare(error)
     code, message = s3_error(error)
-    status = _status(error)
-    cause = ": ".join(filter(None, (code, message))) or str(error) or type(error).__name__
+    status = status_of(error)
+    text = str(error).partition("\nRequestId:")[0]  # Azure's go on with the whole of the answer
+    cause = ": ".join(filter(None, (code, message))) or text or type(error).__name__
     if is_local(uri) and isinstance(error, OSError) and error.strerror:
         cause = error.strerror  # without the name of a temporary file
     elif isinstance(error, TimeoutError) and not str(error):
@@ -51,7 +67,7 @@ def in_words(error: BaseException, uri: str) -> StorageError:
         return StorageError(explained, of_http[1])
     if isinstance(error, PermissionError) or status in (401, 403):
         return StorageError(f"access denied: {name}", "access_denied")
-    if type(error).__name__ in ("NoCredentialsError", "PartialCredentialsError"):
+    if _names(error) & _CREDENTIALS:
         return StorageError(f"access denied: {explained}", "access_denied")
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         what = "bucket" if code == "NoSuchBucket" else "file"
@@ -108,11 +124,10 @@ def may_pass(error: BaseException) -> bool:
     if permanent_cause(error):
         return False
     code = s3_error(error)[0]
-    status = _status(error)
+    status = status_of(error)
     if code or status:
         return code in _S3_PASSING or status in PASSING_STATUS
     passing = (
-        ConnectionError,
         TimeoutError,
         aiohttp.ClientError,
         boto.ConnectionError,
@@ -120,7 +135,12 @@ def may_pass(error: BaseException) -> bool:
         boto.IncompleteReadError,
         ResponseParserError,
     )
-    return isinstance(error, passing) and not isinstance(error, (ValueError, PermissionError))
+    passes = isinstance(error, passing) or bool(_names(error) & _CONNECTION)
+    return passes and not isinstance(error, (ValueError, PermissionError))
+
+
+def _names(error: BaseException) -> set[str]:
+    return {kind.__name__ for kind in type(error).__mro__}
 
 
 def _bare(error: BaseException) -> BaseException:
@@ -142,10 +162,13 @@ def s3_error(error: BaseException) -> tuple[str, str]:
     return str(answer.get("Code") or ""), str(answer.get("Message") or "")
 
 
-def _status(error: BaseException) -> int | None:
+def status_of(error: BaseException) -> int | None:
     """The HTTP status that a server answered with, if it did."""
+    if isinstance(error, OSError) and str(error).startswith("Forbidden: "):
+        return 403  # gcsfs tells it by these words alone
     status = _s3_answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-    for name in ("status", "code"):  # aiohttp's errors have both, of which the latter warns
+    # aiohttp's errors have the last two, of which the latter warns.
+    for name in ("status_code", "status", "code"):
         if not isinstance(status, int):
             status = getattr(error, name, None)
     return status if isinstance(status, int) else None

@@ -55,7 +55,7 @@ def create_exclusive(uri: str, data: bytes) -> bool:
     """Create a file if there is none, atomically; returns whether this call created it.
 
     The answer is right even if the storage's first reply was lost and the request sent again. On
-    S3 it is a single request, which takes up to 5 GiB.
+    S3 and Google's storage it is a single request; that of S3 takes up to 5 GiB.
 
     Raises:
         StorageError: it cannot be written, or the storage has no such operation. If the storage
@@ -73,7 +73,9 @@ def create_exclusive(uri: str, data: bytes) -> bool:
             return put_if_none_match(fs, path, data, token)
         if scheme == "gs":
             try:
-                fs.pipe_file(path, data, mode="create", metadata={"creator": token})
+                # In one request, whatever its size: that is conditional, and parts are not.
+                whole = {"chunksize": len(data) + 1}
+                fs.pipe_file(path, data, mode="create", metadata={"creator": token}, **whole)
             except FileExistsError:
                 fs.invalidate_cache()
                 creator: str | None = fs.info(path).get("metadata", {}).get("creator")

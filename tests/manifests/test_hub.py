@@ -8,6 +8,7 @@ import sys
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.registry import _registry
 
 from manifests.errors import StorageError
 from manifests.read import open_source
@@ -48,6 +49,8 @@ def test_a_dataset_of_the_hub(tmp_path, monkeypatch, place):
 
 
 @pytest.mark.parametrize("uri, extra", [("gs://b/x.parquet", "gs"), ("az://b/x.parquet", "az")])
-def test_a_storage_whose_package_is_missing_says_what_to_install(uri, extra):
+def test_a_storage_whose_package_is_missing_says_what_to_install(uri, extra, monkeypatch):
+    monkeypatch.setitem(sys.modules, {"gs": "gcsfs", "az": "adlfs"}[extra], None)
+    monkeypatch.delitem(_registry, extra, raising=False)
     with pytest.raises(StorageError, match=rf"pip install 'diffpir-on-ray\[{extra}\]'"):
         open_source(uri)

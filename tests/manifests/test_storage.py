@@ -36,11 +36,11 @@ ODD = [
 ]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", "gs"])
 def folder(request, tmp_path):
     if request.param == "local":
         return str(tmp_path)
-    return request.getfixturevalue("s3_prefix")
+    return request.getfixturevalue(f"{request.param}_prefix")
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -64,7 +64,15 @@ def results(output) -> list[dict]:
     return table.sort_by("id").to_pylist()
 
 
-def test_parquet_with_pictures_from_bucket_to_bucket(cluster, s3_prefix, tiny_model):
+def measured_in(output, dest) -> dict[str, dict]:
+    """The measured pictures by their rows' ids, as an export has them."""
+    result = CliRunner().invoke(app, ["export", output, str(dest), "--with-measured"])
+    assert result.exit_code == 0, result.output
+    table = pq.read_table(dest / "data")
+    return dict(zip(table["id"].to_pylist(), table["measured"].to_pylist(), strict=True))
+
+
+def test_parquet_with_pictures_from_bucket_to_bucket(cluster, s3_prefix, tiny_model, tmp_path):
     for part in range(2):
         storage.write_bytes(f"{s3_prefix}/data/train-{part:05d}-of-00002.parquet", hugging_face())
     notes = []
@@ -80,8 +88,14 @@ def test_parquet_with_pictures_from_bucket_to_bucket(cluster, s3_prefix, tiny_mo
     # Nothing is left to do, and nothing is said twice; nor are the pictures read again.
     assert run_job(spec, on_note=notes.append).ok == 2 * ROWS and len(notes) == 1
 
+    # What was measured is found in the row groups once more.
+    measured = measured_in(f"{s3_prefix}/out", tmp_path / "d")
+    assert list(measured) == [row["id"] for row in rows]
+    assert [cell["bytes"] for cell in measured.values()] == [png(i) for i in range(ROWS)] * 2
+    assert [cell["path"] for cell in measured.values()] == [f"{row['id']}.png" for row in rows]
 
-def test_webdataset_from_bucket_to_bucket(cluster, s3_prefix, tiny_model):
+
+def test_webdataset_from_bucket_to_bucket(cluster, s3_prefix, tiny_model, tmp_path):
     for part in range(2):
         sink = io.BytesIO()
         with webdataset.TarWriter(sink) as writer:
@@ -94,6 +108,10 @@ def test_webdataset_from_bucket_to_bucket(cluster, s3_prefix, tiny_model):
     rows = results(f"{s3_prefix}/out")
     assert [row["label"] for row in rows] == [*range(ROWS)] * 2
     assert rows[0]["id"] == "000/000000" and rows[-1]["id"] == f"001/00000{ROWS - 1}"
+    storage.remove(f"{s3_prefix}/data/000.tar")
+    measured = measured_in(f"{s3_prefix}/out", tmp_path / "d")
+    assert list(measured.values())[:ROWS] == [None] * ROWS
+    assert [measured[f"001/{i:06d}"]["bytes"] for i in range(ROWS)] == [png(i) for i in range(ROWS)]
 
 
 def test_results_are_what_the_same_pictures_give_as_files(ray_cluster, tmp_path, tiny_model):
