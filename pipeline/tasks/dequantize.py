@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEAST_ERROR = 1 / 255  # that is taken for that of the levels
 # Noise levels are in units of the error of rounding to the levels.
 SETTINGS = SamplerConfig(
-    nfe=12, lam=0.7, zeta=1.0, relax=0.7, spacing="karras", sigma_max=3.0, sigma_min=0.3
+    nfe=12, lam=5.0, zeta=1.0, relax=0.5, spacing="karras", sigma_max=3.0, sigma_min=0.3
 )
 
 
