@@ -129,8 +129,15 @@ class SpectralStep:
         operator, weight = self.operator, per_image(self.weight, residual)
         inverse: Map = _same
         exact = False
-        if isinstance(operator, Invertible) and operator.alike:
-            inverse, exact = operator.inverse(weight, power), operator.exact
+        if isinstance(operator, Invertible):
+            inverse = operator.inverse(weight, power)
+            exact = operator.exact and operator.alike
+            if not operator.alike:  # near it all the same
+                opponent, of_mixed = opponent_like(residual), inverse
+
+                def inverse(r: Tensor) -> Tensor:
+                    return mixed(of_mixed(mixed(r, opponent)), opponent.T)
+
         if exact:
             u = inverse(residual)
         else:

@@ -37,3 +37,14 @@ def box_mask(height: int, width: int, size: int, rng: np.random.Generator) -> np
 def _offset(room: int, rng: np.random.Generator) -> int:
     margin = min(16, room // 2)
     return int(rng.integers(margin, room - margin + 1))
+
+
+def grown(mask: np.ndarray, pixels: int) -> np.ndarray:
+    """A mask (..., H, W) that also hides what is at most so many pixels from what it hides.
+
+    Diagonal steps count as one: a hidden pixel becomes a square. Leading axes are masks apart.
+    """
+    from scipy.ndimage import minimum_filter
+
+    size = (*(1 for _ in mask.shape[:-2]), 2 * pixels + 1, 2 * pixels + 1)
+    return np.asarray(minimum_filter(mask, size, mode="nearest"))

@@ -36,7 +36,7 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
 
     Args:
         y: (1, C, h, w) on [0, 1], a measurement of one image. Three equal channels are one.
-        mask: (h, w) or with leading axes of 1; 1 where a pixel is known. None: all are.
+        mask: (h, w), (1 or C, h, w) or (1, 1 or C, h, w); 1 where a value is known. None: all are.
 
     Raises:
         EstimationError: too few windows are known and neither black nor white.
@@ -44,7 +44,9 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     if y.shape[1] == 3 and bool((y[:, :1] == y).all()):
         y = y[:, :1]
     picture = y[0].cpu().numpy()
-    known = None if mask is None else mask.reshape(mask.shape[-2:]).cpu().numpy() != 0
+    known = None
+    if mask is not None:  # a window spans all colours
+        known = mask.reshape(-1, *mask.shape[-2:]).ne(0).all(dim=0).cpu().numpy()
     sizes = SIZES.get(len(picture), SIZES[3])
     for size in sizes:
         windows = _windows(picture, known, size)

@@ -19,6 +19,7 @@ from manifests.storage.hosts import is_entry
 from manifests.uris import host_of
 from pipeline.output.layout import Layout
 from pipeline.spec.job import JobSpec
+from pipeline.tasks.masks import mask_fields
 
 OPTIONS = {"noise_level": "--noise"}  # that are not called as the field of the job
 
@@ -63,6 +64,22 @@ def restore_job(
     hosts = {host for host in map(host_of, named) if host and is_entry(host)}
     allowed = {"allowed_schemes": tuple(sorted(schemes)), "allowed_hosts": tuple(sorted(hosts))}
     return spec.model_copy(update=allowed)
+
+
+def grown_mask(mask: str | None, grow: int | None) -> str | dict[str, Any] | None:
+    """The task's field ``mask`` of two options.
+
+    Raises:
+        JobFileError: there is no mask to grow, or one that is written wrongly.
+    """
+    if grow is None:
+        return mask
+    if mask is None:
+        raise JobFileError("--grow: it goes with --mask")
+    try:
+        return mask_fields(mask) | {"grow": grow}
+    except ValueError as e:
+        raise JobFileError(f"--mask: {e}, got {mask!r}") from None
 
 
 def _check_told(spec: JobSpec) -> None:

@@ -28,6 +28,7 @@ ERROR_KINDS = {
     "bad_pixels": "pixel values that are not finite or out of range",
     "bad_kernel": "a kernel that is no blur (NaN, negative, all zero), or larger than the image",
     "bad_mask": "a mask that is not a two-dimensional array of numbers, or hides every pixel",
+    "nothing_hidden": "an image to inpaint whose own pixels tell that none of them is damaged",
     "size_mismatch": "a mask, a reference or an image whose size does not fit",
     "missing_input": "no kernel, mask or noise level, neither from the row nor from the job",
     "out_of_memory": "the machine, or its GPU, has not the memory for this image alone",

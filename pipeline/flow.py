@@ -45,6 +45,8 @@ def restore_shards(
     least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
     step = resources.step
+    told = spec.task.pixel_mask
+    opaque = told is not None and told.alpha is not None
     (
         ray.data.read_datasource(
             ShardSource(folder.layout, work),
@@ -83,7 +85,7 @@ def restore_shards(
             **resources.actor_options,
         )
         .map_batches(
-            Isolated(Encode(images, spec.picture), "encode", ledger),
+            Isolated(Encode(images, spec.picture, opaque=opaque), "encode", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **step,

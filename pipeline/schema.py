@@ -71,6 +71,7 @@ OUTCOME = pa.schema(
         ("noise_level", pa.float64()),
         ("ceiling", pa.float64()),
         ("kernel_estimate", pa.string()),
+        ("hidden", pa.float64()),
         ("seed", pa.int64()),
         ("task", pa.string()),
         ("sampler", SAMPLER),

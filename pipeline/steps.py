@@ -31,6 +31,7 @@ from pipeline.output.naming import SUFFIXES, image_path
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.jpeg_array import to_array
 from pipeline.pictures.metadata import Metadata
+from pipeline.pictures.pixel_mask import PixelMask
 from pipeline.schema import CONSTANT, HIDDEN, IMAGE_METADATA, OUTCOME, PICTURES
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
@@ -104,6 +105,7 @@ class Load:
             ``alpha`` and ``metadata`` are empty.
         stored: an image is to be read as its JPEG file stores it, too (the column ``stored``), and
             its colours are left as they are there.
+        mask: what tells an image's hidden pixels, of rows that name no file for a mask.
         fetch: limits on fetching one file.
         allowed_hosts: that files may come from although their addresses are not public.
         decode_seconds: that decoding one file may take.
@@ -118,12 +120,13 @@ class Load:
         beside: bool = False,
         *,
         stored: bool = False,
+        mask: PixelMask | None = None,
         fetch: Fetch,
         allowed_hosts: tuple[str, ...] = (),
         decode_seconds: float,
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
-        self.beside, self.stored = beside, stored
+        self.beside, self.stored, self.mask = beside, stored, mask
         self.fetching, self.allowed_hosts = fetch, allowed_hosts
         self.decode_seconds = decode_seconds
 
@@ -137,6 +140,7 @@ class Load:
             spec.max_pixels,
             beside,
             stored=spec.task.reads_stored and spec.mode == "restore",
+            mask=spec.task.pixel_mask,
             fetch=spec.fetch,
             allowed_hosts=spec.allowed_hosts,
             decode_seconds=spec.decode_seconds,
@@ -215,8 +219,11 @@ class Load:
         for name, data in files.items():
             try:
                 if name == "image":
-                    picture = decode_picture(data, colours=not self.stored, **limits)
+                    mask = None if "mask" in files else self.mask
+                    picture = decode_picture(data, colours=not self.stored, mask=mask, **limits)
                     arrays[name] = picture.pixels
+                    if mask:
+                        arrays["mask"] = picture.known
                     if self.beside:
                         arrays |= {"alpha": picture.alpha, "metadata": picture.metadata}
                     if self.stored:
@@ -239,19 +246,24 @@ class Encode:
     Args:
         images: folder or URI that receives the files too, or None.
         how: they are written.
+        opaque: what was transparent was hidden, and is restored, but in rows with a mask's file.
     """
 
-    def __init__(self, images: str | None, how: PictureFile):
-        self.images, self.how = images, how
+    def __init__(self, images: str | None, how: PictureFile, *, opaque: bool = False):
+        self.images, self.how, self.opaque = images, how, opaque
 
     def __call__(self, table: pa.Table) -> pa.Table:
         outcome = pa.Table.from_struct_array(table["outcome"])
         rows = pa.Table.from_struct_array(table["row"])
         errors = errors_of(table)
+        alphas = unpack(table["alpha"])
+        if self.opaque:
+            masks = rows["mask"].to_pylist() if "mask" in rows.column_names else [None] * len(rows)
+            alphas = [alpha if mask else None for alpha, mask in zip(alphas, masks, strict=True)]
         parts = (
             rows["id"].to_pylist(),
             unpack(table["pixels"]),
-            unpack(table["alpha"]),
+            alphas,
             table["metadata"].to_pylist(),
             unpack(table["uncertainty_pixels"]),
             unpack(table["sample_pixels"]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from functools import partial
 from typing import Literal
@@ -40,15 +41,15 @@ class PartialBlur:
         size: (h, w) of y.
         factor: of the reduction; 1 is blur alone.
         boundary: see above.
-        mask: (h, w), (1, h, w) or (B, 1, h, w): 1 where y is known, 0 where it is hidden; None
-            for all.
+        mask: (h, w), (1, h, w) or (B, 1 or C, h, w): 1 where y is known, 0 where it is hidden;
+            None for all.
         rtol, max_iterations: of the conjugate gradients.
         least_rho: of the data step. The paper's rho begins near 1e-7, where iterations that end
             early magnify whatever rounding (another batch, say) has done to x, a thousand times;
             with 1e-5 less than ten times. The exact step never does.
     """
 
-    alike, exact = True, False
+    exact = False
 
     def __init__(
         self,
@@ -67,6 +68,7 @@ class PartialBlur:
         self._precise = self.blur if double else Downsample(kernel.double(), factor)
         self.size, self.boundary = size, boundary
         self.mask = None if mask is None else batched_mask(mask)
+        self.alike = self.mask is None or self.mask.shape[1] == 1
         self.rtol, self.max_iterations, self.least_rho = rtol, max_iterations, least_rho
         self.margins = [(0, 0), (0, 0)]
         if boundary != "circular":
@@ -132,11 +134,19 @@ class PartialBlur:
                 max_iterations=self.max_iterations,
             ).to(x.dtype)
 
-        if x.numel() <= AT_ONCE:
+        if x.numel() <= AT_ONCE or x.shape[1] == 1:
             return solve(x, y)
         # The channels are systems of their own: one by one they take a third of the memory.
-        channels = zip(x.split(1, dim=1), y.split(1, dim=1), strict=True)
-        return torch.cat([solve(*channel) for channel in channels], dim=1)
+        channels = enumerate(zip(x.split(1, dim=1), y.split(1, dim=1), strict=True))
+        return torch.cat([self._of_channel(c).prox(*pair, rho) for c, pair in channels], dim=1)
+
+    def _of_channel(self, channel: int) -> PartialBlur:
+        """This operator for one channel of a scene."""
+        if self.alike or self.mask is None:
+            return self
+        single = copy.copy(self)
+        single.mask = self.mask[:, channel : channel + 1]
+        return single
 
     def inverse(self, rho: Rho, power: Power) -> Map:
         whole = self.blur.inverse(rho, power)

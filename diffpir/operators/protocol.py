@@ -63,7 +63,10 @@ class Invertible(Protocol):
     exact: bool
 
     def inverse(self, rho: Rho, power: Power) -> Map:
-        """``r -> (A S A^T + rho)^-1 r`` where ``alike``; r of the shape of y, S of that power."""
+        """``r -> (A S A^T + rho)^-1 r``, r of the shape of y, S of that power.
+
+        Where not ``alike``, of mixed channels, and without what treats them otherwise.
+        """
         ...
 
 

@@ -117,7 +117,15 @@ def restore(
     ] = None,
     factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
     mask: Annotated[
-        str | None, typer.Option(help="inpaint, deblur: mask file; light is known, dark is hidden.")
+        str | None,
+        typer.Option(
+            help="inpaint, deblur: mask file (light is known, dark is hidden); or what tells the "
+            "hidden pixels of each picture: 'alpha', 'values:0,255', 'colour:#ff00ff', or "
+            "'{values: [0, 255], channels: each}'."
+        ),
+    ] = None,
+    grow: Annotated[
+        int | None, typer.Option(help="Of what the mask hides: by so many pixels to all sides.")
     ] = None,
     boundary: Annotated[
         Boundary | None,
@@ -180,7 +188,7 @@ def restore(
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with interruptible(), user_errors():
-        from jobs.restore import restore_job
+        from jobs.restore import grown_mask, restore_job
         from pipeline.run import run_job
 
         spec = restore_job(
@@ -191,7 +199,7 @@ def restore(
                 "kernel": kernel,
                 "noise_level": noise,
                 "factor": factor,
-                "mask": mask,
+                "mask": grown_mask(mask, grow),
                 "boundary": boundary and boundary.value,
             },
             model=model,

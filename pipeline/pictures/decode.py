@@ -19,6 +19,7 @@ from pipeline.pictures.colour import is_profile_of, to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
 from pipeline.pictures.metadata import Metadata, orientation, read_metadata
 from pipeline.pictures.opening import check_size, opened
+from pipeline.pictures.pixel_mask import PixelMask, known_pixels
 
 MAX_PIXELS = 2**27
 MAX_KERNEL_PIXELS = 2**20  # 1024 x 1024, as the job's own kernels
@@ -45,11 +46,14 @@ class Picture:
         pixels: (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits.
         alpha: (H, W) of the same type, 0 where it is transparent; None if the file has none.
         metadata: what its file says beside.
+        known: (H, W) or (H, W, 3) bool, False where its own pixels tell that they are hidden; None
+            if nobody asked.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
     metadata: Metadata
+    known: np.ndarray | None = None
 
 
 def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> np.ndarray:
@@ -57,7 +61,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = T
     return decode_picture(data, max_pixels=max_pixels, colours=colours).pixels
 
 
-def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> Picture:
+def decode_picture(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    colours: bool = True,
+    mask: PixelMask | None = None,
+) -> Picture:
     """A picture from a file of any format that Pillow reads.
 
     Palettes, CMYK and the like become RGB; EXIF orientation and the colour profile are applied.
@@ -68,16 +78,24 @@ def decode_picture(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool =
         max_pixels: that it may have.
         colours: are what its pixels are; those of masks and kernels are numbers, which no profile
             is to change.
+        mask: what tells its hidden pixels. It speaks of the file's samples, before any profile; of
+            the colours of a palette; and of RGB where they are CMYK.
 
     Raises:
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
     with opened(data, max_pixels) as picture:
-        return _read(picture, data, max_pixels, colours)
+        return _read(picture, data, max_pixels, colours, mask)
 
 
-def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: bool) -> Picture:
+def _read(
+    picture: ImageFile.ImageFile,
+    data: bytes,
+    max_pixels: int,
+    colours: bool,
+    mask: PixelMask | None = None,
+) -> Picture:
     # What reading forgets: Pillow turns a TIFF as it reads it.
     deep, turned = deep_colour(picture), picture.format == "TIFF"
     turn_by = orientation(picture) if turned else None
@@ -88,14 +106,20 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: b
     if deep:
         picture.close()  # frees its pixels, which are cut to 8 bits
     samples, alpha = decode_deep(data, deep) if deep else _samples(picture)
+    known, is_cmyk = None, samples.shape[2:] == (4,)
+    if mask and not is_cmyk:
+        known = known_pixels(mask, samples, alpha, floating=picture.mode == "F")
     converted = to_srgb(samples, picture.info.get("icc_profile")) if colours else None
     if converted is not None:
         samples = converted
-    elif samples.ndim == 3 and samples.shape[2] == 4:  # CMYK without a profile
+    elif is_cmyk:  # without a profile
         samples = np.asarray(picture.convert("RGB"))
+    if mask and is_cmyk:
+        known = known_pixels(mask, samples, alpha)
     if turn_by in UPRIGHT and (deep or not turned):
         turn = UPRIGHT[turn_by]
         samples, alpha = turn(samples), None if alpha is None else turn(alpha)
+        known = None if known is None else turn(known)
     quarter, srgb = turn_by in QUARTER_TURNS, converted is not None
     metadata = read_metadata(picture, data, samples.shape[:2], quarter, srgb)
     profile = picture.info.get("icc_profile")
@@ -105,6 +129,7 @@ def _read(picture: ImageFile.ImageFile, data: bytes, max_pixels: int, colours: b
         np.ascontiguousarray(samples),
         None if alpha is None else np.ascontiguousarray(alpha),
         metadata,
+        None if known is None else np.ascontiguousarray(known),
     )
 
 

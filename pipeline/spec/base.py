@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import yaml
@@ -35,10 +36,12 @@ ImportPath = Annotated[
 Location = Annotated[str, Field(min_length=1), PlainSerializer(_as_asked)]
 
 
-def exactly_one(spec: Spec, what: str) -> None:
-    given = [name for name in type(spec).model_fields if getattr(spec, name) is not None]
+def exactly_one(spec: Spec, what: str, beside: Collection[str] = ()) -> None:
+    """Raise ValueError unless one field alone is given; those ``beside`` it do not count."""
+    names = [name for name in type(spec).model_fields if name not in beside]
+    given = [name for name in names if getattr(spec, name) is not None]
     if len(given) != 1:
-        options = ", ".join(type(spec).model_fields)
+        options = ", ".join(names)
         raise ValueError(f"{what} is exactly one of {options}; given: {', '.join(given) or 'none'}")
 
 

@@ -15,6 +15,7 @@ from pipeline.tasks.masks import (
     MaskField,
     check_mask,
     filled,
+    hidden_share,
     known_part,
     mask_file,
     mask_identity,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpir.operators import Operator
+    from pipeline.pictures.pixel_mask import PixelMask
     from pipeline.tasks.row import Row
 
 
@@ -46,6 +48,10 @@ class Deblur(Blurred):
             "noise_level": 0.05,
         },
     }
+
+    @property
+    def pixel_mask(self) -> PixelMask | None:
+        return None if self.mask is None else self.mask.pixel_mask
 
     def check(self, mode: Mode) -> None:
         super().check(mode)
@@ -76,10 +82,11 @@ class Deblur(Blurred):
         if self.is_compressed:
             raise RowError("a mask does not go with then: jpeg", "bad_mask")
         mask = mask_of(self.mask, row, self.measured_size(row, parts.arrays))
-        return Parts({**parts.arrays, "mask": mask}, parts.outcome)
+        outcome = {**parts.outcome, "hidden": hidden_share(mask)}
+        return Parts({**parts.arrays, "mask": mask}, outcome)
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
-        return known_part(row.image, arrays), row.grey
+        return known_part(row, arrays)
 
     def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
         return operator.initial(filled(y, arrays))

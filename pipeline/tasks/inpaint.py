@@ -9,8 +9,10 @@ from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.masks import (
     MaskField,
+    check_hides,
     check_mask,
     filled,
+    hidden_share,
     known_part,
     mask_file,
     mask_identity,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpir.operators import Operator
+    from pipeline.pictures.pixel_mask import PixelMask
     from pipeline.tasks.row import Row
 
 
@@ -58,8 +61,13 @@ class InpaintTask(Task):
 
     @property
     def preset(self) -> str:
-        scattered = self.mask is not None and self.mask.random is not None
+        mask = self.mask
+        scattered = mask is not None and (mask.random is not None or mask.values is not None)
         return "inpaint-random" if scattered else "inpaint"
+
+    @property
+    def pixel_mask(self) -> PixelMask | None:
+        return None if self.mask is None else self.mask.pixel_mask
 
     def check(self, mode: Mode) -> None:
         super().check(mode)
@@ -76,7 +84,9 @@ class InpaintTask(Task):
         return mask_file(self.mask)
 
     def parts(self, row: Row) -> Parts:
-        return Parts({"mask": mask_of(self.mask, row, self.measured_size(row, {}))})
+        mask = mask_of(self.mask, row, self.measured_size(row, {}))
+        check_hides(mask, self.mask, row)
+        return Parts({"mask": mask}, {"hidden": hidden_share(mask)})
 
     def operator_for(self, batch: Batch) -> Operator:
         from diffpir.operators import Inpaint
@@ -84,7 +94,7 @@ class InpaintTask(Task):
         return Inpaint(batch.stacked("mask"))
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:
-        return known_part(row.image, arrays), row.grey
+        return known_part(row, arrays)
 
     def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
         return filled(y, arrays)

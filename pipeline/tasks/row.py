@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """A row's decoded files: pictures (H, W) or (H, W, 3), mask (H, W) bool, kernel (kh, kw).
+    """A row's decoded files: pictures (H, W) or (H, W, 3), kernel (kh, kw).
 
-    ``stored`` is the image as a JPEG file stores it (:mod:`pipeline.pictures.jpeg_array`).
+    ``mask`` is of a file, or what the image itself tells: (H, W) bool, or (H, W, 3) where each
+    channel is hidden by itself. ``stored`` is the image as a JPEG file stores it
+    (:mod:`pipeline.pictures.jpeg_array`).
     """
 
     image: np.ndarray

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from diffpir.operators import Operator
+    from pipeline.pictures.pixel_mask import PixelMask
     from pipeline.tasks.row import Row
 
 Mode = Literal["restore", "benchmark"]
@@ -110,7 +111,7 @@ class Parts:
 
     Attributes:
         arrays: by name. Images whose arrays have the same names and shapes share a batch. A
-            ``mask``, (1, h, w) float32, is 1 where the measurement is known.
+            ``mask``, (1 or C, h, w) float32, is 1 where the measurement is known.
         outcome: columns of the result that are known by now, such as ``kernel_estimate``.
         key: images share a batch only if they agree in it too.
         scale: how many times as high the noise levels are that ``karras`` and ``geometric``
@@ -249,6 +250,11 @@ class Task(Spec):
     def reads_stored(self) -> bool:
         """Whether what a JPEG file stores is measured, not the pixels that it decodes to."""
         return self.is_compressed
+
+    @property
+    def pixel_mask(self) -> PixelMask | None:
+        """What tells the hidden pixels of a picture, if the picture itself does."""
+        return None
 
     # What a row's problem is
 

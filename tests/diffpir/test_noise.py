@@ -111,3 +111,11 @@ def test_a_large_picture_takes_little_time_and_memory():
         assert tracemalloc.get_traced_memory()[1] < 300e6
     finally:
         tracemalloc.stop()
+
+
+def test_a_window_counts_where_all_its_colours_are_known():
+    rng = np.random.default_rng(0)
+    y = torch.tensor(0.5 + 0.02 * rng.standard_normal((1, 3, 96, 96))).float()
+    mask = torch.tensor(rng.random((1, 3, 96, 96)) >= 0.03)
+    spoilt = torch.where(mask, y, 0.9)
+    assert estimate_noise(spoilt, mask) == pytest.approx(0.02, rel=0.1)

@@ -19,9 +19,9 @@ def kernels(*shapes) -> torch.Tensor:
     return torch.tensor(np.stack([k / k.sum() for k in made]))
 
 
-def partial(kernel, size=(12, 18), factor=1, *, hidden=0.0, **settings) -> PartialBlur:
+def partial(kernel, size=(12, 18), factor=1, *, hidden=0.0, masks=1, **settings) -> PartialBlur:
     """Solved to the end, so that it can be compared with the exact solution."""
-    mask = torch.tensor(RNG.random((2, 1, *size)) >= hidden).double() if hidden else None
+    mask = torch.tensor(RNG.random((2, masks, *size)) >= hidden).double() if hidden else None
     return PartialBlur(
         kernels(kernel, kernel),
         size,
@@ -66,6 +66,7 @@ OPERATORS = {
     "reduction by 3, mirrored": partial((7, 6), (8, 12), 3, boundary="reflect", hidden=0.2),
     "blur, unknown border": partial((7, 6), (9, 15)),
     "blur, unknown border, hidden pixels": partial((7, 6), (9, 15), hidden=0.3),
+    "blur, unknown border, by channel": partial((5, 4), (7, 11), hidden=0.3, masks=3),
     "reduction by 4, unknown border": partial((7, 6), (4, 7), 4),
     "reduction by 5, unknown border": partial((9, 9), (3, 5), 5),
     "anybody's": Linear(
@@ -105,6 +106,15 @@ def test_prox_solves_the_normal_equations(operator, rho):
     rho = rho.reshape(-1, 1, 1, 1).double() if isinstance(rho, torch.Tensor) else rho
     gradient = operator.adjoint(operator.forward(z) - y) + rho * (z - x)
     assert gradient.abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ["blur, unknown border", "blur, unknown border, by channel"])
+def test_large_scenes_are_solved_channel_by_channel(name, monkeypatch):
+    operator = OPERATORS[name]
+    x, y = scene(operator, 3), images(4, (2, 3, *operator.size))
+    whole = operator.prox(x, y, 0.1)
+    monkeypatch.setattr("diffpir.operators.partial.AT_ONCE", 1)
+    torch.testing.assert_close(operator.prox(x, y, 0.1), whole, rtol=0, atol=1e-10)
 
 
 def test_shapes_of_scene_start_and_frame(operator):

@@ -57,6 +57,12 @@ OPERATORS = {
     "unknown": lambda: PartialBlur(KERNEL, (6, 8), boundary="unknown"),
     "reflect": lambda: PartialBlur(KERNEL, (6, 8), boundary="reflect"),
     "blur under a mask": lambda: PartialBlur(KERNEL, (6, 8), boundary="circular", mask=MASK),
+    "blur under a mask of channels": lambda: PartialBlur(
+        KERNEL,
+        (6, 8),
+        boundary="circular",
+        mask=torch.stack([MASK, MASK.flip(1), MASK.flip(0)])[None],
+    ),
     "sr2 unknown": lambda: PartialBlur(KERNEL, (3, 4), 2, boundary="unknown"),
     "bayer": lambda: bayer(6, 8, dtype=torch.float64),
     "luminance": lambda: luminance(torch.float64),

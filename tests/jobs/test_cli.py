@@ -126,6 +126,10 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
         (["--task", "inpaint", "--mask", "{box: 0}"], "task.mask.box: "),
         (["--task", "inpaint", "--mask", "{box: 8}"], "belongs to mode benchmark"),
         (["--task", "inpaint", "--mask", "{box"], "expected a mask such as {box: 128}"),
+        (["--task", "inpaint", "--mask", "{box", "--grow", "2"], "--mask: expected a mask such as"),
+        (["--task", "inpaint", "--mask", "values:a"], "expected numbers, as in values:0,255"),
+        (["--task", "inpaint", "--mask", "colour:red"], "task.mask.colour: "),
+        (["--task", "inpaint", "--grow", "2"], "--grow: it goes with --mask"),
         (
             ["--task", "sr", "--factor", 2, "--noise", 0, "--kernel", "/no.npy"],
             "task.kernel: no such",
