@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +100,7 @@ def compressed_manifest(manifest: Path, output: Path) -> Path:
     return output / "compressed.parquet"
 
 
-def restored(output: Path, task: dict, **job: str) -> list[dict]:
+def restored(output: Path, task: dict[str, Any], **job: str) -> list[dict[str, Any]]:
     """The rows of a job that is run unless it is done."""
     spec = JobSpec.model_validate(
         {"output": str(output), "task": task, "picture": {"bits": 16}, **job}
@@ -109,7 +110,7 @@ def restored(output: Path, task: dict, **job: str) -> list[dict]:
     return [row for row in table.to_pylist() if row["status"] == "ok"]
 
 
-def clipped_psnr(row: dict, share: float) -> tuple[float, float]:
+def clipped_psnr(row: dict[str, Any], share: float) -> tuple[float, float]:
     """Of the values that were clipped: as they were left, and restored."""
     clean = np.asarray(Image.open(row["image"]).convert("RGB")) / 255
     found = decode_image(row["restored"]["bytes"]) / 65535
