@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Protocol
 
@@ -12,12 +13,16 @@ from diffpir.config import SamplerConfig
 from diffpir.operators import Compressed, Operator, Rho, per_image
 from diffpir.operators.circular import filtered
 from diffpir.operators.compressed import ROUNDS
-from diffpir.operators.protocol import Invertible, Map, Power
-from diffpir.operators.solver import AT_ONCE, conjugate_gradients
+from diffpir.operators.protocol import Invertible, Map, Power, of_channels, of_pixels
+from diffpir.operators.solver import AT_ONCE, conjugate_gradients, level_of, uneven
 from diffpir.spectrum import PriorSpectrum, mixed, opponent_like
 
 # Of masks: more iterations change the PSNR by less than 0.03 dB.
 RTOL, MAX_ITERATIONS = 0.05, 5
+
+
+Weight = Rho | Callable[[Tensor], Tensor]
+"""lambda sigma_n^2, like the rho of operators; or what gives that for x0, on [-1, 1]."""
 
 
 class DataStep(Protocol):
@@ -36,11 +41,12 @@ class IsotropicStep:
         config: the sampler's settings.
     """
 
-    def __init__(self, operator: Operator, y: Tensor, weight: Rho, config: SamplerConfig):
+    def __init__(self, operator: Operator, y: Tensor, weight: Weight, config: SamplerConfig):
         self.operator, self.y, self.weight, self.config = operator, y, weight, config
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
-        rho_t = self.weight * self.config.prior_precision(sigma_bar)
+        weight = self.weight(x0) if callable(self.weight) else self.weight
+        rho_t = weight * self.config.prior_precision(sigma_bar)
         rho_t = rho_t.to(x0) if isinstance(rho_t, Tensor) else rho_t
         return self.operator.prox(x0, self.y, rho_t)
 
@@ -49,8 +55,8 @@ class SpectralStep:
     """``x + S A^T (A S A^T + lambda sigma_n^2)^-1 (y - A x)``, S the prior's error spectrum.
 
     The posterior mean of x where its error is Gaussian with that spectrum; with a constant S it is
-    :class:`IsotropicStep`. Where the operator has no closed form of it, conjugate
-    gradients find it, from where those of the step before ended.
+    :class:`IsotropicStep`. Where the operator has no closed form of it, or the noise differs from
+    pixel to pixel, conjugate gradients find it, from where those of the step before ended.
 
     Args:
         operator: A.
@@ -64,7 +70,7 @@ class SpectralStep:
         self,
         operator: Operator,
         y: Tensor,
-        weight: Rho,
+        weight: Weight,
         spectrum: PriorSpectrum,
         *,
         rtol: float | None = None,
@@ -84,27 +90,35 @@ class SpectralStep:
             return self.spectrum.of_error(sigma_bar, height, width, x0)
 
         if self.compressed is None:
-            return self._towards_data(x0, power)
+            return self._towards_data(x0, x0, power)
         x = x0
         for _ in range(ROUNDS):
             self.y = self.compressed.expected(x)
-            x = self._towards_data(x0, power)
+            x = self._towards_data(x0, x0, power)
         return x
 
     def start(self, guess: Tensor) -> Tensor:
         """The Wiener estimate of the scene: pictures of the guess's mean colour, given y."""
         colour = guess.mean(dim=(2, 3), keepdim=True).expand_as(guess)
-        return self._towards_data(colour, lambda h, w: self.spectrum.of_pictures(h, w, guess))
+        return self._towards_data(
+            colour, guess, lambda h, w: self.spectrum.of_pictures(h, w, guess)
+        )
 
-    def _towards_data(self, x: Tensor, power: Power) -> Tensor:
+    def _towards_data(self, x: Tensor, lit: Tensor, power: Power) -> Tensor:
+        """From x; ``lit`` is the scene whose light tells how strong the noise is."""
         operator, opponent = self.operator, opponent_like(x)
+        weight = self.weight(lit) if callable(self.weight) else self.weight
+        weight = per_image(weight, x)
         residual = self.y - operator.forward(x)
-        if not (isinstance(operator, Invertible) and operator.alike):
+        known = isinstance(operator, Invertible)
+        uniform = not (of_pixels(weight) or of_channels(weight))
+        if not (known and operator.alike and uniform):
 
             def spread(x: Tensor) -> Tensor:  # S x
                 return mixed(filtered(mixed(x, opponent), power(*x.shape[-2:])), opponent.T)
 
-            return x + self._step(residual, cache(power), spread, (1, 2, 3))
+            inverse = self._joint_inverse(weight, cache(power), opponent) if known else _same
+            return x + self._step(residual, weight, spread, inverse, False, (1, 2, 3))
         # Opponent channels are systems of their own; those of a large image one after another,
         # which takes a third of the memory.
         channels = len(opponent)
@@ -117,27 +131,37 @@ class SpectralStep:
             def spread_part(x: Tensor, power: Power = of_part) -> Tensor:
                 return filtered(x, power(*x.shape[-2:]))
 
-            steps.append(
-                self._step(mixed(residual, opponent[part]), of_part, spread_part, (2, 3), first)
-            )
+            inverse = operator.inverse(weight, of_part)
+            mine = mixed(residual, opponent[part])
+            exact = operator.exact
+            steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), first))
         return x + mixed(torch.cat(steps, dim=1), opponent.T)
 
+    def _joint_inverse(self, weight: Rho, power: Power, opponent: Tensor) -> Map:
+        """Near ``(A S A^T + weight)^-1`` of all channels together."""
+        assert isinstance(self.operator, Invertible)
+
+        def even(level: Rho) -> Map:
+            whole = self.operator.inverse(level, power)
+            return lambda r: mixed(whole(mixed(r, opponent)), opponent.T)
+
+        if not (of_pixels(weight) or of_channels(weight)):
+            return even(weight)
+        level = level_of(weight, (1, 2, 3))
+        return uneven(even(level), level, weight)
+
     def _step(
-        self, residual: Tensor, power: Power, spread: Map, dims: tuple[int, ...], first: int = 0
+        self,
+        residual: Tensor,
+        weight: Rho,
+        spread: Map,
+        inverse: Map,
+        exact: bool,
+        dims: tuple[int, ...],
+        first: int = 0,
     ) -> Tensor:
-        """``S A^T (A S A^T + weight)^-1 r``."""
-        operator, weight = self.operator, per_image(self.weight, residual)
-        inverse: Map = _same
-        exact = False
-        if isinstance(operator, Invertible):
-            inverse = operator.inverse(weight, power)
-            exact = operator.exact and operator.alike
-            if not operator.alike:  # near it all the same
-                opponent, of_mixed = opponent_like(residual), inverse
-
-                def inverse(r: Tensor) -> Tensor:
-                    return mixed(of_mixed(mixed(r, opponent)), opponent.T)
-
+        """``S A^T (A S A^T + weight)^-1 r``; ``inverse`` is that of the bracket, or near it."""
+        operator = self.operator
         if exact:
             u = inverse(residual)
         else:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator, measured, per_image
-from diffpir.sampler import SIGMA_FLOOR
+from diffpir.sampler import SIGMA_FLOOR, NoiseLevel
 
 SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
 
@@ -58,11 +59,12 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(values).mean(dim=0).to(kind)
 
 
-def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tensor) -> Tensor:
+def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: NoiseLevel) -> Tensor:
     """``||A x - y||`` per measured value in units of the noise, (B,): 1 is a perfect fit.
 
     Far above 1 the result contradicts the measurement; far below it reproduces its noise. A noise
-    level under 0.001, the sampler's floor and the rounding error of 8 bits, counts as that.
+    level under 0.001, the sampler's floor and the rounding error of 8 bits, counts as that. Where
+    the noise is not the same everywhere, each value counts in units of its own.
 
     Of an :class:`~diffpir.operators.Interval`, and of what was compressed since, it is the share of
     what was measured that x honours.
@@ -70,10 +72,15 @@ def residual(x: Tensor, operator: Operator, y: Tensor, noise_level: float | Tens
     if isinstance(operator, Interval | Compressed):
         return operator.kept(x)
     known = measured(operator, x).expand_as(y)
-    sigma = torch.as_tensor(noise_level, dtype=x.dtype, device=x.device).clamp(min=SIGMA_FLOOR)
-    error = torch.where(known, operator.forward(x) - y, 0).square().sum(dim=(1, 2, 3))
-    rms = (error / known.sum(dim=(1, 2, 3)).clamp(min=1)).sqrt()
-    return rms / per_image(sigma, x).reshape(-1) if sigma.ndim else rms / sigma
+    a = operator.forward(x)
+    sigma = (
+        noise_level.std(a)
+        if isinstance(noise_level, NoiseModel)
+        else per_image(torch.as_tensor(noise_level, dtype=x.dtype, device=x.device), x)
+    )
+    error = torch.where(known, (a - y) / sigma.clamp(min=SIGMA_FLOOR), 0)
+    total = error.square().sum(dim=(1, 2, 3))
+    return (total / known.sum(dim=(1, 2, 3)).clamp(min=1)).sqrt()
 
 
 def fill_hidden(y: Tensor, mask: Tensor) -> Tensor:

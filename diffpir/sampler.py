@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.data_step import DataStep, IsotropicStep, SpectralStep
-from diffpir.operators import Operator, Rho, per_image
+from diffpir.data_step import DataStep, IsotropicStep, SpectralStep, Weight
+from diffpir.noise_model import NoiseModel
+from diffpir.operators import Operator, per_image
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 
@@ -19,6 +20,7 @@ Denoiser = Callable[[Tensor, int], Tensor]  # (x_t, t) -> x0, both on [-1, 1]
 # Yields (x_t, t), is sent its x0, and so on; returns the restored images.
 Sampling = Generator[tuple[Tensor, int], Tensor, Tensor]
 
+NoiseLevel = float | Tensor | NoiseModel
 SIGMA_FLOOR = 0.001  # of sigma_n in rho, the authors' own: the data are never trusted beyond it
 
 
@@ -42,7 +44,7 @@ def restore(
     *,
     schedule: Schedule,
     config: SamplerConfig,
-    noise_level: float | Tensor,
+    noise_level: NoiseLevel,
     noise: Iterable[Tensor],
     x_start: Tensor | None = None,
     guess: Tensor | None = None,
@@ -57,7 +59,8 @@ def restore(
         y: (B, C, h, w) on [0, 1].
         schedule: of the diffusion that ``denoise`` was trained for.
         config: the sampler's settings.
-        noise_level: sigma_n on [0, 1], a float or one per image.
+        noise_level: sigma_n on [0, 1], a float or one per image; or a
+            :class:`~diffpir.noise_model.NoiseModel`, where it is not the same everywhere.
         noise: the N(0, I) draws of the shape of x in order: the start's, unless ``x_start`` is
             given, then one per step where zeta > 0.
         x_start: (B, C, H, W) on [-1, 1], the state at the first timestep.
@@ -96,7 +99,7 @@ def sample(
     *,
     schedule: Schedule,
     config: SamplerConfig,
-    noise_level: float | Tensor,
+    noise_level: NoiseLevel,
     noise: Iterable[Tensor],
     x_start: Tensor | None = None,
     guess: Tensor | None = None,
@@ -107,10 +110,7 @@ def sample(
     timesteps = config.timesteps(schedule)
     alpha_bar: list[float] = schedule.alpha_bar.tolist()
     sigma_bar: list[float] = schedule.sigma_bar.tolist()
-    sigma_n = noise_levels(noise_level, y)
-    lam_sigma2: Rho = config.lam * sigma_n.clamp(min=SIGMA_FLOOR) ** 2
-    if isinstance(noise_level, int | float):  # a number, which operators need not wait for
-        lam_sigma2 = config.lam * max(noise_level, SIGMA_FLOOR) ** 2
+    lam_sigma2 = data_weight(noise_level, operator, y, config.lam)
     draws = enough(noise)
 
     x_init = 2 * (operator.initial(y) if guess is None else guess) - 1
@@ -146,8 +146,26 @@ def sample(
     if callback:
         callback(Step(timesteps[-1], x0))
     x = (x0 + 1) / 2
+    if isinstance(noise_level, NoiseModel):
+        return x
     # Without noise, what was measured is known: no prior may change it.
+    sigma_n = noise_levels(noise_level, y)
     return torch.where(per_image(sigma_n, x) == 0, operator.impose(x, y), x)
+
+
+def data_weight(noise_level: NoiseLevel, operator: Operator, y: Tensor, lam: float) -> Weight:
+    """``lambda sigma_n^2`` as data steps take it; of shot noise, by the light that x0 shows."""
+    if isinstance(noise_level, int | float):  # a number, which operators need not wait for
+        noise_levels(noise_level, y)
+        return lam * max(noise_level, SIGMA_FLOOR) ** 2
+    if not isinstance(noise_level, NoiseModel):
+        return lam * noise_levels(noise_level, y).clamp(min=SIGMA_FLOOR) ** 2
+    model = noise_level
+
+    def weight(a: Tensor) -> Tensor:
+        return lam * model.variance(a).clamp(min=SIGMA_FLOOR**2)
+
+    return (lambda x0: weight(operator.forward((x0 + 1) / 2))) if model.counts else weight(y)
 
 
 def noise_levels(noise_level: float | Tensor, y: Tensor) -> Tensor:

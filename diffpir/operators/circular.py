@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.kernels import centroid
-from diffpir.operators.protocol import Map, Power, Rho, per_image
+from diffpir.operators.protocol import Map, Power, Rho, of_pixels, per_image
+from diffpir.operators.solver import level_of, prox_by_cg, uneven
 
 
 class Downsample:
@@ -17,22 +18,34 @@ class Downsample:
 
     The kernel is a point-spread function (true convolution, origin at index ``size // 2`` of
     each axis). The prox is that of Zhang et al. 2020 (USRNet), eq. 7, in the residual form:
-    ``A A^T`` is diagonal on the frequency grid of y.
+    ``A A^T`` is diagonal on the frequency grid of y. Where rho differs from pixel to pixel there is
+    no closed form: conjugate gradients in double precision take its place.
 
     Args:
         kernel: (kh, kw) or (B, kh, kw), real; one for all images or one per image.
         factor: s, at least 1; the height and width of x must be multiples of it.
+        rtol, max_iterations, least_rho: of the conjugate gradients, as for
+            :class:`~diffpir.operators.partial.PartialBlur`.
     """
 
     alike = exact = True
 
-    def __init__(self, kernel: Tensor, factor: int = 1):
+    def __init__(
+        self,
+        kernel: Tensor,
+        factor: int = 1,
+        *,
+        rtol: float = 1e-3,
+        max_iterations: int = 20,
+        least_rho: float = 1e-5,
+    ):
         if kernel.ndim not in (2, 3):
             raise ValueError(f"a kernel is (kh, kw) or (B, kh, kw), got {tuple(kernel.shape)}")
         if factor < 1:
             raise ValueError(f"factor must be at least 1, got {factor}")
         self.kernel = kernel if kernel.ndim == 3 else kernel[None]
         self.factor = factor
+        self.rtol, self.max_iterations, self.least_rho = rtol, max_iterations, least_rho
         # Spectra by image size: they are needed at every step, and depend on nothing else.
         self._spectra: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
@@ -52,7 +65,23 @@ class Downsample:
         return filtered(r, self._gain(r))
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
-        return x + self.adjoint(self.solve(y - self.forward(x), rho))
+        if not of_pixels(rho):
+            return x + self.adjoint(self.solve(y - self.forward(x), rho))
+        rho = rho.double().clamp(min=self.least_rho)
+        level = level_of(rho, (2, 3))
+        precise = Downsample(self.kernel.double(), self.factor)
+        return prox_by_cg(
+            precise.forward,
+            precise.adjoint,
+            x.double(),
+            y.double(),
+            rho,
+            gram=precise.gram,
+            precondition=uneven(lambda r: precise.solve(r, level), level, rho),
+            dims=(2, 3),
+            rtol=self.rtol,
+            max_iterations=self.max_iterations,
+        ).to(x.dtype)
 
     def solve(self, r: Tensor, rho: Rho) -> Tensor:
         """``(A A^T + rho)^-1 r``, for r of the shape of y."""

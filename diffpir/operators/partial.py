@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
-from diffpir.operators.protocol import Map, Power, Rho, batched_mask
-from diffpir.operators.solver import AT_ONCE, prox_by_cg
+from diffpir.operators.protocol import Map, Power, Rho, batched_mask, of_channels, of_pixels
+from diffpir.operators.solver import AT_ONCE, level_of, prox_by_cg, uneven
 
 Boundary = Literal["circular", "reflect", "unknown"]
 FIRM = 1e-3  # from this rho on, iterations in single precision magnify no rounding
@@ -111,15 +111,19 @@ class PartialBlur:
             firm, rho = rho >= FIRM, max(rho, self.least_rho)
         blur = self.blur if firm else self._precise
 
-        def precondition(r: Tensor) -> Tensor:
-            return self._within(lambda whole: blur.solve(whole, rho), r)
-
         def gram(r: Tensor) -> Tensor:
             if self.mask is None:
                 return self._within(blur.gram, r)
             return self.mask * self._within(blur.gram, self.mask * r)
 
-        def solve(x: Tensor, y: Tensor) -> Tensor:
+        def solve(x: Tensor, y: Tensor, rho: Rho) -> Tensor:
+            def circular(level: Rho) -> Map:
+                return lambda r: self._within(lambda whole: blur.solve(whole, level), r)
+
+            precondition = circular(rho)
+            if of_pixels(rho):
+                level = level_of(rho, (2, 3))
+                precondition = uneven(circular(level), level, rho)
             return prox_by_cg(
                 partial(self._forward, blur),
                 partial(self._adjoint, blur),
@@ -135,10 +139,11 @@ class PartialBlur:
             ).to(x.dtype)
 
         if x.numel() <= AT_ONCE or x.shape[1] == 1:
-            return solve(x, y)
+            return solve(x, y, rho)
         # The channels are systems of their own: one by one they take a third of the memory.
-        channels = enumerate(zip(x.split(1, dim=1), y.split(1, dim=1), strict=True))
-        return torch.cat([self._of_channel(c).prox(*pair, rho) for c, pair in channels], dim=1)
+        weights = rho.split(1, dim=1) if of_channels(rho) else [rho] * x.shape[1]
+        channels = enumerate(zip(x.split(1, dim=1), y.split(1, dim=1), weights, strict=True))
+        return torch.cat([self._of_channel(c).prox(*parts) for c, parts in channels], dim=1)
 
     def _of_channel(self, channel: int) -> PartialBlur:
         """This operator for one channel of a scene."""

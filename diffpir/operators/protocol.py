@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, overload, runtime_checkable
+from typing import Protocol, TypeGuard, overload, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -33,7 +33,9 @@ class Operator(Protocol):
         """The minimiser over z of ``||y - A z||^2 + rho ||z - x||^2``.
 
         In the residual form ``x + A^T (A A^T + rho)^-1 (y - A x)``, which stays accurate in float32
-        at rho = 1e-7. ``rho > 0`` is a float or a tensor with one value per image.
+        at rho = 1e-7. ``rho > 0`` is a float or a tensor with one value per image; or with four
+        axes that broadcast against y, where the noise is not the same everywhere: then the squares
+        of the data are weighed with 1 / rho, and the prior's with 1.
         """
         ...
 
@@ -99,7 +101,20 @@ def per_image(value: Tensor, like: Tensor) -> Tensor: ...
 @overload
 def per_image(value: Rho, like: Tensor) -> Rho: ...
 def per_image(value: Rho, like: Tensor) -> Rho:
-    """A float as it is; one value per image in the shape that broadcasts against (B, C, H, W)."""
+    """A float as it is; one value per image in the shape that broadcasts against (B, C, H, W).
+
+    What has four axes already keeps them.
+    """
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    return value.to(like).reshape(-1, 1, 1, 1)
+    return value.to(like) if value.ndim == 4 else value.to(like).reshape(-1, 1, 1, 1)
+
+
+def of_pixels(rho: Rho) -> TypeGuard[Tensor]:
+    """Whether rho differs from pixel to pixel of an image."""
+    return isinstance(rho, Tensor) and rho.ndim == 4 and rho.shape[-2:] != (1, 1)
+
+
+def of_channels(rho: Rho) -> TypeGuard[Tensor]:
+    """Whether rho differs from channel to channel of an image."""
+    return isinstance(rho, Tensor) and rho.ndim == 4 and rho.shape[1] != 1

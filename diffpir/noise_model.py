@@ -1,0 +1,51 @@
+"""What the noise of a measurement is like where it is not the same everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DARK = 3 / 8
+"""Counts that a value is taken to have at least, where its variance is wanted (Anscombe's): of a
+pixel that counted nothing, several may have been expected."""
+
+
+@dataclass(frozen=True)
+class NoiseModel:
+    """Gaussian noise, and the shot noise of counting light: ``var(n) = gaussian^2 + poisson a``.
+
+    ``a = A x`` is what would have been measured without noise, on [0, 1]. Levels of each channel,
+    or of each pixel, are tensors with four axes that broadcast against y, (B, c, h, w).
+
+    Attributes:
+        gaussian: standard deviation of what does not depend on light, 0 or more.
+        poisson: variance at a = 1 of what does, 0 or more: 1 over the counts that make white.
+    """
+
+    gaussian: float | Tensor
+    poisson: float | Tensor = 0.0
+
+    def variance(self, a: Tensor) -> Tensor:
+        """Of the noise of each value; four axes that broadcast against a."""
+        gaussian = _four_axes(self.gaussian, a)
+        if not self.counts:
+            return gaussian**2
+        poisson = _four_axes(self.poisson, a)
+        return gaussian**2 + poisson * torch.maximum(a.clamp(max=1), DARK * poisson)
+
+    def std(self, a: Tensor) -> Tensor:
+        """Square root of :meth:`variance`."""
+        return self.variance(a).sqrt()
+
+    @property
+    def counts(self) -> bool:
+        """Whether any of it depends on light."""
+        return isinstance(self.poisson, Tensor) or self.poisson > 0
+
+
+def _four_axes(level: float | Tensor, like: Tensor) -> Tensor:
+    if isinstance(level, Tensor) and level.ndim == 4:
+        return level.to(like)
+    return torch.as_tensor(level).to(like).reshape(-1, 1, 1, 1)
