@@ -41,15 +41,10 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     Raises:
         EstimationError: too few windows are known and neither black nor white.
     """
-    if y.shape[1] == 3 and bool((y[:, :1] == y).all()):
-        y = y[:, :1]
-    picture = y[0].cpu().numpy()
-    known = None
-    if mask is not None:  # a window spans all colours
-        known = mask.reshape(-1, *mask.shape[-2:]).ne(0).all(dim=0).cpu().numpy()
+    picture, known = picture_of(y, mask)
     sizes = SIZES.get(len(picture), SIZES[3])
     for size in sizes:
-        windows = _windows(picture, known, size)
+        windows = windows_of(picture, known, size)
         free = np.all((windows > 0) & (windows < 1), axis=(1, 2))
         if free.sum() >= MIN_WINDOWS:
             return _estimate(windows, free, size)
@@ -59,7 +54,17 @@ def estimate_noise(y: Tensor, mask: Tensor | None = None) -> float:
     )
 
 
-def _windows(picture: np.ndarray, known: np.ndarray | None, size: int) -> np.ndarray:
+def picture_of(y: Tensor, mask: Tensor | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """(C, h, w) and (h, w) bool, of the arguments of :func:`estimate_noise`."""
+    if y.shape[1] == 3 and bool((y[:, :1] == y).all()):
+        y = y[:, :1]
+    known = None
+    if mask is not None:  # a window spans all colours
+        known = mask.reshape(-1, *mask.shape[-2:]).ne(0).all(dim=0).cpu().numpy()
+    return y[0].cpu().numpy(), known
+
+
+def windows_of(picture: np.ndarray, known: np.ndarray | None, size: int) -> np.ndarray:
     """(n, C, size * size) float64, at different places, the same ones each time."""
     rows, columns = (max(side - size + 1, 0) for side in picture.shape[1:])
     count = rows * columns
@@ -81,7 +86,7 @@ def _windows(picture: np.ndarray, known: np.ndarray | None, size: int) -> np.nda
 
 def _estimate(windows: np.ndarray, free: np.ndarray, size: int) -> float:
     """sigma, refined with the windows that the last estimate finds fit."""
-    differences = _differences(size)
+    differences = differences_of(size)
     gram = differences.T @ differences
     colours = windows.shape[1]
     # Of noise alone with sigma = 1: mean and standard deviation of the sum of squared differences.
@@ -103,18 +108,23 @@ def _estimate(windows: np.ndarray, free: np.ndarray, size: int) -> float:
     return sigma
 
 
-def _differences(size: int) -> np.ndarray:
+def differences_of(size: int) -> np.ndarray:
     """Matrix from a window to the differences of its neighbouring pixels, across and down."""
     step = np.diff(np.eye(size), axis=0)
     return np.concatenate([np.kron(np.eye(size), step), np.kron(step, np.eye(size))])
 
 
 def _of_covariance(windows: np.ndarray) -> float:
-    """sigma where the mean of the smallest eigenvalues agrees with their median (algorithm 1)."""
+    """sigma, from the smallest eigenvalues (algorithm 1)."""
     flat = windows.reshape(len(windows), -1)
     flat = flat - flat.mean(axis=0)
     values = np.linalg.eigvalsh(flat.T @ flat / len(flat)).clip(0)
+    return float(np.sqrt(values[: noise_dimensions(values)].mean()))
+
+
+def noise_dimensions(values: np.ndarray) -> int:
+    """How many of the smallest eigenvalues, which rise, are of noise: mean and median agree."""
     for count in range(len(values), 1, -1):
         if values[:count].mean() <= np.median(values[:count]):
             break
-    return float(np.sqrt(values[:count].mean()))
+    return count

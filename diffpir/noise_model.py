@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,13 +40,30 @@ class NoiseModel:
         """Square root of :meth:`variance`."""
         return self.variance(a).sqrt()
 
+    def rms(self, y: Tensor, known: Tensor | None = None) -> float:
+        """The root mean square of the standard deviations, taking y (1, c, h, w) for a.
+
+        Args:
+            y: a measurement.
+            known: which of its values count, bool, like y; None for all.
+        """
+        variance = self.variance(y).expand_as(y)
+        return (variance if known is None else variance[known.expand_as(y)]).mean().sqrt().item()
+
+    @classmethod
+    def together(cls, models: Sequence[NoiseModel]) -> NoiseModel:
+        """That of a batch, of the models of its images; all of them count light, or none."""
+        gaussian = torch.cat([_four_axes(m.gaussian) for m in models])
+        if not models[0].counts:
+            return cls(gaussian)
+        return cls(gaussian, torch.cat([_four_axes(m.poisson) for m in models]))
+
     @property
     def counts(self) -> bool:
         """Whether any of it depends on light."""
         return isinstance(self.poisson, Tensor) or self.poisson > 0
 
 
-def _four_axes(level: float | Tensor, like: Tensor) -> Tensor:
-    if isinstance(level, Tensor) and level.ndim == 4:
-        return level.to(like)
-    return torch.as_tensor(level).to(like).reshape(-1, 1, 1, 1)
+def _four_axes(level: float | Tensor, like: Tensor | None = None) -> Tensor:
+    level = torch.as_tensor(level) if like is None else torch.as_tensor(level).to(like)
+    return level if level.ndim == 4 else level.reshape(-1, 1, 1, 1)

@@ -98,7 +98,7 @@ def sheet_rows(
         names = tuple(name for name in files if name in planned.column_names)
         load = Load.of(spec, base, names, beside=not benchmark)
         kernels = [planned["kernel"]] if "kernel" in planned.column_names else []
-        assets = Assets.of(spec.task.assets(spec.mode, kernels)) if benchmark else Assets()
+        assets = Assets.of(spec.task.all_assets(spec.mode, kernels)) if benchmark else Assets()
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
             yield _row(result, row, load, spec, assets, side)
@@ -158,12 +158,12 @@ def _given(
     loaded = load(pa.table({"row": planned, "error": [""], "error_kind": [""]}))
     if (error := errors_of(loaded)[0])[0]:
         raise RowError(*error)
-    image, reference, mask, kernel = (unpack(loaded[name])[0] for name in FILES)
+    arrays = {name: unpack(loaded[name])[0] for name in FILES}
+    image, reference = arrays.pop("image"), arrays["reference"]
     assert image is not None  # a row without one has an error
     if spec.mode == "restore":
         alpha = unpack(loaded["alpha"])[0]
         return rgb(image, alpha), None if reference is None else rgb(reference)
-    inputs = Inputs(image, reference, mask, kernel)
-    problem = build_problem(known_columns(planned)[0], inputs, spec, assets)
+    problem = build_problem(known_columns(planned)[0], Inputs(image, **arrays), spec, assets)
     assert problem.reference is not None  # a benchmark's is the image that it degraded
     return rgb_of_tensor(problem.peak * problem.y), rgb_of_tensor(problem.reference)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import io
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -54,7 +55,7 @@ def check(
     uri: str,
     *,
     reserved: Collection[str] = (),
-    kernel_fault: Callable[[str], str | None] = lambda text: None,
+    text_faults: Mapping[str, Callable[[str], str | None]] = MappingProxyType({}),
     file_fault: Callable[[str, bytes], str | None] | None = None,
 ) -> Iterator[Finding]:
     """The faults of a manifest that can be told without knowing the job.
@@ -65,7 +66,7 @@ def check(
     Args:
         uri: of the manifest.
         reserved: names that the user's own columns may not have.
-        kernel_fault: tells what is wrong with a kernel that a row writes out.
+        text_faults: tell what is wrong with the ``kernel`` and the ``noise`` that a row writes out.
         file_fault: tells what is wrong with the content of a column's file; without it only the
             header of pictures is looked at.
 
@@ -107,11 +108,15 @@ def check(
         found = [] if row["id"] or number in no_text else ["id: the row has none"]
         wrong = row_fault(row)
         found += [wrong] if wrong else []
+        for column, text_fault in text_faults.items():
+            text = row.get(column) or ""
+            written = is_parametric(text) or (text and column not in FILES)
+            wrong = text_fault(text) if written else None
+            found += [f"{column}: {wrong}"] if wrong else []
         for column in FILES:
             if column == "kernel" and is_parametric(row.get(column) or ""):
-                wrong = kernel_fault(row[column])
-                found += [f"kernel: {wrong}"] if wrong else []
-            elif row.get(column):
+                continue
+            if row.get(column):
                 wrong = _file_fault(row[column], base, cells, column, file_fault)
                 found += [wrong] if wrong else []
         return [Finding(number, row["id"], message) for message in found]

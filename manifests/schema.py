@@ -7,6 +7,9 @@
     kernel       string: path or URI of the blur kernel; or, beginning with ``{``, the kernel
                  itself, such as {gaussian: {std: 3}} (an object in JSON Lines, or a struct)
     noise_level  float: standard deviation of the noise, pixels on [0, 1]
+    noise        string: a model of the noise in its place, written out as a kernel may be:
+                 {gaussian: 0.01, poisson: 0.004}
+    noise_map    string: or path or URI of an array of standard deviations, one of each pixel
     seed         integer, 0 or more: replaces the job's seed for this row
     width, height   integers: of the picture as it is seen; bounds the memory of a job
     bytes        integer: size of the image's file; one of another size has changed since
@@ -33,18 +36,21 @@ from manifests.limits import cut, short
 from manifests.secrets import shown
 
 REQUIRED = ("id", "image")
-FILES = ("image", "reference", "mask", "kernel")  # columns that name files
+FILES = ("image", "reference", "mask", "kernel", "noise_map")  # columns that name files
 TYPES: dict[str, pa.DataType] = {
     "id": pa.string(),
     "image": pa.string(),
     "reference": pa.string(),
     "mask": pa.string(),
     "kernel": pa.string(),
+    "noise_map": pa.string(),
     "noise_level": pa.float64(),
+    "noise": pa.string(),
     "seed": pa.int64(),
     "width": pa.int64(),
     "height": pa.int64(),
 }
+WRITTEN = ("kernel", "noise")  # columns whose values may be written out, as objects
 STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
 EXACT = 2.0**53  # above it, some whole numbers are no float64
 MAX_DEPTH = 60  # Arrow's format for messages ends at 64
@@ -84,7 +90,7 @@ def normalise(
     for name, kind in TYPES.items():
         if table.schema.get_field_index(name) >= 0:
             column = changed.get(name, table[name])
-            if name == "kernel" and pa.types.is_struct(column.type):
+            if name in WRITTEN and pa.types.is_struct(column.type):
                 column = _written_out(column)
             changed[name] = _cast(column, kind, name, source, faults, first)
     return with_columns(table, changed)

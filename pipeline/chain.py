@@ -16,7 +16,7 @@ from pipeline.schema import REPLACED, RESERVED
 from pipeline.spec.job import JobSpec
 
 # Of a result, what was said of the file that was restored, and is not true of the new one.
-OUTDATED = frozenset({"image", "mask", "kernel", "bytes", "etag"})
+OUTDATED = frozenset({"image", "mask", "kernel", "noise_map", "bytes", "etag"})
 SIZES = frozenset({"width", "height"})
 
 

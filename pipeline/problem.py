@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.operators import Compressed, Operator
+from diffpir.noise_model import NoiseModel
+from diffpir.operators import Compressed, Operator, measured
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.compression import stored_intervals
+from pipeline.tasks.noise import shape_of, told
 from pipeline.tasks.row import Inputs, Row, size_text, to_tensor
 from pipeline.tasks.task import Arrays, Batch, Mode, Task
 
@@ -28,7 +30,8 @@ class Problem:
         mode: of the job.
         y: (1, 1 or 3, h, w), the measurement.
         arrays: what its operator is made of (:class:`pipeline.tasks.task.Parts`).
-        noise_level: sigma_n.
+        noise: of y, a level or a model.
+        noise_level: its standard deviation, root mean square of what was measured.
         outcome: columns of the result that the measurement told.
         key, scale: as of :class:`pipeline.tasks.task.Parts`.
         seed: of this image's sampling noise.
@@ -41,6 +44,7 @@ class Problem:
     mode: Mode
     y: Tensor
     arrays: Arrays
+    noise: float | NoiseModel
     noise_level: float
     seed: int
     reference: Tensor | None
@@ -57,6 +61,7 @@ class Problem:
             self.scale,
             self.key,
             tuple(self.y.shape),
+            shape_of(self.noise),
             *((name, a.shape) for name, a in sorted(self.arrays.items())),
         )
 
@@ -74,7 +79,8 @@ class Problem:
 def files_of(spec: JobSpec) -> list[str]:
     """The columns of a manifest whose files a job reads; it does not touch the others."""
     reference = ["reference"] if spec.mode == "restore" else []
-    return ["image", *reference, *spec.task.columns]
+    noise = ["noise_map"] if spec.task.is_linear else []
+    return ["image", *reference, *noise, *spec.task.columns]
 
 
 def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) -> Problem:
@@ -84,7 +90,6 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         RowError: sizes that do not agree, or something needed that nobody gave.
     """
     row, task = Row(values, files, spec, assets), spec.task
-    noise_level = row.noise_level
     parts = task.parts(row)
     size = task.measured_size(row, parts.arrays)
     _check_pixels(size, spec)
@@ -96,9 +101,9 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
     else:
         y, grey = task.measured(row, parts.arrays, operator)
         reference = _checked_reference(files, operator.frame(operator.initial(y)).shape[2:])
-        noise_level = parts.outcome.get("noise_level", noise_level)
-        if noise_level == "auto":
-            noise_level = task.estimated_noise(y, parts.arrays)
+    known = parts.outcome.get("noise_level")
+    noise = known if known is not None else task.noise_in(row, y, operator, parts.arrays)
+    level = _level_of(noise, y, operator)
     arrays, key = parts.arrays, parts.key
     if task.is_compressed:
         y, stored = task.compression(row, y, grey)
@@ -108,15 +113,22 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         mode=spec.mode,
         y=y,
         arrays=arrays,
-        noise_level=float(noise_level),
+        noise=noise,
+        noise_level=level,
         seed=row.seed_of("sampler"),
         reference=reference,
         grey=grey,
         channels=1 if grey and files.image.ndim == 2 else 3,
-        outcome=parts.outcome,
+        outcome={**parts.outcome, "noise": told(noise)},
         key=key,
         scale=parts.scale,
     )
+
+
+def _level_of(noise: float | NoiseModel, y: Tensor, operator: Operator) -> float:
+    if isinstance(noise, float):
+        return noise
+    return noise.rms(y, measured(operator, operator.initial(y)))
 
 
 def _check_pixels(size: tuple[int, int], spec: JobSpec) -> None:

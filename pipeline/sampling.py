@@ -13,10 +13,11 @@ from torch import Tensor
 
 from diffpir import metrics
 from diffpir.config import SamplerConfig
+from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator
 from diffpir.posterior import Posterior, coverage
 from diffpir.randomness import noise_stream, sample_seed
-from diffpir.sampler import Sampling, sample, together
+from diffpir.sampler import NoiseLevel, Sampling, sample, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
@@ -56,17 +57,23 @@ class Batch:
         self.problems = problems
         self.y = torch.cat([p.y for p in problems]).to(device)
         self.operator = operator_of(problems, device)
-        levels = [p.noise_level for p in problems]
-        self.sigma = (
-            levels[0]
-            if len(set(levels)) == 1
-            else torch.tensor(levels, dtype=torch.float64, device=device)
-        )
+        self.noise = _together([p.noise for p in problems], device)
         self.seeds = [
             sample_seed(p.seed, k) for p, k in zip(problems, itertools.cycle(samples), strict=False)
         ]
         channels, height, width = self.operator.initial(self.y).shape[1:]
         self.shape = channels, height, width  # of a scene
+
+
+def _together(noises: Sequence[float | NoiseModel], device: torch.device) -> NoiseLevel:
+    """The noise of images that share a batch: one level, one of each, or a model."""
+    models = [noise for noise in noises if isinstance(noise, NoiseModel)]
+    if models:
+        return NoiseModel.together(models)
+    levels = [noise for noise in noises if isinstance(noise, float)]
+    if len(set(levels)) == 1:
+        return levels[0]
+    return torch.tensor(levels, dtype=torch.float64, device=device)
 
 
 class ImageSampler:
@@ -108,7 +115,7 @@ class ImageSampler:
             drawn = [Batch(group, self.device, samples) for group in groups]
             for g, (batch, x) in enumerate(zip(drawn, self._draw(drawn), strict=True)):
                 x = x.clamp(0, 1)  # as it would be stored
-                residuals = metrics.residual(x, batch.operator, batch.y, batch.sigma).tolist()
+                residuals = metrics.residual(x, batch.operator, batch.y, batch.noise).tolist()
                 drawn_of = zip(batch.problems, x, residuals, strict=True)
                 for place, (problem, one, residual) in enumerate(drawn_of):
                     member = place // len(samples)
@@ -143,7 +150,7 @@ class ImageSampler:
             batch.y,
             schedule=self.schedule,
             config=config,
-            noise_level=batch.sigma,
+            noise_level=batch.noise,
             noise=noise_stream(batch.seeds, batch.shape, self.device),
             guess=start_of(batch.problems, batch.operator, batch.y, config),
             spectrum=self.spectrum,
@@ -165,7 +172,7 @@ class ImageSampler:
         x = (exact * most).round() / most
         # Rounding may leave an interval, which says nothing of what was restored.
         judged = exact if isinstance(batch.operator, Interval | Compressed) else x
-        residual = metrics.residual(judged, batch.operator, batch.y, batch.sigma).tolist()
+        residual = metrics.residual(judged, batch.operator, batch.y, batch.noise).tolist()
 
         results: list[Restored] = []
         for i, problem in enumerate(batch.problems):

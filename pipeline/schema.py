@@ -50,8 +50,8 @@ PICTURES = pa.schema(
 _IMAGES = {name: {"_type": "Image"} for name in ("restored", "uncertainty_map")}
 METADATA = {b"huggingface": json.dumps({"info": {"features": _IMAGES}})}
 
-# Filled by the restorer. In a failed row, what was measured is null, and width, height and
-# noise_level are the manifest's.
+# Filled by the restorer. In a failed row, what was measured is null, and width, height, noise_level
+# and noise are the manifest's.
 OUTCOME = pa.schema(
     [
         ("width", pa.int64()),
@@ -69,6 +69,7 @@ OUTCOME = pa.schema(
         ("fid_features", pa.list_(pa.float32())),
         ("fid_reference_features", pa.list_(pa.float32())),
         ("noise_level", pa.float64()),
+        ("noise", pa.string()),
         ("ceiling", pa.float64()),
         ("kernel_estimate", pa.string()),
         ("hidden", pa.float64()),
@@ -89,7 +90,7 @@ STATUS = pa.schema([("status", pa.string()), ("error", pa.string()), ("error_kin
 CONSTANT = frozenset({"seed", "task", "sampler", "model"})
 
 # A manifest may have these: the result then says what was true of the restored image.
-REPLACED = frozenset({"width", "height", "noise_level", "seed"})
+REPLACED = frozenset({"width", "height", "noise_level", "noise", "seed"})
 
 # A manifest may not have these.
 RESERVED = frozenset(OUTCOME.names + STATUS.names) - REPLACED | {*PICTURES.names, *HIDDEN}

@@ -24,6 +24,7 @@ from pipeline.fence.decoders import (
     decode_image,
     decode_kernel,
     decode_mask,
+    decode_noise_map,
     decode_picture,
     read_jpeg,
 )
@@ -48,6 +49,7 @@ DECODERS = {
     "reference": decode_image,
     "mask": decode_mask,
     "kernel": decode_kernel,
+    "noise_map": decode_noise_map,
 }
 
 

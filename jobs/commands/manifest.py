@@ -38,20 +38,22 @@ def build_manifest(
 @app.command("check")
 def check_manifest(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
-    deep: Annotated[bool, typer.Option(help="Decode every picture, mask and kernel.")] = False,
+    deep: Annotated[
+        bool, typer.Option(help="Decode every picture, mask, kernel and noise map.")
+    ] = False,
 ) -> None:
     """Say what is wrong with a manifest, row by row. Exits with 3 if anything is."""
     with user_errors():
         from manifests.check import check
         from pipeline.fence.decoders import file_fault
         from pipeline.schema import RESERVED
-        from pipeline.tasks.kernels import text_fault
+        from pipeline.tasks import kernels, noise
 
         count = 0
         for finding in check(
             manifest,
             reserved=RESERVED,
-            kernel_fault=text_fault,
+            text_faults={"kernel": kernels.text_fault, "noise": noise.text_fault},
             file_fault=file_fault if deep else None,
         ):
             count += 1

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 import pyarrow.json
 
 from manifests.limits import Limit, cut, short
-from manifests.schema import TYPES, with_columns
+from manifests.schema import TYPES, WRITTEN, with_columns
 
 BLOCK_BYTES = 16 << 20  # the parser takes no row longer than a block
-WRITTEN_KERNEL = re.compile(rb'"kernel"\s*:\s*\{')
+WRITTEN_OUT = re.compile(rb'"(kernel|noise)"\s*:\s*\{')
 DEPTH = 100  # of lists and objects in one another; Arrow dies of very many
 # One that is not closed reaches to the end: else each quote in it would be tried as its beginning.
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?$)', re.DOTALL)
@@ -41,7 +41,7 @@ def read_json(data: pa.Buffer, limit: Limit) -> pa.Table:
         ManifestError: it would take more memory than the limit allows.
     """
     _check_lines(data)
-    data = _kernels_as_text(data)
+    data = _objects_as_text(data)
     try:
         _check_cells(data, limit)
         table = _parse_json(data)
@@ -222,13 +222,13 @@ def _is_float(number: str) -> bool:
     return not whole or Decimal(number) == Decimal(float(number))
 
 
-def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
-    """Lines whose kernel is an object, with it as text: Arrow takes no mixture of both."""
-    if not WRITTEN_KERNEL.search(data):
+def _objects_as_text(data: pa.Buffer) -> pa.Buffer:
+    """Lines whose kernel or noise is an object, with it as text: Arrow takes no mixture of both."""
+    if not WRITTEN_OUT.search(data):
         return data
     lines = data.to_pybytes().split(b"\n")
     for i, line in enumerate(lines):
-        if WRITTEN_KERNEL.search(line):
+        if WRITTEN_OUT.search(line):
             try:
                 row = json.loads(line, object_pairs_hook=distinct, parse_int=whole)
             except DuplicateKeyError as e:
@@ -237,8 +237,9 @@ def _kernels_as_text(data: pa.Buffer) -> pa.Buffer:
                 raise pa.ArrowInvalid(f"line {i + 1} has a number of {e} digits") from None
             except ValueError:  # Arrow will say so
                 continue
-            if isinstance(row, dict) and isinstance(row.get("kernel"), dict):
-                lines[i] = json.dumps({**row, "kernel": json.dumps(row["kernel"])}).encode()
+            if isinstance(row, dict):
+                texts = {k: json.dumps(row[k]) for k in WRITTEN if isinstance(row.get(k), dict)}
+                lines[i] = json.dumps(row | texts).encode()
     return pa.py_buffer(b"\n".join(lines))
 
 

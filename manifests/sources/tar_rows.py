@@ -7,6 +7,7 @@ in the library webdataset. The extension, in capitals or not, says what the memb
     ref.png, reference.jpg, ...            column ``reference``
     mask.png, mask.npy, ...                column ``mask``
     kernel.npy, kernel.mat, kernel.png     column ``kernel``
+    noise_map.npy                          column ``noise_map``
     json                                   its fields are columns, nested values as JSON text
     txt, cls                               columns ``txt`` and ``cls``
 
@@ -49,11 +50,13 @@ PREFIXES = {
     "reference": "reference",
     "mask": "mask",
     "kernel": "kernel",
+    "noise_map": "noise_map",
 }
-ARRAYS = {"mask": (".npy",), "kernel": (".npy", ".npz", ".mat")}
+_FORMATS = (".npy", ".npz", ".mat")
+ARRAYS = {"mask": (".npy",), "kernel": _FORMATS, "noise_map": _FORMATS}
 TEXTS = ("json", "txt", "cls")
 # Fields that the members themselves say, or that were true of the file that a picture came from.
-LEFT_OUT = ("image", "reference", "mask", "bytes", "etag")
+LEFT_OUT = ("image", "reference", "mask", "noise_map", "bytes", "etag")
 COMPRESSED = {
     "gzip": ((".gz", ".tgz"), b"\x1f\x8b"),
     "bzip2": ((".bz2", ".tbz", ".tbz2"), b"BZh"),
@@ -200,7 +203,7 @@ def _role(extension: str) -> tuple[bool, str | None]:
     column = PREFIXES.get(prefix)
     is_picture = f".{suffix}" in image_suffixes()
     known = column and (is_picture or f".{suffix}" in ARRAYS.get(column, ()))
-    return is_picture and column != "kernel", column if known else None
+    return is_picture and column not in ("kernel", "noise_map"), column if known else None
 
 
 def _values(file: BinaryIO, member: RegularFile, extension: str, source: str) -> dict[str, object]:

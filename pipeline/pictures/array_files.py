@@ -10,7 +10,7 @@ from typing import IO
 import numpy as np
 
 from pipeline.errors import RowError
-from pipeline.pictures.words import one_line, pick, reading
+from pipeline.pictures.words import kind_of, one_line, pick, reading
 
 NPY, ZIP = b"\x93NUMPY", b"PK"
 MAT, HDF5 = b"MATLAB 5.0 MAT-file", (b"MATLAB 7.3 MAT-file", b"\x89HDF\r\n\x1a\n")
@@ -39,13 +39,13 @@ def read_array(data: bytes, what: str, name: str | None, max_values: int) -> np.
 
     Args:
         data: the file.
-        what: ``mask`` or ``kernel``, for the errors.
+        what: ``mask``, ``kernel`` or ``noise map``, for the errors.
         name: None for the only one.
         max_values: that the array may have.
 
     Raises:
-        RowError: ``damaged``, ``too_large``, ``out_of_memory``, or ``bad_mask`` or
-            ``bad_kernel`` where the file holds no such array.
+        RowError: ``damaged``, ``too_large``, ``out_of_memory``, or ``bad_mask``,
+            ``bad_kernel`` or ``bad_noise_map`` where the file holds no such array.
     """
     with reading(what):
         if data.startswith(NPY):
@@ -69,17 +69,17 @@ def _members(archive: zipfile.ZipFile, what: str) -> dict[str, str]:
 
 def _read_npy(file: IO[bytes], what: str, max_values: int) -> np.ndarray:
     if file.read(len(NPY)) != NPY:
-        raise RowError(f"the {what} file is an archive, but not of numpy arrays", f"bad_{what}")
+        raise RowError(f"the {what} file is an archive, but not of numpy arrays", kind_of(what))
     file.seek(0)
     first = np.lib.format.read_magic(file) == (1, 0)
     header = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
     shape, _, dtype = header(file)
     if dtype.kind not in "biufc":  # no pickles, texts, records
         text = f"the {what} holds {dtype} values that are no finite numbers"
-        raise RowError(one_line(text), f"bad_{what}")
+        raise RowError(one_line(text), kind_of(what))
     if len(shape) != 2:
         text = f"the {what}: expected the shape (height, width), got {shape}"
-        raise RowError(one_line(text), f"bad_{what}")
+        raise RowError(one_line(text), kind_of(what))
     _check_shape(shape, what, max_values)
     file.seek(0)
     array = np.lib.format.read_array(file, allow_pickle=False)
@@ -91,7 +91,7 @@ def _matrices(data: bytes, what: str, max_values: int) -> dict[str, np.ndarray]:
     """The real matrices of a ``.mat``, alone or in a cell array."""
     if data.startswith(HDF5):
         text = f"the {what} file is of MATLAB 7.3 (HDF5): save it with save(..., '-v7')"
-        raise RowError(text, f"bad_{what}")
+        raise RowError(text, kind_of(what))
     from scipy.io import loadmat, whosmat  # large, and few files are
 
     wanted = []

@@ -211,12 +211,35 @@ def decode_kernel(
         return check_kernel(_grey(_read(picture, data, max_pixels, colours=False).pixels))
 
 
+def decode_noise_map(data: bytes, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """(H, W) float32, standard deviations from 0 to 1, from ``.npy``, ``.npz`` or ``.mat``.
+
+    Raises:
+        RowError: as :func:`read_array`, or ``bad_noise_map``: other values, or a file of another
+            kind.
+    """
+    if not is_arrays(data):
+        raise RowError("the noise map is no .npy, .npz or .mat file", "bad_noise_map")
+    levels = read_array(data, "noise map", None, max_pixels)
+    if not levels.size or levels.dtype.kind == "c":
+        raise RowError(f"the noise map holds {levels.size} {levels.dtype} values", "bad_noise_map")
+    if not ((levels >= 0) & (levels <= 1)).all():
+        raise RowError(
+            f"the noise map holds values from {levels.min():.3g} to {levels.max():.3g}; expected "
+            "standard deviations from 0 to 1, of pixels on [0, 1]",
+            "bad_noise_map",
+        )
+    return levels.astype(np.float32)
+
+
 def check_file(data: bytes, column: str, max_pixels: int = MAX_PIXELS) -> None:
     """Decode a file as what the manifest's column of this name holds; raises RowError."""
     if column == "kernel":
         decode_kernel(data, max_pixels=max_pixels)  # a row cannot name one of several
     elif column == "mask":
         decode_mask(data, max_pixels=max_pixels)
+    elif column == "noise_map":
+        decode_noise_map(data, max_pixels=max_pixels)
     else:
         decode_picture(data, max_pixels=max_pixels)
 

@@ -21,6 +21,11 @@ def shown(error: BaseException) -> str:
     return one_line(f"{type(error).__name__}: {str(error) or 'the decoder gives no reason'}")
 
 
+def kind_of(what: str) -> str:
+    """The kind of the error of a mask, a kernel or a noise map that is none."""
+    return f"bad_{what.replace(' ', '_')}"
+
+
 @contextlib.contextmanager
 def reading(what: str) -> Iterator[None]:
     """Every exception as a RowError; ``what``, a mask or a kernel, is its subject."""
@@ -46,5 +51,5 @@ def pick(known: dict[str, Any], what: str, name: str | None) -> Any:
         f"the {what} file holds {names}: name one of them"
         if known
         else f"the {what} file holds no array of numbers",
-        f"bad_{what}",
+        kind_of(what),
     )

@@ -76,7 +76,8 @@ class Blurred(Compressible):
         return replace(usual, spectral=()) if self.noise_level == 0 else usual
 
     def files(self) -> dict[str, str]:
-        return {"kernel": self.kernel.file.file} if self.kernel and self.kernel.file else {}
+        kernel = {"kernel": self.kernel.file.file} if self.kernel and self.kernel.file else {}
+        return super().files() | kernel
 
     def identity(self, mode: Mode) -> dict[str, Any]:
         fields = super().identity(mode)
@@ -150,14 +151,15 @@ class Blurred(Compressible):
 
     def _estimated(self, row: Row, family: Family) -> tuple[Kernel, dict[str, Any]]:
         """The kernel of its family whose one parameter fits the image best, and what is told."""
+        from diffpir.operators import Denoise
+
         if row.files.mask is not None or not self.may_estimate(row.spec.mode):
             raise RowError(f"kernel: {ESTIMATE_RULE}", "bad_kernel")
-        noise_level = row.noise_level
-        if noise_level == "auto":
-            noise_level = self.estimated_noise(row.image, {})
-        kernel = estimated_kernel(row.image, family, noise_level)
+        noise = self.noise_in(row, row.image, Denoise(), {})
+        level = noise if isinstance(noise, float) else noise.rms(row.image)
+        kernel = estimated_kernel(row.image, family, level)
         told = kernel.model_dump_json(exclude_none=True)
-        return kernel, {"kernel_estimate": told, "noise_level": noise_level}
+        return kernel, {"kernel_estimate": told}
 
 
 def estimated_kernel(y: Tensor, family: Family, noise_level: float) -> Kernel:

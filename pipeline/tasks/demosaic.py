@@ -45,9 +45,19 @@ class Demosaic(Task):
             )
         return row.image[:, :1], False
 
-    def estimated_noise(self, y: Tensor, arrays: Arrays) -> float:
+    def noise_sample(self, y: Tensor) -> Tensor:
         from torch.nn.functional import pixel_unshuffle
 
         # The filter's four pixels are as four colours.
         height, width = (side // 2 * 2 for side in y.shape[2:])
-        return super().estimated_noise(pixel_unshuffle(y[..., :height, :width], 2), arrays)
+        return pixel_unshuffle(y[..., :height, :width], 2)
+
+    def channel_levels(
+        self, row: Row, levels: tuple[float, ...], y: Tensor, operator: Operator
+    ) -> Tensor:
+        import torch
+
+        # Each pixel has the level of its colour.
+        return operator.forward(
+            torch.tensor(levels).reshape(1, -1, 1, 1).expand(1, 3, *y.shape[2:])
+        )

@@ -74,7 +74,8 @@ class InpaintTask(Task):
         check_mask(self.mask, mode)
 
     def files(self) -> dict[str, str]:
-        return {"mask": self.mask.file} if self.mask and self.mask.file else {}
+        mask = {"mask": self.mask.file} if self.mask and self.mask.file else {}
+        return super().files() | mask
 
     def identity(self, mode: Mode) -> dict[str, Any]:
         fields = super().identity(mode)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from diffpir.randomness import generator, image_seed
 from pipeline.errors import RowError
 from pipeline.tasks.assets import Assets
+from pipeline.tasks.noise import Noise, row_noise
 
 if TYPE_CHECKING:
     from pipeline.spec.job import JobSpec
@@ -25,12 +26,14 @@ class Inputs:
     ``mask`` is of a file, or what the image itself tells: (H, W) bool, or (H, W, 3) where each
     channel is hidden by itself. ``stored`` is the image as a JPEG file stores it
     (:mod:`pipeline.pictures.jpeg_array`).
+    ``noise_map`` (h, w) holds standard deviations.
     """
 
     image: np.ndarray
     reference: np.ndarray | None = None
     mask: np.ndarray | None = None
     kernel: np.ndarray | None = None
+    noise_map: np.ndarray | None = None
     stored: np.ndarray | None = None
 
 
@@ -39,8 +42,9 @@ class Row:
     """A row of a manifest with its files: what a problem is posed from.
 
     Attributes:
-        values: of the manifest's columns; ``noise_level`` and ``seed`` win over the job's.
-        files: decoded; the kernel and the mask win as well.
+        values: of the manifest's columns; ``noise_level``, ``noise`` and ``seed`` win over the
+            job's.
+        files: decoded; the kernel, the mask and the noise map win as well.
         spec: of the job.
         assets: of the job's task.
     """
@@ -64,18 +68,44 @@ class Row:
         return equal and bool((self.image == self.image[:, :1]).all())
 
     @property
-    def noise_level(self) -> Any:
-        """sigma_n, or ``auto``.
+    def noise(self) -> float | Literal["auto"] | Noise | np.ndarray:
+        """sigma_n, ``auto``, a model, or a map (h, w): the row's, or else the job's.
 
         Raises:
-            RowError: nobody gives one.
+            RowError: nobody gives one, or the row two.
         """
-        level = own(self.values, "noise_level", self.spec.task.noise_level)
-        if level is None:
+        given = {name: own(self.values, name, None) for name in ("noise_level", "noise")}
+        given["noise_map"] = self.files.noise_map
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise RowError(f"{' and '.join(names)}: a row gives one of them", "bad_value")
+        task = self.spec.task
+        if names == ["noise"]:
+            try:
+                return row_noise(given["noise"])
+            except RowError as e:
+                raise RowError(f"noise: {e}", e.kind) from None
+        if names:
+            return given[names[0]]
+        if task.noise:
+            return self.assets.arrays["noise_map"][0] if task.noise.map else task.noise
+        if task.noise_level is None:
             raise RowError(
                 "no noise_level: neither the row nor the task gives one", "missing_input"
             )
-        return level
+        return task.noise_level
+
+    @property
+    def noise_level(self) -> float | Literal["auto"]:
+        """:attr:`noise`, for tasks that take one level alone.
+
+        Raises:
+            RowError: there is none, or a model.
+        """
+        noise = self.noise
+        if isinstance(noise, Noise | np.ndarray):
+            raise RowError("noise: this task takes one noise_level", "bad_value")
+        return noise
 
     def seed_of(self, purpose: str) -> int:
         """The seed of one random choice: of this image alone, and of this purpose."""

@@ -55,11 +55,9 @@ class SuperResolve(Blurred):
         if given or self.boundary_in("benchmark") != "circular":
             return super().degraded(row, scene, operator, grey)
         from diffpir.resize import bicubic_downsample
-        from diffpir.synthesis import add_noise
 
         # The field's reduction, which does not wrap around at the border as a blur's FFT does.
-        y = bicubic_downsample(scene, self.factor)
-        return add_noise(y, row.noise_level, row.seed_of("noise"), operator, grey=grey)
+        return self.with_noise(row, bicubic_downsample(scene, self.factor), operator, grey)
 
     def caption(self, row: Mapping[str, Any], result: Mapping[str, Any]) -> Iterator[str]:
         kind, *kernel = super().caption(row, result)

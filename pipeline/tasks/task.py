@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, model_validator
 
 from diffpir.config import PRESETS, SamplerConfig
 from diffpir.errors import EstimationError
@@ -21,12 +21,14 @@ from diffpir.schedule import Spacing
 from pipeline.errors import RowError
 from pipeline.spec.base import Spec
 from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.noise import NoiseField, model_of_map, noise_map_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import torch
     from torch import Tensor
 
+    from diffpir.noise_model import NoiseModel
     from diffpir.operators import Operator
     from pipeline.pictures.pixel_mask import PixelMask
     from pipeline.tasks.row import Row
@@ -151,6 +153,7 @@ class Task(Spec):
     Attributes:
         kind: the name that jobs give; a ``Literal`` of one name in each subclass.
         noise_level: standard deviation of the measurement's noise, pixels on [0, 1].
+        noise: what it is like where one number does not say; in place of ``noise_level``.
         columns: of a manifest, naming files that the task reads besides the image.
         required: fields that a column of the manifest must hold where the job gives none.
         presets: name -> settings; the one named as the kind is the default.
@@ -162,6 +165,7 @@ class Task(Spec):
 
     kind: str
     noise_level: NoiseLevel | None = None
+    noise: NoiseField = None
 
     columns: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ("noise_level",)
@@ -173,6 +177,21 @@ class Task(Spec):
 
     # What a job says
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_noise(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or value.get("noise") is None:
+            return value
+        if not cls.is_linear:
+            raise ValueError("noise: this task takes one noise_level")
+        if value.get("noise_level") is not None:
+            raise ValueError(
+                "noise and noise_level are both given, expected one of them: noise_level is one "
+                "standard deviation for all pixels, noise a model such as {gaussian: 0.01, "
+                "poisson: 0.004}"
+            )
+        return {**value, "noise_level": None}  # not the task's usual one
+
     def check(self, mode: Mode) -> None:
         """Refuse what does not go with the mode.
 
@@ -183,6 +202,12 @@ class Task(Spec):
             raise ValueError(
                 "task.noise_level: auto belongs to mode restore; a benchmark makes the noise, so "
                 "give its standard deviation"
+            )
+        if self.noise and self.is_compressed:
+            raise ValueError("task.noise: with then: jpeg the noise is one noise_level")
+        if mode == "benchmark" and self.noise and self.noise.is_estimated:
+            raise ValueError(
+                "task.noise: auto belongs to mode restore; a benchmark makes the noise"
             )
 
     @property
@@ -197,7 +222,8 @@ class Task(Spec):
     @property
     def missing(self) -> list[str]:
         """The required fields that the job does not give."""
-        return [name for name in self.required if getattr(self, name) is None]
+        missing = [name for name in self.required if getattr(self, name) is None]
+        return [name for name in missing if not (name == "noise_level" and self.noise)]
 
     @property
     def preset(self) -> str:
@@ -210,7 +236,7 @@ class Task(Spec):
 
     def files(self) -> dict[str, str]:
         """Field -> path or URI, of the files that the job itself names."""
-        return {}
+        return {"noise.map": self.noise.map} if self.noise and self.noise.map else {}
 
     def code(self) -> dict[str, str]:
         """Field -> ``module:factory``, of the user's own code that the job names."""
@@ -218,7 +244,15 @@ class Task(Spec):
 
     def identity(self, mode: Mode) -> dict[str, Any]:
         """All that decides results, as plain JSON values; files are known by their content."""
-        return self.model_dump(mode="json")
+        fields = self.model_dump(mode="json")
+        if fields["noise"] and fields["noise"]["map"]:
+            fields["noise"]["map"] = True
+        return fields
+
+    def all_assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterator[AssetFile]:
+        """What :meth:`assets` gives, and the map of the job's noise."""
+        yield from self.assets(mode, kernels)
+        yield from noise_map_file(self.noise)
 
     def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         """The files and objects that the job names, read and checked.
@@ -306,9 +340,66 @@ class Task(Spec):
         Raises:
             RuntimeError, ValueError: the operator cannot be applied to the scene.
         """
-        from diffpir.synthesis import synthesise
+        return self.with_noise(row, operator.forward(scene), operator, grey)
 
-        return synthesise(scene, operator, row.noise_level, row.seed_of("noise"), grey=grey)
+    def with_noise(self, row: Row, a: Tensor, operator: Operator, grey: bool) -> Tensor:
+        """A measurement without noise, ``a``, with the noise that the row or the job gives."""
+        from diffpir.synthesis import add_noise
+
+        noise = self.noise_in(row, a, operator, {})
+        return add_noise(a, noise, row.seed_of("noise"), operator, grey=grey)
+
+    def noise_in(
+        self, row: Row, y: Tensor, operator: Operator, arrays: Arrays
+    ) -> float | NoiseModel:
+        """The noise of a measurement: given, or told from y.
+
+        Raises:
+            RowError: it does not fit y, or cannot be told from it.
+        """
+        from diffpir.noise_model import NoiseModel
+
+        noise = row.noise
+        if isinstance(noise, float | int):
+            return float(noise)
+        if noise == "auto":
+            return self.estimated_noise(y, arrays)
+        if not self.is_linear or self.is_compressed:
+            raise RowError("noise: this task takes one noise_level", "bad_value")
+        if isinstance(noise, np.ndarray):
+            return model_of_map(noise, y)
+        if noise.is_estimated:
+            if row.spec.mode == "benchmark":
+                raise RowError("noise: auto belongs to mode restore", "bad_value")
+            return NoiseModel(*self.estimated_curve(y, arrays))
+        gaussian, poisson = (
+            self.channel_levels(row, level, y, operator) if isinstance(level, tuple) else level
+            for level in noise.levels
+        )
+        if isinstance(gaussian, float) and poisson == 0.0:
+            return gaussian
+        return NoiseModel(gaussian, poisson)
+
+    def channel_levels(
+        self, row: Row, levels: tuple[float, ...], y: Tensor, operator: Operator
+    ) -> Tensor:
+        """Levels of three channels, with four axes that broadcast against y.
+
+        Raises:
+            RowError: ``size_mismatch``: y has one channel, or three equal ones.
+        """
+        import torch
+
+        if y.shape[1] != len(levels) or row.grey:
+            text = (
+                f"noise: {len(levels)} levels are given, one for each channel; the picture is grey"
+            )
+            raise RowError(text, "size_mismatch")
+        return torch.tensor(levels).reshape(1, -1, 1, 1)
+
+    def noise_sample(self, y: Tensor) -> Tensor:
+        """A measurement as noise is estimated from it: neighbours of a channel are alike."""
+        return y
 
     def compression(self, row: Row, y: Tensor, grey: bool) -> tuple[Tensor, Parts]:
         """What is left of a measurement that ``is_compressed``, and what its file stores.
@@ -331,15 +422,31 @@ class Task(Spec):
         """
         from diffpir.noise import estimate_noise
 
-        mask = stacked([arrays], "mask") if "mask" in arrays else None
         try:
-            return estimate_noise(y, mask)
+            return estimate_noise(self.noise_sample(y), _mask_of(arrays))
         except EstimationError as e:
             raise RowError(f"noise_level: auto: {e}", "missing_input") from None
+
+    def estimated_curve(self, y: Tensor, arrays: Arrays) -> tuple[float, float]:
+        """The numbers ``gaussian`` and ``poisson`` of the noise that a measurement shows.
+
+        Raises:
+            RowError: too little of the measurement is known and exposed well.
+        """
+        from diffpir.noise_curve import estimate_noise_curve
+
+        try:
+            return estimate_noise_curve(self.noise_sample(y), _mask_of(arrays))
+        except EstimationError as e:
+            raise RowError(f"noise: auto: {e}", "missing_input") from None
 
     def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
         """(B, 3, H, W): the scenes as far as y alone tells. The start image, and the baseline."""
         return operator.initial(y)
+
+
+def _mask_of(arrays: Arrays) -> Tensor | None:
+    return stacked([arrays], "mask") if "mask" in arrays else None
 
 
 def stacked(arrays: Sequence[Arrays], name: str, device: str | torch.device = "cpu") -> Tensor:
