@@ -1,11 +1,11 @@
 """How the noise of a measurement grows with light, told from the measurement alone.
 
-The variance of photographs' noise is ``gaussian^2 + poisson x`` (Foi, Trimeche, Katkovnik, Egiazarian,
-*Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data*, IEEE TIP 2008).
-As for one level (:mod:`diffpir.noise`), small windows without more texture than noise explains span few
-dimensions, and what they have in the others is noise. Its energy in each window is a straight line in
-the window's light, fitted by least squares; the windows are scaled to noise of equal strength by the
-line before, and so on.
+The noise of photographs has the variance ``gaussian^2 + poisson x`` (Foi, Trimeche, Katkovnik,
+Egiazarian, *Practical Poissonian-Gaussian Noise Modeling and Fitting for Single-Image Raw-Data*,
+IEEE TIP 2008). As for one level (:mod:`diffpir.noise`), small windows without more texture than
+noise explains span few dimensions, and what they have in the others is noise. The energy of that in
+each window is a straight line in the window's light, fitted by least squares; the windows are
+scaled by the line before, so that noise is equally strong in all, and so on.
 """
 
 from __future__ import annotations
@@ -78,7 +78,12 @@ def _fitted(windows: np.ndarray, free: np.ndarray, size: int) -> tuple[float, fl
 
 
 def _line(windows: np.ndarray, light: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """The variance at light 0, and its slope, fitted to windows (n, C, p) of that variance (n, C)."""
+    """The variance at light 0, and its slope, fitted to windows (n, C, p).
+
+    Args:
+        windows: of p pixels.
+        light, variance: of each, (n, C): the means, and what the noise was last taken for.
+    """
     n, colours, pixels = windows.shape
     scaled = (windows / np.sqrt(variance)[:, :, None]).reshape(n, -1)
     scaled = scaled - scaled.mean(axis=0)
@@ -91,4 +96,5 @@ def _line(windows: np.ndarray, light: np.ndarray, variance: np.ndarray) -> np.nd
     # Normal equations, scaled: two numbers of very different size.
     scale = np.sqrt((design**2).mean(axis=0))
     design = design / scale
-    return nnls(design.T @ design / len(design), design.T @ energy / len(design))[0] / scale
+    found: np.ndarray = nnls(design.T @ design / len(design), design.T @ energy / len(design))[0]
+    return found / scale

@@ -15,6 +15,7 @@ from manifests.build import build, write_manifest
 from manifests.digest import content_digest
 from manifests.errors import ManifestError
 from manifests.read import has_rows, read_manifest
+from manifests.schema import is_parametric
 from manifests.storage.hosts import is_entry
 from manifests.uris import host_of
 from pipeline.output.layout import Layout
@@ -80,6 +81,22 @@ def grown_mask(mask: str | None, grow: int | None) -> str | dict[str, Any] | Non
         return mask_fields(mask) | {"grow": grow}
     except ValueError as e:
         raise JobFileError(f"--mask: {e}, got {mask!r}") from None
+
+
+def noise_fields(option: str | None) -> dict[str, Any]:
+    """The fields of a task that ``--noise`` stands for.
+
+    It is a level or ``auto``; a model, as ``gaussian=0.01,poisson=0.004`` or ``map=FILE``, or
+    written out as in a job.
+    """
+    if option is None or not ("=" in option or is_parametric(option)):
+        return {"noise_level": option}
+    if is_parametric(option):
+        return {"noise": option}
+    if option.startswith("map="):  # whose name may have commas
+        return {"noise": {"map": option.removeprefix("map=")}}
+    pairs = [part.partition("=") for part in option.split(",")]
+    return {"noise": {name.strip(): value.strip() for name, _, value in pairs}}
 
 
 def _check_told(spec: JobSpec) -> None:

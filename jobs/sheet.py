@@ -30,7 +30,8 @@ from pipeline.users_code import check_allowed
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
-    "id", "status", "error", "task", "psnr", "baseline_psnr", "noise_level", "kernel_estimate",
+    "id", "status", "error", "task", "psnr", "baseline_psnr", "noise_level", "noise",
+    "kernel_estimate",
     "uncertainty", "restored", "uncertainty_map",
 )  # fmt: skip
 BRIGHTEST = 0.99  # share of a picture's pixels that are less uncertain than those shown as white
@@ -148,7 +149,11 @@ def _facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
     yield from spec.task.caption(row, result)
     if result["noise_level"]:
         estimated = own(row, "noise_level", spec.task.noise_level) == "auto"
-        yield f"noise {result['noise_level']:.3g}" + (" (estimated)" if estimated else "")
+        words = f"noise {result['noise_level']:.3g}"
+        if model := result["noise"]:
+            words += f" {model}".replace('"', "")
+            estimated = "auto" in (own(row, "noise", None) or str(spec.task.noise))
+        yield words + (" (estimated)" if estimated else "")
 
 
 def _given(

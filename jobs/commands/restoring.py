@@ -24,7 +24,7 @@ from jobs.interrupts import interruptible
 app = typer.Typer()
 
 
-TASK_OPTIONS = {"kernel", "noise_level", "factor", "mask", "boundary"}
+TASK_OPTIONS = {"kernel", "noise_level", "noise", "factor", "mask", "boundary"}
 
 
 def kinds() -> list[str]:
@@ -113,7 +113,11 @@ def restore(
     ] = None,
     noise: Annotated[
         str | None,
-        typer.Option(help="Standard deviation of the noise, pixels on [0, 1]; or 'auto'."),
+        typer.Option(
+            help="Standard deviation of the noise, pixels on [0, 1], or 'auto'; "
+            "gaussian=0.01,poisson=0.004 for the variance 0.01^2 + 0.004 x (or auto for both); "
+            "map=FILE (.npy, .npz, .mat)."
+        ),
     ] = None,
     factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
     mask: Annotated[
@@ -188,7 +192,7 @@ def restore(
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with interruptible(), user_errors():
-        from jobs.restore import grown_mask, restore_job
+        from jobs.restore import grown_mask, noise_fields, restore_job
         from pipeline.run import run_job
 
         spec = restore_job(
@@ -197,7 +201,7 @@ def restore(
             task={
                 "kind": task,
                 "kernel": kernel,
-                "noise_level": noise,
+                **noise_fields(noise),
                 "factor": factor,
                 "mask": grown_mask(mask, grow),
                 "boundary": boundary and boundary.value,

@@ -362,7 +362,7 @@ class Task(Spec):
         noise = row.noise
         if isinstance(noise, float | int):
             return float(noise)
-        if noise == "auto":
+        if isinstance(noise, str):  # auto
             return self.estimated_noise(y, arrays)
         if not self.is_linear or self.is_compressed:
             raise RowError("noise: this task takes one noise_level", "bad_value")

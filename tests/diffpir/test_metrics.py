@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from diffpir import Downsample, Inpaint, Linear, gaussian_kernel, metrics
+from diffpir import Denoise, Downsample, Inpaint, Linear, gaussian_kernel, metrics
 from diffpir.kernels import bicubic_kernel
 from diffpir.masks import box_mask, random_mask
+from diffpir.noise_model import NoiseModel
 from diffpir.resize import bicubic_downsample
 from diffpir.synthesis import synthesise
 from tests.support import golden
@@ -57,6 +58,30 @@ def test_the_truth_fits_the_measurement_up_to_its_noise(sigma):
         level = torch.tensor([sigma])
         assert metrics.residual(x, operator, y, level).item() == pytest.approx(1, abs=0.05)
         assert metrics.residual(x * 0.5, operator, y, level).item() > 2
+
+
+@pytest.mark.parametrize(
+    "poisson", [0.0, 0.01, torch.tensor([0.02, 0.0, 0.001])[None, :, None, None]]
+)
+def test_the_truth_fits_where_noise_is_not_the_same_everywhere(poisson):
+    x = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    of_pixels = 0.01 + 0.1 * torch.rand(1, 1, 96, 96, generator=torch.Generator().manual_seed(2))
+    mask = torch.tensor(random_mask(96, 96, 0.3, np.random.default_rng(0)))
+    for operator, gaussian in (
+        (Denoise(), of_pixels),
+        (Inpaint(mask), torch.tensor([0.01, 0.02, 0.1])[None, :, None, None]),
+        (Downsample(torch.tensor(gaussian_kernel(9, 2.0)).float(), 2), 0.02),
+    ):
+        model = NoiseModel(gaussian, poisson)
+        y = synthesise(x, operator, model, seed=3)
+        n = (y - operator.forward(x)) / model.std(operator.forward(x))
+        known = metrics.measured(operator, x).expand_as(n)
+        assert n[known].mean().item() == pytest.approx(0, abs=0.03)
+        assert metrics.residual(x, operator, y, model).item() == pytest.approx(1, abs=0.03)
+        weakest_first = n[known][model.std(operator.forward(x)).expand_as(n)[known].argsort()]
+        for part in weakest_first.chunk(6):
+            assert part.std().item() == pytest.approx(1, abs=0.06)
+        assert metrics.residual(x * 0.5, operator, y, model).item() > 2
 
 
 def test_what_a_derivative_measures_has_noise_and_a_residual():

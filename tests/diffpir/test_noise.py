@@ -12,6 +12,7 @@ from skimage import data
 from diffpir.errors import EstimationError
 from diffpir.kernels import gaussian_kernel, stroke_kernel
 from diffpir.noise import estimate_noise
+from diffpir.noise_curve import estimate_noise_curve
 from diffpir.operators import Downsample
 from diffpir.resize import bicubic_downsample
 from tests.support import SHARED
@@ -49,6 +50,36 @@ def test_within_15_percent_on_photographs(task):
         y = TASKS[task](tensor(getattr(data, name)()))
         for level in LEVELS:
             assert abs(estimate_noise(noisy(y, level)) / level - 1) < 0.15, (name, level)
+
+
+def with_counts(x: torch.Tensor, gaussian: float, poisson: float) -> torch.Tensor:
+    """Counts of light, and noise of the electronics, with 8 bits and cut off."""
+    rng = np.random.default_rng(0)
+    counted = rng.poisson(x.numpy() / poisson) * poisson if poisson else x.numpy()
+    y = counted + gaussian * rng.standard_normal(x.shape)
+    return torch.from_numpy((y * 255).round().clip(0, 255) / 255).float()
+
+
+@pytest.mark.parametrize(
+    "gaussian, poisson", [(0.01, 0.004), (0.02, 0.002), (0.0, 0.01), (0.005, 0.001), (0.02, 0.0)]
+)
+def test_what_grows_with_light_is_told_from_what_does_not(gaussian, poisson):
+    """The standard deviation within 10 % at middle grey and above, 20 % in the dark."""
+    for name in ("astronaut", "coffee", "chelsea", "camera"):
+        y = with_counts(tensor(getattr(data, name)()), gaussian, poisson)
+        found = estimate_noise_curve(y)
+        for light, most in ((0.1, 0.2), (0.5, 0.1), (0.9, 0.1)):
+            told, true = ((g**2 + p * light) ** 0.5 for g, p in (found, (gaussian, poisson)))
+            assert abs(told / true - 1) < most, (name, light, found)
+
+
+def test_a_line_of_noise_needs_windows_too():
+    x, rng = tensor(data.coffee()), np.random.default_rng(0)
+    half = torch.from_numpy(rng.random((400, 600)) < 0.7)
+    gaussian, poisson = estimate_noise_curve(with_counts(x, 0.01, 0.01) * half, half)
+    assert poisson == pytest.approx(0.01, rel=0.1) and gaussian < 0.02
+    with pytest.raises(EstimationError, match="only 0 windows of 2 x 2 pixels are known"):
+        estimate_noise_curve(x, torch.zeros(400, 600))
 
 
 def test_within_15_percent_on_textured_photographs():

@@ -112,9 +112,33 @@ def test_prox_solves_the_normal_equations(operator, rho):
 def test_large_scenes_are_solved_channel_by_channel(name, monkeypatch):
     operator = OPERATORS[name]
     x, y = scene(operator, 3), images(4, (2, 3, *operator.size))
-    whole = operator.prox(x, y, 0.1)
+    uneven = 10 ** images(5, y.shape).clamp(-1, 1)
+    whole = [operator.prox(x, y, rho) for rho in (0.1, uneven)]
     monkeypatch.setattr("diffpir.operators.partial.AT_ONCE", 1)
-    torch.testing.assert_close(operator.prox(x, y, 0.1), whole, rtol=0, atol=1e-10)
+    for rho, expected in zip((0.1, uneven), whole, strict=True):
+        torch.testing.assert_close(operator.prox(x, y, rho), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("shape", ["pixels", "channels", "pixels of all channels"])
+def test_prox_weighs_each_value_by_its_own_noise(operator, shape, monkeypatch):
+    """``sum (y - A z)^2 / rho + ||z - x||^2`` has no gradient there."""
+    x = scene(operator, 3)
+    y = operator.forward(scene(operator, 4))
+    y = y + 0.1 * images(5, y.shape)
+    if getattr(operator, "mask", None) is not None:
+        y = y * operator.mask
+    if isinstance(operator, Downsample):
+        monkeypatch.setattr(operator, "rtol", 1e-14)
+        monkeypatch.setattr(operator, "max_iterations", 10_000)
+    levels = {
+        "pixels": y.shape,
+        "channels": (1, y.shape[1], 1, 1),
+        "pixels of all channels": (len(y), 1, *y.shape[2:]),
+    }
+    rho = 10 ** images(6, levels[shape]).clamp(-1.5, 1)
+    z = operator.prox(x, y, rho)
+    gradient = operator.adjoint((operator.forward(z) - y) / rho) + z - x
+    assert gradient.abs().max() < 1e-9
 
 
 def test_shapes_of_scene_start_and_frame(operator):

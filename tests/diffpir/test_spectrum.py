@@ -109,10 +109,19 @@ def spread_by(spectrum: PriorSpectrum, sigma: float):
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-@pytest.mark.parametrize("weight", [0.02, torch.tensor([0.02, 0.5], dtype=torch.float64)])
-def test_the_step_is_the_posterior_mean(name, weight):
+@pytest.mark.parametrize("kind", ["one", "of images", "of channels", "of pixels", "by the light"])
+def test_the_step_is_the_posterior_mean(name, kind):
     operator = OPERATORS[name]()
     y = measure(operator)
+    rng = torch.Generator().manual_seed(5)
+    levels = 0.02 * 10 ** torch.rand(y.shape, generator=rng, dtype=torch.float64)
+    weight = {
+        "one": 0.02,
+        "of images": torch.tensor([0.02, 0.5], dtype=torch.float64),
+        "of channels": levels[:, :, :1, :1],
+        "of pixels": levels[:, :1],
+        "by the light": lambda x0: levels * operator.forward(x0).abs().clamp(min=0.1),
+    }[kind]
     x0 = torch.randn(scene_of(operator), generator=torch.Generator().manual_seed(2)).double()
     step = SpectralStep(operator, y, weight, COLOURED, rtol=1e-12, max_iterations=500)
     found = step(x0, 0.3)[0].flatten()
@@ -120,7 +129,10 @@ def test_the_step_is_the_posterior_mean(name, weight):
     a = matrix_of(operator.forward, tuple(x0.shape))
     s = matrix_of(spread_by(COLOURED, 0.3), tuple(x0.shape))
     residual = y[0].flatten() - a @ x0[0].flatten()
-    gram = a @ s @ a.T + 0.02 * torch.eye(len(a), dtype=torch.float64)
+    weight = weight(x0) if callable(weight) else weight
+    weight = weight[0] if isinstance(weight, torch.Tensor) else weight
+    diagonal = torch.as_tensor(weight, dtype=torch.float64).expand_as(y[0]).flatten()
+    gram = a @ s @ a.T + torch.diag(diagonal)
     expected = x0[0].flatten() + s @ a.T @ torch.linalg.solve(gram, residual)
     assert torch.allclose(found, expected, atol=1e-8)
 
