@@ -8,7 +8,7 @@ by one level (the root mean square of the true standard deviation, which is the 
 model (in each step from the light of x0), by the model as estimated from the measurement, and by
 the model with the measurement itself for x. PSNR in dB, on the whole and of dark pixels (mean of
 the channels below 0.2). The images of each set's first picture are kept in OUT, to look at. With
-``--estimates`` only the estimator's errors are told, of the standard deviation at three values of x.
+``--estimates`` only the estimator's errors are told, of the standard deviation at three lights.
 """
 
 from __future__ import annotations
@@ -89,6 +89,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=4, help="pictures of each set")
     parser.add_argument("--side", type=int, default=256)
     parser.add_argument("--nfe", type=int, default=12)
+    parser.add_argument("--tasks", nargs="+", choices=OPERATORS, default=list(OPERATORS))
     parser.add_argument("--estimates", action="store_true")
     given = parser.parse_args()
     manifest = square_manifest(given.sets, given.output, side=given.side, limit=given.limit)
@@ -99,7 +100,8 @@ def main() -> None:
     schedule, device, path = Schedule.linear(), torch.device("cpu"), builtin_path()
     net = place(load_model(path, dtype_of("auto", device)), device, "auto")
     denoise, spectrum = EpsDenoiser(net, schedule), read_spectrum(path)
-    for name, operator in OPERATORS.items():
+    for name in given.tasks:
+        operator = OPERATORS[name]
         usual = TASKS[name].presets[name].spectral_settings(given.nfe)
         config = dataclasses.replace(usual, nfe=given.nfe)
         for g, p in NOISES:

@@ -96,5 +96,6 @@ def _line(windows: np.ndarray, light: np.ndarray, variance: np.ndarray) -> np.nd
     # Normal equations, scaled: two numbers of very different size.
     scale = np.sqrt((design**2).mean(axis=0))
     design = design / scale
-    found: np.ndarray = nnls(design.T @ design / len(design), design.T @ energy / len(design))[0]
-    return found / scale
+    found, _ = nnls(design.T @ design / len(design), design.T @ energy / len(design))
+    line: np.ndarray = found / scale
+    return line

@@ -31,8 +31,7 @@ from pipeline.users_code import check_allowed
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
     "id", "status", "error", "task", "psnr", "baseline_psnr", "noise_level", "noise",
-    "kernel_estimate",
-    "uncertainty", "restored", "uncertainty_map",
+    "kernel_estimate", "uncertainty", "restored", "uncertainty_map",
 )  # fmt: skip
 BRIGHTEST = 0.99  # share of a picture's pixels that are less uncertain than those shown as white
 MAGNIFIED = 1.5  # a part at 100 % is shown where it is at least so much larger than the whole is
