@@ -17,6 +17,7 @@ _HOME = {
     "EpsDenoiser": "diffpir.networks.denoiser",
     "Inpaint": "diffpir.operators",
     "Linear": "diffpir.operators",
+    "NoiseModel": "diffpir.noise_model",
     "PRESETS": "diffpir.config",
     "PartialBlur": "diffpir.operators",
     "SamplerConfig": "diffpir.config",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # which __getattr__ would tell that any name is there
     from diffpir.networks.builtin import builtin_path as builtin_path
     from diffpir.networks.checkpoint import load_model as load_model
     from diffpir.networks.denoiser import EpsDenoiser as EpsDenoiser
+    from diffpir.noise_model import NoiseModel as NoiseModel
     from diffpir.operators import Denoise as Denoise
     from diffpir.operators import Downsample as Downsample
     from diffpir.operators import Inpaint as Inpaint
