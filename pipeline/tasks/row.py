@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ class Row:
         return task.noise_level
 
     @property
-    def noise_level(self) -> float | Literal["auto"]:
-        """:attr:`noise`, for tasks that take one level alone.
+    def noise_level(self) -> Any:
+        """:attr:`noise`, a level or ``auto``, for tasks that take one level alone.
 
         Raises:
             RowError: there is none, or a model.

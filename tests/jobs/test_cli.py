@@ -138,7 +138,7 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
         (["--task", "denoise", "--noise", "gaussian=0.01,posson=0.1"], "did you mean 'poisson'?"),
         (["--task", "denoise", "--noise", "poisson=much"], "task.noise.poisson: must be a number"),
         (["--task", "denoise", "--noise", "map=/no.npy"], "task.noise.map: no such file: /no.npy"),
-        (["--task", "jpeg", "--noise", "poisson=0.1"], "noise: this task takes no model of noise"),
+        (["--task", "jpeg", "--noise", "poisson=0.1"], "noise: this task takes one noise_level"),
         (["--task", "denoise", "--noise", 0.1, "--factor", 2], "task.factor: unknown key"),
         (["--task", "denoise", "--noise", 0.1, "--preset", "x"], "no preset 'x'"),
         (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "picture.format: "),
