@@ -110,14 +110,16 @@ class SpectralStep:
         weight = self.weight(lit) if callable(self.weight) else self.weight
         weight = per_image(weight, x)
         residual = self.y - operator.forward(x)
-        known = isinstance(operator, Invertible)
+        invertible = operator if isinstance(operator, Invertible) else None
         uniform = not (of_pixels(weight) or of_channels(weight))
-        if not (known and operator.alike and uniform):
+        if invertible is None or not (invertible.alike and uniform):
 
             def spread(x: Tensor) -> Tensor:  # S x
                 return mixed(filtered(mixed(x, opponent), power(*x.shape[-2:])), opponent.T)
 
-            inverse = self._joint_inverse(weight, cache(power), opponent) if known else _same
+            inverse: Map = _same
+            if invertible is not None:
+                inverse = _joint_inverse(invertible, weight, cache(power), opponent)
             return x + self._step(residual, weight, spread, inverse, False, (1, 2, 3))
         # Opponent channels are systems of their own; those of a large image one after another,
         # which takes a third of the memory.
@@ -131,24 +133,11 @@ class SpectralStep:
             def spread_part(x: Tensor, power: Power = of_part) -> Tensor:
                 return filtered(x, power(*x.shape[-2:]))
 
-            inverse = operator.inverse(weight, of_part)
+            inverse = invertible.inverse(weight, of_part)
             mine = mixed(residual, opponent[part])
-            exact = operator.exact
+            exact = invertible.exact
             steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), first))
         return x + mixed(torch.cat(steps, dim=1), opponent.T)
-
-    def _joint_inverse(self, weight: Rho, power: Power, opponent: Tensor) -> Map:
-        """Near ``(A S A^T + weight)^-1`` of all channels together."""
-        assert isinstance(self.operator, Invertible)
-
-        def even(level: Rho) -> Map:
-            whole = self.operator.inverse(level, power)
-            return lambda r: mixed(whole(mixed(r, opponent)), opponent.T)
-
-        if not (of_pixels(weight) or of_channels(weight)):
-            return even(weight)
-        level = level_of(weight, (1, 2, 3))
-        return uneven(even(level), level, weight)
 
     def _step(
         self,
@@ -176,6 +165,19 @@ class SpectralStep:
                 max_iterations=self.max_iterations,
             )
         return spread(operator.adjoint(u))
+
+
+def _joint_inverse(operator: Invertible, weight: Rho, power: Power, opponent: Tensor) -> Map:
+    """Near ``(A S A^T + weight)^-1`` of all channels together."""
+
+    def even(level: Rho) -> Map:
+        whole = operator.inverse(level, power)
+        return lambda r: mixed(whole(mixed(r, opponent)), opponent.T)
+
+    if not (of_pixels(weight) or of_channels(weight)):
+        return even(weight)
+    level = level_of(weight, (1, 2, 3))
+    return uneven(even(level), level, weight)
 
 
 def _same(r: Tensor) -> Tensor:
