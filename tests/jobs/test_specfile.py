@@ -66,9 +66,9 @@ def test_every_kind_of_task_can_be_written(tmp_path, task):
 def test_pictures_are_files_of_a_format(given, full):
     task = {"kind": "denoise", "noise_level": 0.1}
     spec = make_job({"manifest": "m.csv", "output": "o", "task": task, "picture": given}, "x")
-    assert spec.resolved(SamplerConfig())["picture"] == dict(
-        zip(("format", "quality", "bits"), full, strict=True)
-    )
+    names = ("format", "quality", "bits", "range")
+    picture = dict(zip(names, (*full, "display"), strict=True))
+    assert spec.resolved(SamplerConfig())["picture"] == picture
     assert JobSpec.model_validate(spec.model_dump()) == spec
 
 
