@@ -34,6 +34,7 @@ class Problem:
         noise_level: its standard deviation, root mean square of what was measured.
         outcome: columns of the result that the measurement told.
         key, scale: as of :class:`pipeline.tasks.task.Parts`.
+        last_level: the noise level that its sampling ends at, where that is the measurement's own.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known; 1 is white.
         grey: y has three equal channels, and so the result.
@@ -53,12 +54,18 @@ class Problem:
     outcome: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     scale: float = 1.0
+    last_level: float | None = None
+
+    @property
+    def pace(self) -> tuple:
+        """Problems of another pace go through other noise levels."""
+        return self.scale, self.last_level
 
     @property
     def shape_key(self) -> tuple:
         """Problems with the same key can be restored in one batch."""
         return (
-            self.scale,
+            self.pace,
             self.key,
             tuple(self.y.shape),
             shape_of(self.noise),
@@ -122,6 +129,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         outcome={**parts.outcome, "noise": told(noise)},
         key=key,
         scale=parts.scale,
+        last_level=float(noise_level) if spec.has_own_levels else None,
     )
 
 
@@ -137,6 +145,12 @@ def _check_pixels(size: tuple[int, int], spec: JobSpec) -> None:
         raise RowError(
             f"{width} x {height} pixels to restore, more than the job's max_pixels, "
             f"{spec.max_pixels}",
+            "too_large",
+        )
+    if spec.takes_gradients and height * width > spec.tile**2:
+        raise RowError(
+            f"{width} x {height} pixels: {spec.sampler.asked} differentiates the network, which "
+            f"then has no tiles; at most {spec.tile} x {spec.tile} pixels (tile)",
             "too_large",
         )
 

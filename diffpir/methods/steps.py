@@ -28,14 +28,13 @@ def on_both_sides(operator: Operator, y: Tensor, x_like: Tensor) -> Tensor:
 
 def noise_on_both_sides(noise_level: float | Tensor, y: Tensor) -> Tensor:
     """The noise's standard deviation on [-1, 1], ``2 sigma_n``: () or (B, 1, 1, 1), as y's type."""
-    sigma_n = per_image(noise_levels(noise_level, y), y).to(y)
-    doubled: Tensor = 2 * sigma_n
-    return doubled
+    return 2 * per_image(noise_levels(noise_level, y), y).to(y)
 
 
 def noise_in(x_t: Tensor, x0: Tensor, alpha_bar: float) -> Tensor:
     """What the network takes for noise: ``(x_t - sqrt(abar_t) x0) / sqrt(1 - abar_t)``."""
-    return (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5
+    noise: Tensor = (x_t - alpha_bar**0.5 * x0) / (1 - alpha_bar) ** 0.5
+    return noise
 
 
 def finished(operator: Operator, x: Tensor, y: Tensor, noise_level: float | Tensor) -> Tensor:
