@@ -1,4 +1,4 @@
-"""One table: methods x tasks x evaluations, on the same pictures, noise and prior, in the same flow.
+"""One table: methods x tasks x evaluations, on the same pictures, noise and prior, in one flow.
 
     python benchmarks/methods.py SET [SET ...] -o OUT [--tasks sr4 ...] [--methods ddrm:20 ...]
         [--limit 4] [--side 128] [--noise 0.05] [--model FILE] [--lpips-vgg FILE]
