@@ -1,22 +1,25 @@
-"""One table: methods x tasks x evaluations, on the same pictures, noise and prior, in one flow.
+"""One table: methods x tasks x evaluations, on the same pictures, noise and prior.
 
     python benchmarks/methods.py SET [SET ...] -o OUT [--tasks sr4 ...] [--methods ddrm:20 ...]
         [--limit 4] [--side 128] [--noise 0.05] [--model FILE] [--lpips-vgg FILE]
-        [--against diffpir-spectral:20]
+        [--against diffpir:20]
 
-Central squares of each set's pictures are degraded, restored and scored by jobs, OUT/TASK/METHOD-N;
-a job that is done is not run again, and what a method cannot do is named. `default:20` is the
-method that a job has by default. HaarPSI (Reisenhofer et al. 2018; 1 is best) is piq's, and wants
-`pip install '.[benchmarks]'`; LPIPS wants its weights. OUT/methods.parquet has a row for each
-picture, OUT/methods.md the means, with differences to one method, paired by picture, and their
-standard errors; OUT/methods-nfe.png and OUT/methods-seconds.png draw them.
+Central squares of each set's pictures are degraded as jobs do, and restored and scored by what
+jobs restore and score with, one picture at a time and without Ray. Each method has a process of its
+own, whose peak memory is told, and leaves OUT/METHOD-N.parquet, which is not made again; what a
+method cannot do is named. HaarPSI (Reisenhofer et al. 2018; 1 is best) is piq's, and wants
+`pip install '.[benchmarks]'`; LPIPS wants its weights. OUT/methods.md has the means, with
+differences to one method, paired by picture, and their standard errors; OUT/methods-nfe.png and
+OUT/methods-seconds.png draw them.
 """
 
 from __future__ import annotations
 
 import argparse
-import io
+import multiprocessing
+import time
 from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import matplotlib
@@ -24,16 +27,20 @@ import numpy as np
 import piq
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+import torch
+from baselines import problems
 from tasks import TASKS, benchmark_job, square_manifest
 
-from jobs.console import ProgressLine
-from jobs.results import load_columns
-from manifests.read import read_manifest
+from diffpir import EpsDenoiser, Schedule, builtin_path, load_model
+from diffpir.networks.checkpoint import read_spectrum
+from diffpir.networks.precision import dtype_of, place
+from diffpir.tiling import Tiled
 from pipeline.errors import PipelineError
-from pipeline.output.layout import Layout
-from pipeline.output.summary import read_summary
-from pipeline.run import run_job
+from pipeline.memory import peak_device_memory, peak_memory
+from pipeline.perceptual import Judges
+from pipeline.prepare import check_method
+from pipeline.sampling import ImageSampler
+from pipeline.spec.job import JobSpec
 from pipeline.tasks.row import to_tensor
 
 matplotlib.use("Agg")
@@ -47,35 +54,55 @@ USUAL = (
 DIGITS = {"psnr": 2, "ssim": 3, "haarpsi": 3, "lpips_vgg": 3}  # of the scores
 
 
-def scored(options: argparse.Namespace, manifest: Path, task: str, method: str) -> list[dict]:
-    """A record for each picture; none, and why is printed, where the method cannot do the task."""
+def jobs_of(options: argparse.Namespace, manifest: Path, method: str) -> dict[str, JobSpec]:
+    """Task -> the job of a method; without those, and why is printed, that it cannot do."""
     name, _, nfe = method.partition(":")
-    sampler = {"nfe": int(nfe)} | ({} if name == "default" else {"method": name})
-    settings = {"sampler": sampler, "model": options.model}
+    settings = {"sampler": {"method": name, "nfe": int(nfe)}, "model": options.model}
     if options.lpips_vgg:
         settings["perceptual"] = {"lpips_vgg": options.lpips_vgg}
-    output = options.output / task / f"{name}-{nfe}"
-    try:
-        run_job(benchmark_job(manifest, output, task, **settings), ProgressLine(), on_note=print)
-    except (PipelineError, ValueError) as e:
-        print(f"{task}: {method}: {e}")
-        return []
-    columns = ("id", "psnr", "ssim", "lpips_vgg", "residual", "seconds", "restored")
-    rows = load_columns(str(output), columns).to_pylist()
-    summary = read_summary(Layout(str(output)))
-    images = {row["id"]: row["image"] for row in read_manifest(str(manifest)).to_pylist()}
-    found = []
-    for row in rows:
-        if row["psnr"] is None:
-            print(f"{output}: {row['id']} was not restored; the results say why")
-            continue
-        x = to_tensor(np.asarray(Image.open(io.BytesIO(row.pop("restored")["bytes"]))))
-        height, width = x.shape[2:]
-        true = to_tensor(np.asarray(Image.open(images[row["id"]]).convert("RGB")))
-        row["haarpsi"] = piq.haarpsi(x, true[..., :height, :width]).item()
-        row |= {"task": task, "method": name, "nfe": int(nfe), "peak_memory": summary.peak_memory}
-        found.append(row)
+    found = {}
+    for task in options.tasks:
+        try:
+            spec = benchmark_job(manifest, options.output / "unused", task, **settings)
+            check_method(spec, ())
+        except (PipelineError, ValueError) as e:
+            print(f"{task}: {method}: {e}")
+        else:
+            found[task] = spec
     return found
+
+
+def scored(specs: dict[str, JobSpec], method: str) -> list[dict]:
+    """A record for each task and picture."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    schedule, records = Schedule.linear(), []
+    spec = next(iter(specs.values()))
+    path = builtin_path() if spec.model.path == "builtin" else spec.model.path
+    net = load_model(path, dtype_of("auto", device))
+    network = EpsDenoiser(place(net, device, gradients=spec.takes_gradients), schedule)
+    denoise = Tiled(network, spec.tile, multiple=net.config.stride)
+    spectrum, judges = read_spectrum(path), Judges(spec.perceptual, device)
+    denoise([torch.zeros(1, 3, 64, 64, device=device)], 0)  # what the first call alone costs
+    for task, spec in specs.items():
+        config = spec.sampler_config(spectral=spectrum is not None)
+        sampler = ImageSampler(spec, denoise, schedule, config, spectrum, judges, device)
+        for row, problem in problems(spec):
+            began = time.perf_counter()
+            with torch.no_grad() if spec.takes_gradients else torch.inference_mode():
+                [[result]] = sampler.restored([[problem]])
+            seconds = time.perf_counter() - began
+            if result.picture is None:
+                print(f"{task}: {method}: {row['id']}: {result.error[0]}")
+                continue
+            scores = {name: result.outcome.get(name) for name in ("psnr", "ssim", "lpips_vgg")}
+            haarpsi = piq.haarpsi(to_tensor(result.picture), problem.reference).item()
+            name, _, nfe = method.partition(":")
+            records.append(
+                {"task": task, "method": name, "nfe": int(nfe), "id": row["id"], **scores}
+                | {"haarpsi": haarpsi, "residual": result.outcome["residual"], "seconds": seconds}
+            )
+    peak = peak_device_memory() or peak_memory()
+    return [record | {"peak_memory": peak} for record in records]
 
 
 def table(records: list[dict], against: str) -> str:
@@ -167,14 +194,21 @@ def main() -> None:
     )
     records: list[dict] = []
     for method in options.methods:
-        for task in options.tasks:
-            records += scored(options, manifest, task, method)
+        file = options.output / f"{method.replace(':', '-')}.parquet"
+        specs = jobs_of(options, manifest, method)
+        if specs and not file.exists():
+            apart = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(1, apart) as pool:
+                found = pool.submit(scored, specs, method).result()
+            pq.write_table(pa.Table.from_pylist(found), file)
+        if file.exists():
+            records += pq.read_table(file).to_pylist()
+        print(method, flush=True)
     order = {task: i for i, task in enumerate(options.tasks)}
     records.sort(key=lambda r: order[r["task"]])
     text = table(records, options.against)
     print(text)
     (options.output / "methods.md").write_text(text + "\n")
-    pq.write_table(pa.Table.from_pylist(records), options.output / "methods.parquet")
     figure(records, "nfe", "network evaluations", options.output / "methods-nfe.png")
     figure(records, "seconds", "seconds a picture", options.output / "methods-seconds.png")
 
