@@ -24,8 +24,9 @@ from diffpir import (
 from diffpir.errors import ConfigError
 from diffpir.methods import RIVALS
 from diffpir.methods.singular import Range
+from diffpir.networks.denoiser import EpsDenoiser
 from tests.diffpir.test_sampler import linear_denoiser
-from tests.support import golden
+from tests.support import golden, make_net
 
 SCHEDULE = Schedule.linear()
 SIDE = 12
@@ -202,3 +203,17 @@ def test_what_is_told_of_a_method_is_what_it_has():
     assert {k: v for k, v in told.items() if v is not None} == {
         "method": "ddrm", "nfe": 20, "zeta": 0.85**2,
     }  # fmt: skip
+
+
+def test_a_network_is_differentiated_only_where_that_is_asked_for():
+    denoise = EpsDenoiser(make_net().double(), SCHEDULE)
+    g = torch.Generator().manual_seed(0)
+    # 10 pixels: padded to what the network takes, and cropped again.
+    x, d, v = (torch.randn(1, 3, 10, 10, generator=g, dtype=torch.float64) for _ in range(3))
+    (gradient,) = torch.autograd.grad(denoise(x.requires_grad_(), 300), x, v)
+    x = x.detach()
+    assert not denoise(x, 300).requires_grad
+    h = 1e-5
+    there, back = denoise(x + h * d, 300), denoise(x - h * d, 300)
+    expected = ((there - back) / (2 * h) * v).sum()
+    torch.testing.assert_close((gradient * d).sum(), expected, rtol=1e-4, atol=1e-6)
