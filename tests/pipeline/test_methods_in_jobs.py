@@ -115,6 +115,8 @@ def test_a_task_without_singular_values_is_refused_with_the_methods_that_can(
 def test_other_refusals(manifest, tiny_model):
     with pytest.raises(JobFileError, match="hqs has no data step for jpeg"):
         job(manifest, tiny_model, {"kind": "jpeg", "noise_level": 0}, sampler={"method": "hqs"})
+    with pytest.raises(JobFileError, match="ddrm has no data step for denoise with then: jpeg"):
+        job(manifest, tiny_model, {"kind": "denoise", "then": "jpeg"})
     with pytest.raises(JobFileError, match="dps differentiates the network, which is not compiled"):
         job(manifest, tiny_model, BLUR, sampler={"method": "dps"}, compile=True)
     with pytest.raises(JobFileError, match="lam does not go with the method ddrm"):
