@@ -112,6 +112,8 @@ def sample(
     Where the method takes gradients, x_t requires one, and x0 must be differentiable by it.
     """
     if config.method in RIVALS:
+        if isinstance(noise_level, NoiseModel):
+            raise ValueError(f"the method {config.method} takes one noise level for each image")
         restored: Tensor = yield from rival(config.method)(
             operator,
             y,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
+from diffpir.methods import RIVALS
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Operator, measured
 from pipeline.errors import RowError
@@ -110,6 +111,9 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         reference = _checked_reference(files, operator.frame(operator.initial(y)).shape[2:])
     known = parts.outcome.get("noise_level")
     noise = known if known is not None else task.noise_in(row, y, operator, parts.arrays)
+    if isinstance(noise, NoiseModel) and spec.sampler.asked in RIVALS:
+        words = f"noise: the method {spec.sampler.asked} takes one noise_level for each image"
+        raise RowError(words, "bad_value")
     level = _level_of(noise, y, operator)
     arrays, key = parts.arrays, parts.key
     if task.is_compressed:
@@ -129,7 +133,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         outcome={**parts.outcome, "noise": told(noise)},
         key=key,
         scale=parts.scale,
-        last_level=float(noise_level) if spec.has_own_levels else None,
+        last_level=level if spec.has_own_levels else None,
     )
 
 

@@ -276,6 +276,11 @@ class JobSpec(Spec):
                 f"sampler.method: {method} has no data step for {self.task.kind} with then: jpeg, "
                 "which is not linear; those that have one are diffpir and diffpir-spectral"
             )
+        if method in RIVALS and self.task.noise is not None:
+            raise ValueError(
+                f"sampler.method: {method} takes one noise_level for each image, and no task.noise; "
+                "those that do are diffpir and diffpir-spectral"
+            )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
         # Where a task usually starts late, there are not steps for as many evaluations.

@@ -117,6 +117,9 @@ def test_other_refusals(manifest, tiny_model):
         job(manifest, tiny_model, {"kind": "jpeg", "noise_level": 0}, sampler={"method": "hqs"})
     with pytest.raises(JobFileError, match="ddrm has no data step for denoise with then: jpeg"):
         job(manifest, tiny_model, {"kind": "denoise", "then": "jpeg"})
+    with pytest.raises(JobFileError, match="ddrm takes one noise_level for each image"):
+        uneven = {"gaussian": 0.01, "poisson": 0.004}
+        job(manifest, tiny_model, {"kind": "denoise", "noise_level": None, "noise": uneven})
     with pytest.raises(JobFileError, match="dps differentiates the network, which is not compiled"):
         job(manifest, tiny_model, BLUR, sampler={"method": "dps"}, compile=True)
     with pytest.raises(JobFileError, match="lam does not go with the method ddrm"):
