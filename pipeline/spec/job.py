@@ -278,8 +278,8 @@ class JobSpec(Spec):
             )
         if method in RIVALS and self.task.noise is not None:
             raise ValueError(
-                f"sampler.method: {method} takes one noise_level for each image, and no task.noise; "
-                "those that do are diffpir and diffpir-spectral"
+                f"sampler.method: {method} takes one noise_level for each image, and no "
+                "task.noise; those that do are diffpir and diffpir-spectral"
             )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
