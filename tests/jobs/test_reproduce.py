@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 
+import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
 from diffpir.config import PRESETS
 from jobs.cli import app
 from jobs.published import FFHQ_TEST, PUBLISHED
-from jobs.reproduce import reproduce
+from jobs.reproduce import _box, reproduce
+from jobs.specfile import make_job
 from pipeline.errors import PipelineError
 from tests.pictures import photograph
 
@@ -63,6 +65,20 @@ def test_settings_of_the_tables():
         for line in lines:
             assert PRESETS[line.preset].nfe == nfe, (dataset, line.name)
             assert line.psnr or line.lpips
+            task = line.task or _box(pa.table({"width": [64, 300], "height": [80, None]}))
+            spec = make_job(
+                {
+                    "manifest": "m.csv",
+                    "output": "out",
+                    "mode": "benchmark",
+                    "task": {**task, "noise_level": line.noise},
+                    "sampler": {"preset": line.preset},
+                },
+                line.name,
+            )
+            assert spec.sampler_config(spectral=True) == PRESETS[line.preset]
+    assert _box(pa.table({"width": [64, 300], "height": [80, None]}))["mask"] == {"box": 32}
+    assert _box(pa.table({"width": [512]}))["mask"] == {"box": 128}
     assert len(FFHQ_TEST) == 100 and "69997" in FFHQ_TEST
     pairs = itertools.product(("sr4", "deblur-gaussian", "deblur-motion"), ("", "-noiseless"))
     assert all(f"ffhq-{task}{noise}-20" in PRESETS for task, noise in pairs)
