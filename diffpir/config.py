@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Literal, TypeGuard, get_args
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, TypeGuard, get_args
 
 from diffpir.errors import ConfigError
+from diffpir.methods import RIVALS
 from diffpir.schedule import Schedule, Spacing
 
 LAST_TIMESTEP = 999  # of the schedule that priors are trained with; T - 1 in the paper
 # Of the network and of tiling, here because whoever reads a job needs them, and not PyTorch.
-Method = Literal["diffpir", "diffpir-spectral"]
+Method = Literal[
+    "diffpir", "diffpir-spectral", "hqs", "ddnm", "ddrm", "red-diff", "dds", "daps", "pigdm", "dps"
+]
 Final = Literal["denoised", "state"]
 Estimate = Literal["sample", "mean", "best"]  # of several samples (diffpir.posterior)
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -22,13 +25,15 @@ TILE = 512  # side in pixels of what the network sees at once
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Settings of DiffPIR (Zhu et al. 2023, algorithm 1), or of its spectral relative.
+    """Settings of DiffPIR (Zhu et al. 2023, algorithm 1), of its spectral relative, or of a rival.
 
     Attributes:
         method: ``diffpir`` is the paper's. ``diffpir-spectral`` weighs the data against the prior
             frequency by frequency, by the prior's measured error spectrum S_t
             (:class:`diffpir.spectrum.PriorSpectrum`) in place of sigma_bar_t^2; it starts from the
-            estimate that the pictures' own spectrum gives.
+            estimate that the pictures' own spectrum gives. The others are methods to compare with
+            (:mod:`diffpir.methods`): they have fewer of these settings, and other values of them
+            suit; ``preset("ddrm")`` is its authors' choice.
         nfe: network evaluations per image, from 2 (``uniform`` spacing may make one more, final
             ``state`` makes one fewer).
         lam: lambda, weight of the prior against the data, above 0. The paper's 1 to 25. For
@@ -71,7 +76,25 @@ class SamplerConfig:
             check_setting(setting.name, getattr(self, setting.name))
         self._check_together()
 
+    def _check_rival(self) -> None:
+        has = RIVALS[self.method].settings
+        for setting in fields(self):
+            name = setting.name
+            given = getattr(self, name) != setting.default
+            if given and name not in has | {"method", "nfe"}:
+                raise ConfigError(
+                    f"{name} does not go with the method {self.method}, whose settings are "
+                    f"{', '.join(['nfe', *sorted(has)])}"
+                )
+            if name.startswith("sigma") and name in has and not given:
+                raise ConfigError(f"{name} is missing, which the method {self.method} needs")
+        if self.method == "daps" and self.nfe % 5:
+            raise ConfigError(f"nfe must be a multiple of 5 for the method daps, got {self.nfe}")
+
     def _check_together(self) -> None:
+        if self.method in RIVALS:
+            self._check_rival()
+            return
         between = self.spacing in BETWEEN
         for name in ("sigma_max", "sigma_min"):
             given = getattr(self, name) is not None
@@ -112,9 +135,26 @@ class SamplerConfig:
         nfe = min(self.nfe, first - last + 1)
         return replace(self, nfe=nfe, sigma_max=levels[0], sigma_min=levels[1])
 
+    def told(self) -> dict[str, Any]:
+        """The settings by name; None where the method has no such setting."""
+        settings = asdict(self)
+        if self.method in RIVALS:
+            unused = settings.keys() - RIVALS[self.method].settings - {"method", "nfe"}
+            settings |= dict.fromkeys(unused)
+        return settings
+
     def timesteps(self, schedule: Schedule | None = None) -> list[int]:
-        """The timesteps that these settings visit (:meth:`Schedule.timesteps`)."""
+        """The timesteps that these settings visit (:meth:`Schedule.timesteps`).
+
+        Of ``hqs`` and ``daps``, which go by noise levels, there are none.
+        """
         schedule = schedule or Schedule.linear()
+        if self.method in ("hqs", "daps"):
+            return []
+        if self.method == "dps":
+            return schedule.even(self.nfe)
+        if self.method in RIVALS:
+            return schedule.strided(self.nfe)
         if self.sigma_max and self.sigma_min:
             return schedule.between(self.nfe, self.spacing, self.sigma_max, self.sigma_min)
         return schedule.timesteps(self.nfe, self.spacing, self.first_timestep)
@@ -166,16 +206,38 @@ _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
     "prior_std": (_is_number(lambda std: std > 0, optional=True), "a number above 0"),
 }
 
-# As the paper's appendix reports them, and (code-...) as the authors' code sets them by default.
+_ETA = 0.85**2  # zeta of the methods whose authors take an eta of 0.85
+# As the paper's appendix reports them, (-20, -noiseless) as others recorded them with the authors'
+# code, (code-...) as that code sets them by default; and the methods to compare with, as their
+# authors' code does.
 PRESETS: dict[str, SamplerConfig] = {
     "ffhq-sr4": SamplerConfig(lam=8.0, zeta=0.2),
+    "ffhq-sr4-20": SamplerConfig(nfe=20, lam=8.0, zeta=0.4),
+    "ffhq-sr4-noiseless": SamplerConfig(lam=6.0, zeta=0.3),
+    "ffhq-sr4-noiseless-20": SamplerConfig(nfe=20, lam=9.0, zeta=0.2),
     "ffhq-deblur-gaussian": SamplerConfig(lam=7.0, zeta=0.3),
+    "ffhq-deblur-gaussian-20": SamplerConfig(nfe=20, lam=8.0, zeta=0.5),
+    "ffhq-deblur-gaussian-noiseless": SamplerConfig(lam=12.0, zeta=0.4),
+    "ffhq-deblur-gaussian-noiseless-20": SamplerConfig(nfe=20, lam=15.0, zeta=0.5),
     "ffhq-deblur-motion": SamplerConfig(lam=7.0, zeta=0.4),
+    "ffhq-deblur-motion-20": SamplerConfig(nfe=20, lam=7.0, zeta=0.8),
+    "ffhq-deblur-motion-noiseless": SamplerConfig(lam=7.0, zeta=0.9),
+    "ffhq-deblur-motion-noiseless-20": SamplerConfig(nfe=20, lam=25.0, zeta=1.0),
     "ffhq-inpaint-box": SamplerConfig(lam=6.0, zeta=0.5),
     "ffhq-inpaint-random": SamplerConfig(lam=7.0, zeta=1.0),
+    "ffhq-inpaint-random-20": SamplerConfig(nfe=20, lam=1.0, zeta=1.0),
     "imagenet-sr4": SamplerConfig(lam=9.0, zeta=0.5),
     "code-deblur": SamplerConfig(lam=7.0, zeta=0.3),
     "code-inpaint": SamplerConfig(nfe=20, lam=1.0, zeta=1.0),
+    # 49 / 255 on [0, 1]; the lowest level is the schedule's own.
+    "hqs": SamplerConfig(method="hqs", nfe=8, lam=0.23, sigma_max=2 * 49 / 255, sigma_min=0.01),
+    "ddnm": SamplerConfig(method="ddnm", zeta=_ETA),
+    "ddrm": SamplerConfig(method="ddrm", nfe=20, zeta=_ETA),
+    "red-diff": SamplerConfig(method="red-diff", lam=0.25),
+    "dds": SamplerConfig(method="dds", nfe=50, lam=1.0, zeta=_ETA),
+    "daps": SamplerConfig(method="daps", nfe=1000),
+    "pigdm": SamplerConfig(method="pigdm", zeta=1.0),
+    "dps": SamplerConfig(method="dps", nfe=1000, guidance=0.3),
 }
 
 

@@ -1,4 +1,4 @@
-"""DiffPIR: Zhu et al. 2023 (arXiv 2305.08995), algorithm 1."""
+"""DiffPIR: Zhu et al. 2023 (arXiv 2305.08995), algorithm 1; and the way to the other methods."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.data_step import DataStep, IsotropicStep, SpectralStep, Weight
+from diffpir.methods import RIVALS, rival
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Operator, per_image
 from diffpir.schedule import Schedule
@@ -76,7 +77,7 @@ def restore(
     Raises:
         ValueError: a noise level is negative or not a number, there are not as many as images, the
             settings' timesteps are not in the schedule, ``noise`` has too few draws, or the method
-            wants a spectrum and there is none.
+            wants a spectrum, or an operator's singular values, and there are none.
     """
     sampling = sample(
         operator,
@@ -106,7 +107,25 @@ def sample(
     spectrum: PriorSpectrum | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Sampling:
-    """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`."""
+    """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`.
+
+    Where the method takes gradients, x_t requires one, and x0 must be differentiable by it.
+    """
+    if config.method in RIVALS:
+        if isinstance(noise_level, NoiseModel):
+            raise ValueError(f"the method {config.method} takes one noise level for each image")
+        restored: Tensor = yield from rival(config.method)(
+            operator,
+            y,
+            schedule=schedule,
+            config=config,
+            noise_level=noise_level,
+            noise=noise,
+            x_start=x_start,
+            guess=guess,
+            callback=callback,
+        )
+        return restored
     timesteps = config.timesteps(schedule)
     alpha_bar: list[float] = schedule.alpha_bar.tolist()
     sigma_bar: list[float] = schedule.sigma_bar.tolist()

@@ -91,6 +91,19 @@ class Schedule:
             found[i] = min(t, first - i)
         return found
 
+    def strided(self, nfe: int) -> list[int]:
+        """``nfe`` decreasing timesteps: every ``T // nfe``-th, down to 0 (as DDRM and others)."""
+        if not 2 <= nfe <= len(self):
+            raise ValueError(f"nfe must be from 2 to {len(self)}, got {nfe}")
+        stride = len(self) // nfe
+        return [i * stride for i in reversed(range(nfe))]
+
+    def even(self, nfe: int) -> list[int]:
+        """``nfe`` decreasing timesteps evenly from T - 1 to 0 (Nichol and Dhariwal 2021)."""
+        if not 2 <= nfe <= len(self):
+            raise ValueError(f"nfe must be from 2 to {len(self)}, got {nfe}")
+        return [round(i * (len(self) - 1) / (nfe - 1)) for i in reversed(range(nfe))]
+
     def timesteps(self, nfe: int, spacing: Spacing = "quad", first: int | None = None) -> list[int]:
         """The decreasing timesteps at which the sampler evaluates the network, ending at 0.
 

@@ -69,7 +69,12 @@ class Tiled:
         return height * width > self.tile**2
 
     def __call__(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
-        """x0 of each x_t; the states are (B, C, H, W), of different sizes if need be."""
+        """x0 of each x_t; the states are (B, C, H, W), of different sizes if need be.
+
+        Of states that require a gradient x0 is differentiable, and they are denoised whole.
+        """
+        if any(x_t.requires_grad for x_t in states):
+            return [self.denoise(x_t, t) for x_t in states]
         padded = [pad_to_multiple(x_t, self.multiple) for x_t in states]
         found = [torch.zeros_like(x_t) for x_t in padded]
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)

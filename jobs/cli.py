@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from jobs.commands import cluster, manifest, priors, restoring, results
+from jobs.commands import cluster, manifest, priors, reproducing, restoring, results
 from jobs.console import STOPPED
 from jobs.interrupts import leave_within
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(restoring.app)
+app.add_typer(reproducing.app)
 app.add_typer(cluster.app)
 app.add_typer(results.app)
 app.add_typer(manifest.app, name="manifest")

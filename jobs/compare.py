@@ -1,6 +1,8 @@
-"""Two runs over the same images: paired differences of their metrics."""
+"""Runs over the same images: paired differences of their metrics."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +31,46 @@ def compare(a: str, b: str, confidence: float = 0.95) -> tuple[list[dict], dict[
     Raises:
         PipelineError: no results there, or no id in common.
     """
-    names = ["id", "status", *METRICS]
-    one, two = load_columns(a, names), load_columns(b, names)
+    return _compared((a, _columns(a)), (b, _columns(b)), confidence)
+
+
+def compare_several(
+    outputs: Sequence[str], confidence: float = 0.95
+) -> tuple[list[dict], list[dict[str, int]]]:
+    """As :func:`compare`, of each run with the first one, A: B, C and so on.
+
+    Returns:
+        Records by metric, ``run`` being the letter of the one that A is compared with; and the
+        counts of each.
+
+    Raises:
+        PipelineError: as :func:`compare`.
+    """
+    first, *others = ((output, _columns(output)) for output in outputs)
+    found = [_compared(first, other, confidence) for other in others]
+    records = [
+        {"metric": record["metric"], "run": letter(place), **record}
+        for place, (compared, _) in enumerate(found, start=1)
+        for record in compared
+    ]
+    records.sort(key=lambda record: METRICS.index(record["metric"]))
+    return records, [counts for _, counts in found]
+
+
+def letter(place: int) -> str:
+    """What a run is called: A, B, ... Z, AA, AB, ..."""
+    name = chr(ord("A") + place % 26)
+    return letter(place // 26 - 1) + name if place >= 26 else name
+
+
+def _columns(output: str) -> pa.Table:
+    return load_columns(output, ["id", "status", *METRICS])
+
+
+def _compared(
+    a: tuple[str, pa.Table], b: tuple[str, pa.Table], confidence: float
+) -> tuple[list[dict], dict[str, int]]:
+    one, two = a[1], b[1]
     place = pc.index_in(one["id"], two["id"].combine_chunks())
     both = pc.is_valid(place)
     joined = two.take(place.filter(both))
@@ -42,7 +82,7 @@ def compare(a: str, b: str, confidence: float = 0.95) -> tuple[list[dict], dict[
         "failed_b": _failed(joined),
     }
     if not len(joined):
-        raise PipelineError(f"{a} and {b} have no id in common")
+        raise PipelineError(f"{a[0]} and {b[0]} have no id in common")
     one = one.filter(both)
     records = (_record(name, one[name], joined[name], confidence) for name in METRICS)
     return [record for record in records if record], counts

@@ -25,6 +25,8 @@ class Job:
         model: ``builtin``, or the absolute path or URI of the checkpoint.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
+        activations: bytes for each pixel that the network keeps in fp32, where the method
+            differentiates it.
     """
 
     spec: JobSpec
@@ -35,6 +37,17 @@ class Job:
     model: str
     versions: Versions
     identity: dict
+    activations: float | None = None
+
+    def memory_note(self, batch_pixels: int) -> str:
+        """What a user should know of memory before a job begins whose method takes gradients."""
+        gib = (self.activations or 0) / 2**30
+        return (
+            f"{self.spec.sampler.asked} differentiates the network, whose activations then take "
+            f"{gib * 2**16:.2g} GiB for a picture of 256 x 256 pixels, and up to "
+            f"{gib * batch_pixels:.2g} GiB for a batch of {batch_pixels} pixels (batch_pixels), in "
+            "each actor, with precision fp32; half of that with bf16 or fp16"
+        )
 
     @property
     def layout(self) -> Layout:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import resource
 
 import torch
+from torch import Tensor
+
+from diffpir.networks.denoiser import EpsDenoiser
+
+PROBE = 64  # side in pixels of the image that a network's activations are counted with
 
 
 def peak_memory() -> int:
@@ -15,6 +20,24 @@ def peak_memory() -> int:
 def peak_device_memory() -> int:
     """Bytes that this process had on its GPU at most; 0 without one."""
     return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+
+
+def activation_bytes(denoise: EpsDenoiser) -> float:
+    """Bytes that the network keeps for each pixel of an image while it is differentiated."""
+    weights = {p.untyped_storage().data_ptr() for p in denoise.net.parameters()}
+    kept: dict[int, int] = {}
+    alive = []  # or another tensor may come to lie in the same place
+
+    def count(saved: Tensor) -> Tensor:
+        storage = saved.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        alive.append(saved)
+        return saved
+
+    x = torch.zeros(1, 3, PROBE, PROBE, device=denoise.net.device, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
+        denoise(x, 0)
+    return sum(size for place, size in kept.items() if place not in weights) / PROBE**2
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from typing import get_args
 
-from diffpir.config import SamplerConfig
+from diffpir.config import Method, SamplerConfig
 from diffpir.errors import DiffPIRError
+from diffpir.methods import RIVALS
 from diffpir.networks.checkpoint import load_model, read_spectrum
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
@@ -18,6 +20,7 @@ from manifests.version import version_of
 from pipeline.chain import source_of
 from pipeline.errors import PipelineError
 from pipeline.job import Job
+from pipeline.memory import activation_bytes
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
@@ -54,9 +57,10 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     except StorageError as e:
         raise PipelineError(f"manifest: {e}") from None
     code = code_digests(spec)
+    check_method(spec, manifest.schema.names)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
     model = located(spec.model.path)
-    model_digest, config = check_model(spec, model)
+    model_digest, config, activations = check_model(spec, model)
     versions = Versions(
         model=model_digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
@@ -69,7 +73,9 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         "perceptual": versions.perceptual,
         "code": code,
     }
-    return Job(spec, manifest, planned["rows"], version, assets, model, versions, identity)
+    return Job(
+        spec, manifest, planned["rows"], version, assets, model, versions, identity, activations
+    )
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -81,6 +87,21 @@ def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
         raise PipelineError(
             f"task.{', task.'.join(missing)}: neither given, nor a column of the manifest "
             f"{storage.shown(spec.manifest)} (it has {', '.join(columns)})"
+        )
+
+
+def check_method(spec: JobSpec, columns: Collection[str]) -> None:
+    """The method must be able to do the task."""
+    asked = spec.sampler.asked
+    if asked not in RIVALS or not RIVALS[asked].spectral:
+        return
+    if not spec.task.decomposes(spec.mode, columns):
+        able = [name for name in get_args(Method) if name not in RIVALS]
+        able += [name for name, traits in RIVALS.items() if not traits.spectral]
+        raise PipelineError(
+            f"sampler.method: {asked} needs the operator's singular values, which this "
+            f"{spec.task.kind} does not have at hand (blurs and reductions have them with "
+            f"boundary: circular, and without a mask); methods that can do it: {', '.join(able)}"
         )
 
 
@@ -107,8 +128,10 @@ def _planned(spec: JobSpec, version: str | None) -> dict | None:
     return record.identity["manifest"] if record.version == version else None
 
 
-def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
+def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig, float | None]:
     """Load the checkpoint as the actors will: its digest, and the sampler's settings with it.
+
+    And where the method differentiates the network, the bytes that takes for each pixel.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
@@ -116,7 +139,7 @@ def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
     options = spec.model.model_dump(exclude={"path", "label"})
     try:
         path = local_file(model)
-        EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
+        network = EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
         spectrum = read_spectrum(path)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
@@ -130,7 +153,7 @@ def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
             f"{storage.shown(model)} does not have; to measure it: diffpir models calibrate"
         )
-    return digest_of(path), config
+    return digest_of(path), config, activation_bytes(network) if spec.takes_gradients else None
 
 
 def check_writable(spec: JobSpec) -> None:

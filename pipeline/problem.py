@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
+from diffpir.methods import RIVALS
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Operator, measured
 from pipeline.errors import RowError
@@ -34,6 +35,7 @@ class Problem:
         noise_level: its standard deviation, root mean square of what was measured.
         outcome: columns of the result that the measurement told.
         key, scale: as of :class:`pipeline.tasks.task.Parts`.
+        last_level: the noise level that its sampling ends at, where that is the measurement's own.
         seed: of this image's sampling noise.
         reference: (1, 3, H, W), the true image, where it is known; 1 is white.
         grey: y has three equal channels, and so the result.
@@ -53,12 +55,18 @@ class Problem:
     outcome: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     scale: float = 1.0
+    last_level: float | None = None
+
+    @property
+    def pace(self) -> tuple:
+        """Problems of another pace go through other noise levels."""
+        return self.scale, self.last_level
 
     @property
     def shape_key(self) -> tuple:
         """Problems with the same key can be restored in one batch."""
         return (
-            self.scale,
+            self.pace,
             self.key,
             tuple(self.y.shape),
             shape_of(self.noise),
@@ -103,6 +111,9 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         reference = _checked_reference(files, operator.frame(operator.initial(y)).shape[2:])
     known = parts.outcome.get("noise_level")
     noise = known if known is not None else task.noise_in(row, y, operator, parts.arrays)
+    if isinstance(noise, NoiseModel) and spec.sampler.asked in RIVALS:
+        words = f"noise: the method {spec.sampler.asked} takes one noise_level for each image"
+        raise RowError(words, "bad_value")
     level = _level_of(noise, y, operator)
     arrays, key = parts.arrays, parts.key
     if task.is_compressed:
@@ -122,6 +133,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         outcome={**parts.outcome, "noise": told(noise)},
         key=key,
         scale=parts.scale,
+        last_level=level if spec.has_own_levels else None,
     )
 
 
@@ -137,6 +149,12 @@ def _check_pixels(size: tuple[int, int], spec: JobSpec) -> None:
         raise RowError(
             f"{width} x {height} pixels to restore, more than the job's max_pixels, "
             f"{spec.max_pixels}",
+            "too_large",
+        )
+    if spec.takes_gradients and height * width > spec.tile**2:
+        raise RowError(
+            f"{width} x {height} pixels: {spec.sampler.asked} differentiates the network, which "
+            f"then has no tiles; at most {spec.tile} x {spec.tile} pixels (tile)",
             "too_large",
         )
 

@@ -37,6 +37,7 @@ ALLOCATION = {
     "MALLOC_TRIM_THRESHOLD_": str(2**29),
 }
 BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit
+GRADIENT_SHARE = 3  # by which batches are smaller where the network is differentiated
 CONNECT_SECONDS = 10.0  # for the answer of a cluster's head
 ACCELERATOR = "ray.io/accelerator-type"  # Ray's own label of nodes that have one
 
@@ -161,6 +162,8 @@ def plan_resources(spec: JobSpec) -> Resources:
     pixels = spec.batch_pixels
     if pixels == "auto":
         pixels = BATCH_PIXELS["gpu" if gpus else "cpu"]
+        if spec.takes_gradients:  # the network's activations are kept
+            pixels //= GRADIENT_SHARE
     hosts = [node for node in nodes if room_on(node, actor)]
     threads = _threads(spec, hosts, most)
     step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}

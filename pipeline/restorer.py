@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 import sys
@@ -83,7 +82,8 @@ class Restorer:
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
         path = local_file(model)
-        net = place(load_model(path, dtype, **options), self.device, spec.precision)
+        net = load_model(path, dtype, **options)
+        net = place(net, self.device, spec.precision, gradients=spec.takes_gradients)
         check_digest("model", model, digest_of(path), versions.model)
         self.unchanged = Unchanged("model", path)
         if spec.compile:
@@ -142,7 +142,7 @@ class Restorer:
 
         constant = {
             "task": self.spec.task.kind,
-            "sampler": dataclasses.asdict(self.config),
+            "sampler": self.config.told(),
             "model": self.digest,
         }
         outcomes = [
@@ -171,7 +171,7 @@ class Restorer:
         for i, problem in sorted(problems, key=lambda item: str(item[1].shape_key)):
             size = problem.pixels * self.spec.samples
             pixels += size
-            other = bool(batch) and problem.scale != batch[-1][1].scale  # noise levels
+            other = bool(batch) and problem.pace != batch[-1][1].pace
             if batch and (other or pixels > self.denoise.batch_pixels):
                 yield batch
                 batch, pixels = [], size
@@ -214,7 +214,9 @@ class Restorer:
         groups: dict[tuple, list[int]] = defaultdict(list)
         for i, problem in enumerate(problems):
             groups[problem.shape_key].append(i)
-        with torch.inference_mode():
+        # Tensors of inference mode could not be differentiated by.
+        gradients = self.spec.takes_gradients
+        with torch.no_grad() if gradients else torch.inference_mode():
             finished = self.sampler.restored([[problems[i] for i in g] for g in groups.values()])
         seconds = time.perf_counter() - began
         self.on_batch(len(problems), self.network.taken())

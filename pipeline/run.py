@@ -69,6 +69,8 @@ def run_job(
         folder = RunFolder.create(job, spec.shard_rows or rows)
         for note in job.manifest.notes:
             on_note(note)
+        if job.activations:
+            on_note(job.memory_note(resources.batch_pixels))
     try:
         with Heartbeat(folder.layout) as heartbeat:
             done_now = None

@@ -43,8 +43,17 @@ class EpsDenoiser:
         if not classes and self.label is not None:
             raise ConfigError("an unconditional network takes no label")
 
-    @torch.inference_mode()
     def __call__(self, x_t: Tensor, t: int) -> Tensor:
+        """x0, on [-1, 1] as far as the network keeps to it.
+
+        Of an x_t that requires a gradient x0 can be differentiated; that takes a network without
+        fused kernels (:func:`diffpir.networks.precision.place`).
+        """
+        gradients = x_t.requires_grad
+        with torch.enable_grad() if gradients else torch.inference_mode():
+            return self._denoised(x_t, t)
+
+    def _denoised(self, x_t: Tensor, t: int) -> Tensor:
         height, width = x_t.shape[-2:]
         stride = self.net.config.stride
         # x0 is told of the state as the network sees it, rounded: what it does not see of x_t

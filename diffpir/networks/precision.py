@@ -35,16 +35,23 @@ def dtype_of(precision: Precision, device: str | torch.device) -> torch.dtype:
     return DTYPES[precision]
 
 
-def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = "auto") -> UNet:
+def place(
+    net: UNet,
+    device: str | torch.device = "cpu",
+    precision: Precision = "auto",
+    *,
+    gradients: bool = False,
+) -> UNet:
     """``net`` itself, moved to the device and made fast there.
 
     The last norm and convolution stay in float32: at high noise their rounding would be multiplied
     by sigma_bar, and they are a thousandth of the work.
 
     In half precision on a GPU, what stands between the convolutions is fused
-    (:mod:`diffpir.networks.fused`), and there are no gradients. That takes Triton and a C
-    compiler with Python's headers; without, a warning says so. Such a network's GPU must be the
-    current one when it is called, as :class:`EpsDenoiser` sees to.
+    (:mod:`diffpir.networks.fused`), unless ``gradients`` by the image are wanted, which those
+    kernels do not have. That takes Triton and a C compiler with Python's headers; without, a
+    warning says so. Such a network's GPU must be the current one when it is called, as
+    :class:`EpsDenoiser` sees to.
 
     fp32 on a GPU is that of IEEE, not TF32, in all of this process from here on.
 
@@ -60,7 +67,7 @@ def place(net: UNet, device: str | torch.device = "cpu", precision: Precision = 
         unfuse(net)
     for name, layers in net.named_children():
         layers.to(device, torch.float32 if name == "out" else dtype)
-    if device.type == "cuda" and dtype is not torch.float32:
+    if device.type == "cuda" and dtype is not torch.float32 and not gradients:
         try:
             from diffpir.networks.fused import fuse
             from diffpir.networks.triton_kernels import enlarged

@@ -11,10 +11,11 @@ from diffpir.operators.jpeg import JpegIntervals
 from diffpir.operators.linear import Linear
 from diffpir.operators.partial import PartialBlur
 from diffpir.operators.pointwise import Denoise, Inpaint
-from diffpir.operators.protocol import Operator, Rho, measured, per_image
+from diffpir.operators.protocol import Decomposable, Operator, Rho, measured, per_image
 
 __all__ = [
     "Compressed",
+    "Decomposable",
     "Denoise",
     "Downsample",
     "Inpaint",

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from diffpir.operators.protocol import Rho, per_image
+from diffpir.operators.protocol import Map, Rho, per_image
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, of R'G'B'
 PATTERNS = ("rggb", "bggr", "grbg", "gbrg")
@@ -35,6 +35,9 @@ class MixChannels:
 
     def prox(self, x: Tensor, y: Tensor, rho: Rho) -> Tensor:
         return x + self.adjoint((y - self.forward(x)) / (self.power + per_image(rho, x)))
+
+    def spectral(self, r: Tensor, f: Map) -> Tensor:
+        return f(self.power) * r
 
     def initial(self, y: Tensor) -> Tensor:
         if not self.mosaic:

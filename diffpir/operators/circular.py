@@ -100,6 +100,9 @@ class Downsample:
 
         return lambda r: filtered(r, reciprocal(*r.shape[-2:]))
 
+    def spectral(self, r: Tensor, f: Map) -> Tensor:
+        return filtered(r, f(self._gain(r)))
+
     def initial(self, y: Tensor) -> Tensor:
         return enlarge(y, self.kernel, self.factor)
 

@@ -39,6 +39,9 @@ class Denoise:
     def inverse(self, rho: Rho, power: Power) -> Map:
         return inverse_filter(rho, power)
 
+    def spectral(self, r: Tensor, f: Map) -> Tensor:
+        return f(r.new_ones(1, 1, 1, 1)) * r
+
     def initial(self, y: Tensor) -> Tensor:
         return y
 
@@ -78,6 +81,9 @@ class Inpaint:
         if not self.alike:  # a mask of each channel hides nothing of their mixtures
             return whole
         return lambda r: torch.where(self.mask == 1, whole(self.mask * r), r / per_image(rho, r))
+
+    def spectral(self, r: Tensor, f: Map) -> Tensor:
+        return f(self.mask.to(r)) * r
 
     def initial(self, y: Tensor) -> Tensor:
         return self.mask * y

@@ -72,6 +72,23 @@ class Invertible(Protocol):
         ...
 
 
+@runtime_checkable
+class Decomposable(Protocol):
+    """An operator whose singular values are at hand: the roots of the eigenvalues of ``A A^T``.
+
+    No singular vectors are needed: with ``A^T`` of it, any function of the singular values can be
+    applied to a scene.
+    """
+
+    def spectral(self, r: Tensor, f: Map) -> Tensor:
+        """``f(A A^T) r``, for r of the shape of y.
+
+        ``f`` maps the eigenvalues, a tensor with four axes that broadcasts against one value for
+        each image, elementwise.
+        """
+        ...
+
+
 def measured(operator: Operator, x: Tensor) -> Tensor:
     """Which values of y say anything of x, (B, c, h, w) bool; those under a mask do not.
 

@@ -146,7 +146,8 @@ def restore(
     method: Annotated[
         str | None,
         typer.Option(
-            help="diffpir, or diffpir-spectral (priors with an error spectrum).",
+            help="diffpir, diffpir-spectral (priors with an error spectrum); or to compare with: "
+            "hqs, ddnm, ddrm, red-diff, dds, daps, pigdm, dps.",
             show_default="the prior's best",
         ),
     ] = None,

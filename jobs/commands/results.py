@@ -34,26 +34,34 @@ def metrics(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
-    b: Annotated[str, typer.Argument(help="Another's, over the same images.")],
+    others: Annotated[
+        list[str], typer.Argument(help="B, C, ...: other jobs' outputs, over the same images.")
+    ],
     confidence: Annotated[
         float, typer.Option(min=0.5, max=0.9999, help="Of the interval of the mean difference.")
     ] = 0.95,
     format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
 ) -> None:
-    """Compare two runs image by image: differences B - A, paired by id."""
+    """Compare runs image by image: differences B - A, C - A and so on, paired by id."""
     with user_errors():
-        from jobs.compare import compare as differences
+        from jobs.compare import compare_several, letter
         from jobs.progress import unfinished
         from jobs.tables import render
+        from manifests.storage import shown
 
-        notes = [unfinished(output) for output in dict.fromkeys((a, b))]
-        records, counts = differences(a, b, confidence)
+        notes = [unfinished(output) for output in dict.fromkeys((a, *others))]
+        records, counts = compare_several((a, *others), confidence)
+        if len(others) == 1:
+            records = [{k: v for k, v in r.items() if k != "run"} for r in records]
     typer.echo(render(records, format))
-    typer.echo(
-        "{both} ids in both (failed: {failed_a} in A, {failed_b} in B), {only_a} only in A, "
-        "{only_b} only in B".format(**counts),
-        err=True,
-    )
+    for place, (output, count) in enumerate(zip(others, counts, strict=True), start=1):
+        words = (
+            "{both} ids in both (failed: {failed_a} in A, {failed_b} in B), {only_a} only in A, "
+            "{only_b} only in B"
+        ).format(**count)
+        if len(others) > 1:
+            words = f"{letter(place)} is {shown(output)}: {words.replace('B', letter(place))}"
+        typer.echo(words, err=True)
     _say(notes)
 
 

@@ -18,6 +18,7 @@ from diffpir.config import (
     SamplerConfig,
     check_setting,
 )
+from diffpir.methods import RIVALS, takes_gradients
 from diffpir.schedule import Spacing
 from manifests.schema import TYPES
 from manifests.storage.hosts import checked_entry
@@ -84,6 +85,11 @@ class Sampler(Spec):
         for name, value in self.given.items():
             check_setting(name, value)  # what they make together, the job knows
         return self
+
+    @property
+    def asked(self) -> str | None:
+        """The method that is asked for, by its name or by a preset; None leaves it to the task."""
+        return self.method or (preset(self.preset).method if self.preset else None)
 
     @property
     def given(self) -> dict[str, Any]:
@@ -259,17 +265,41 @@ class JobSpec(Spec):
                 f"picture.range: scene: nothing that {self.task.kind} restores here is brighter "
                 "than white; declip finds what is, up to its ceiling"
             )
-        if self.sampler.method == "diffpir-spectral" and not self.task.is_linear:
+        method = self.sampler.asked
+        if method not in (None, "diffpir") and not self.task.is_linear:
             raise ValueError(
-                f"sampler.method: diffpir-spectral has no data step for {self.task.kind}; leave it "
-                "out, or give diffpir"
+                f"sampler.method: {method} has no data step for {self.task.kind}, which is not "
+                "linear; leave it out, or give diffpir, which has one"
             )
+        if method in RIVALS and self.task.is_compressed:
+            raise ValueError(
+                f"sampler.method: {method} has no data step for {self.task.kind} with then: jpeg, "
+                "which is not linear; those that have one are diffpir and diffpir-spectral"
+            )
+        if method in RIVALS and self.task.noise is not None:
+            raise ValueError(
+                f"sampler.method: {method} takes one noise_level for each image, and no "
+                "task.noise; those that do are diffpir and diffpir-spectral"
+            )
+        if self.takes_gradients and self.compile:
+            raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
         # Where a task usually starts late, there are not steps for as many evaluations.
         try:
             self.sampler_config(spectral=False).timesteps()
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
         return self
+
+    @property
+    def takes_gradients(self) -> bool:
+        """Whether the method differentiates the network."""
+        return takes_gradients(self.sampler.asked or "")
+
+    @property
+    def has_own_levels(self) -> bool:
+        """Whether an image's noise level decides which noise levels its sampling goes through."""
+        traits = RIVALS.get(self.sampler.asked or "")
+        return traits is not None and traits.own_levels
 
     @property
     def schemes(self) -> frozenset[str]:
@@ -300,6 +330,8 @@ class JobSpec(Spec):
             ConfigError: settings that do not go together.
         """
         defaults, asked = self.task.defaults(), self.sampler.method
+        if asked in RIVALS:
+            return self.sampler.resolve(self.task.rival_defaults(asked))
         usual = defaults.builtin if self.model.path == BUILTIN else defaults.paper
         if asked == "diffpir-spectral" or (asked is None and spectral and defaults.spectral):
             usual = defaults.spectral_settings(self.sampler.nfe)
@@ -314,5 +346,5 @@ class JobSpec(Spec):
         del spec["model"]["path"]  # a run knows files by their content, wherever they lie
         return spec | {
             "task": self.task.identity(self.mode),
-            "sampler": dataclasses.asdict(config),
+            "sampler": config.told(),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -74,6 +74,9 @@ class Blurred(Compressible):
         """Without noise the data tell more than an error spectrum: the method is ``diffpir``."""
         usual = super().defaults()
         return replace(usual, spectral=()) if self.noise_level == 0 else usual
+
+    def decomposes(self, mode: Mode, columns: Collection[str]) -> bool:
+        return self.boundary_in(mode) == "circular"
 
     def files(self) -> dict[str, str]:
         kernel = {"kernel": self.kernel.file.file} if self.kernel and self.kernel.file else {}

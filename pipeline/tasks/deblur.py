@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -61,6 +61,10 @@ class Deblur(Blurred):
 
     def may_estimate(self, mode: Mode) -> bool:
         return mode == "restore" and self.mask is None
+
+    def decomposes(self, mode: Mode, columns: Collection[str]) -> bool:
+        masked = self.mask is not None or "mask" in columns
+        return super().decomposes(mode, columns) and not masked
 
     def files(self) -> dict[str, str]:
         mask = {"mask": self.mask.file} if self.mask and self.mask.file else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
@@ -68,6 +69,10 @@ class InpaintTask(Task):
     @property
     def pixel_mask(self) -> PixelMask | None:
         return None if self.mask is None else self.mask.pixel_mask
+
+    def rival_defaults(self, method: str) -> SamplerConfig:
+        usual = super().rival_defaults(method)
+        return replace(usual, guidance=0.5) if method == "dps" else usual  # its authors'
 
     def check(self, mode: Mode) -> None:
         super().check(mode)

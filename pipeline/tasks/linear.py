@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -43,6 +43,11 @@ class LinearTask(Task):
     def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         users_operator(self)  # whatever is wrong with it is to be found before the work
         return ()
+
+    def decomposes(self, mode: Mode, columns: Collection[str]) -> bool:
+        from diffpir.operators import Decomposable
+
+        return isinstance(users_operator(self), Decomposable)
 
     def operator_for(self, batch: Batch) -> Operator:
         return users_operator(self)

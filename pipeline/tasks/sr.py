@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -44,6 +45,13 @@ class SuperResolve(Blurred):
     @property
     def enlargement(self) -> int:
         return self.factor
+
+    def rival_defaults(self, method: str) -> SamplerConfig:
+        usual = super().rival_defaults(method)
+        if method != "hqs":
+            return usual
+        # DPIR's: more steps, to a level of as many 255ths as the factor at least.
+        return replace(usual, nfe=24, sigma_min=2 * self.factor / 255)
 
     def usual_kernel(self) -> np.ndarray:
         from diffpir.kernels import bicubic_kernel

@@ -8,7 +8,7 @@ methods that compute import PyTorch when they are called: whoever only reads a j
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -160,7 +160,7 @@ class Task(Spec):
         benchmarks: name -> fields of the tasks that the quality benchmarks measure.
         gives_colour: a restored image has colours even if the measurement is grey.
         equal_channels_are_grey: an image of three equal channels is taken for a grey one.
-        is_linear: the operator is, so that ``diffpir-spectral`` has a data step for it.
+        is_linear: the operator is, so that other methods than ``diffpir`` can do it.
     """
 
     kind: str
@@ -233,6 +233,14 @@ class Task(Spec):
     def defaults(self) -> Defaults:
         """The sampler's settings of a job that gives none."""
         return self.presets.get(self.preset, USUAL)
+
+    def rival_defaults(self, method: str) -> SamplerConfig:
+        """The settings of a method to compare with (:mod:`diffpir.methods`), its authors' own."""
+        return PRESETS[method]
+
+    def decomposes(self, mode: Mode, columns: Collection[str]) -> bool:
+        """Whether operators have their singular values at hand, with such columns of a manifest."""
+        return True
 
     def files(self) -> dict[str, str]:
         """Field -> path or URI, of the files that the job itself names."""

@@ -100,7 +100,22 @@ def test_a_wrong_setting_is_refused_by_name(wrong):
 
 def test_presets_are_found_by_name():
     assert preset("ffhq-sr4") == SamplerConfig(nfe=100, lam=8, zeta=0.2)
-    for config in PRESETS.values():
-        assert config.timesteps()[0] == (config.first_timestep or 999)
+    for name, config in PRESETS.items():
+        if config.method == "diffpir":
+            assert config.timesteps()[0] == (config.first_timestep or 999)
+        else:
+            assert name == config.method
     with pytest.raises(ConfigError, match="ffhq-sr4"):
         preset("ffhq-sr5")
+
+
+def test_timesteps_of_other_methods():
+    """As DDRM's code has them, and OpenAI's respacing, which DPS uses."""
+    schedule = Schedule.linear()
+    assert schedule.strided(20) == list(range(950, -1, -50))
+    assert schedule.even(5) == [999, 749, 500, 250, 0]
+    assert schedule.even(1000) == schedule.strided(1000) == list(range(999, -1, -1))
+    for steps in (schedule.strided, schedule.even):
+        for nfe in (1, 1001):
+            with pytest.raises(ValueError, match="nfe must be from 2 to 1000"):
+                steps(nfe)

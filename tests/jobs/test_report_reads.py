@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from benchmarks.report import ROWS, RUN, write_parts
 from jobs.cli import app
-from jobs.compare import compare
+from jobs.compare import compare, letter
 from jobs.report import FIELDS, report
 from jobs.results import METRICS
 from jobs.tables import Style, render
@@ -126,3 +126,20 @@ def test_metrics_of_an_unfinished_job_say_so(tmp_path):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0 and result.stdout
         assert "".join(line for line in result.stderr.splitlines(True) if "job is" in line) == notes
+
+
+def test_several_runs_are_compared_with_the_first(tmp_path):
+    a, b = (output_of(tmp_path / name, site=["x"] * 3) for name in "ab")
+    c = output_of(tmp_path / "c", site=["x"] * 2)  # of two of the three pictures
+    result = CliRunner().invoke(app, ("compare", a, b, c, "--format", "json"))
+    assert result.exit_code == 0
+    records = json.loads(result.stdout)
+    assert [(r["metric"], r["run"], r["pairs"]) for r in records[:4]] == [
+        ("psnr", "B", 3), ("psnr", "C", 2), ("psnr_y", "B", 3), ("psnr_y", "C", 2),
+    ]  # fmt: skip
+    assert f"B is {b}: 3 ids in both (failed: 0 in A, 0 in B), 0 only in A, 0 only in B" in (
+        result.stderr
+    )
+    assert f"C is {c}: 2 ids in both (failed: 0 in A, 0 in C), 1 only in A" in result.stderr
+    assert [letter(place) for place in (0, 25, 26, 27, 52)] == ["A", "Z", "AA", "AB", "BA"]
+    assert CliRunner().invoke(app, ("compare", a)).exit_code == 2
