@@ -11,6 +11,7 @@ from diffpir.networks.checkpoint import load_model
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
+from pipeline.spec.model import Model
 from pipeline.versions import local_file
 
 
@@ -22,7 +23,7 @@ def train_prior(
     batch: int,
     crop: int,
     channels: int | None,
-    initial: str | None,
+    initial: Model | None,
     validation: str | None,
     lr: float,
     seed: int,
@@ -44,7 +45,7 @@ def train_prior(
     """
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
-    begin = load_model(local_file(initial)) if initial else None
+    begin = load_model(local_file(initial.path), **initial.options) if initial else None
     shape = begin.config if begin else small_net(channels or 32)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)

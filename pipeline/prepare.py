@@ -113,10 +113,9 @@ def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
-    options = spec.model.model_dump(exclude={"path", "label"})
     try:
         path = local_file(model)
-        EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
+        EpsDenoiser(load_model(path, **spec.model.options), Schedule.linear(), spec.model.label)
         spectrum = read_spectrum(path)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None

@@ -76,14 +76,13 @@ class Restorer:
             check_digest(field, spec.code()[field], digest, versions.code[field])
         self.uris = list(texts_of(spec.model_dump()))
         self.device = device_of(gpu)
-        options = spec.model.model_dump(exclude={"path", "label"})
         usual = torch.get_num_threads()
         # Ray calls from another thread than this. Threads that OpenMP had started for this one
         # would lie idle, and make it think that there are more than cores, and wait slowly.
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
         path = local_file(model)
-        net = place(load_model(path, dtype, **options), self.device, spec.precision)
+        net = place(load_model(path, dtype, **spec.model.options), self.device, spec.precision)
         check_digest("model", model, digest_of(path), versions.model)
         self.unchanged = Unchanged("model", path)
         if spec.compile:

@@ -89,6 +89,16 @@ def check_fit(state: Shapes, expected: Shapes) -> None:
         )
 
 
+def check_numbers(state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors that are not of floating-point numbers: weights that were quantised, say."""
+    for key, tensor in state.items():
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise CheckpointError(
+                f"{key} is of the type {str(tensor.dtype).removeprefix('torch.')}: weights are "
+                "read as float16, bfloat16, float32 or float64; save them so"
+            )
+
+
 def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
 

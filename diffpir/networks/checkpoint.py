@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from diffpir.errors import CheckpointError, ConfigError
-from diffpir.networks.architecture import check_fit, infer_config, shapes_of
-from diffpir.networks.archive import check_archive, check_pickles
+from diffpir.networks.architecture import check_fit, check_numbers, infer_config, shapes_of
+from diffpir.networks.facts import Fact, How
+from diffpir.networks.tensors import FAULTS, SHOWN, read_entries
 from diffpir.networks.unet import UNet, UNetConfig
+from diffpir.networks.unwrap import find_weights
 from diffpir.spectrum import PriorSpectrum
 
 
@@ -36,19 +35,24 @@ class Overrides(TypedDict, total=False):
 METADATA_KEY = "diffpir.unet"
 SPECTRUM_KEY = "diffpir.spectrum"
 MOST_METADATA = 2**20  # characters
-SHOWN = 300  # characters of a file's own words in a message
-SHARED = 4  # tensors of a file that may share their numbers, at most
-# ValueError: JSON's own, and a number of too many digits; RecursionError: too deep a nesting.
-FAULTS = (SafetensorError, OSError, ValueError, RecursionError)
-UNTOLD = tuple(Overrides.__annotations__)
+UNTOLD = frozenset(Overrides.__annotations__)
+# Family -> the key that all its networks have.
+MARKS = {"guided-diffusion": "time_embed.0.weight"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint file's architecture, and its tensors as stored."""
+    """A network, as a file holds it.
+
+    Attributes:
+        config: its architecture.
+        state: its tensors, of the types they are stored in, by the keys of :class:`UNet`.
+        facts: what is known of it, and how.
+    """
 
     config: UNetConfig
     state: dict[str, Tensor]
+    facts: tuple[Fact, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -86,8 +90,10 @@ def read_checkpoint(
 ) -> Checkpoint:
     """A checkpoint with its inferred architecture, checked tensor by tensor.
 
-    The keyword arguments settle what keys and shapes cannot tell; left at None, the file's own
-    metadata decides where it has any, else the usual values: heads of 64 channels, legacy order.
+    Wrappers of trainers are taken off, and of several weights the exponential average is taken
+    (:mod:`diffpir.networks.unwrap`). The keyword arguments settle what keys and shapes cannot
+    tell; left at None, the file's own metadata decides where it has any, else the usual values:
+    heads of 64 channels, legacy order.
     Of OpenAI's published models, ``128x128_diffusion`` needs ``num_heads=4`` and
     ``64x64_diffusion`` ``use_new_attention_order=True``; neither is told by its tensors.
 
@@ -95,22 +101,58 @@ def read_checkpoint(
         CheckpointError: not such a checkpoint; the message names the file and the reason.
     """
     path = Path(path)
+    given = {
+        "num_head_channels": num_head_channels,
+        "num_heads": num_heads,
+        "use_new_attention_order": use_new_attention_order,
+    }
     try:
-        state, metadata = _read_tensors(path)
-        given = {
-            "num_head_channels": num_head_channels,
-            "num_heads": num_heads,
-            "use_new_attention_order": use_new_attention_order,
-        }
-        told = metadata | {name: value for name, value in given.items() if value is not None}
-        shapes = shapes_of(state)
-        config = infer_config(shapes, **told)
+        entries, metadata = read_entries(path)
+        weights = find_weights(entries, MARKS)
+        if weights is None:
+            raise CheckpointError(_no_mark(entries))
+        told = _told(metadata)
+        options = told | {name: value for name, value in given.items() if value is not None}
+        shapes = shapes_of(weights.state)
+        config = infer_config(shapes, **options)
         with torch.device("meta"):
             expected = shapes_of(UNet(config).state_dict())
         check_fit(shapes, expected)
+        check_numbers(weights.state)
     except (CheckpointError, ValueError, TypeError, RuntimeError) as e:  # shapes that none can have
         raise CheckpointError(f"{path}: {e}") from None
-    return Checkpoint(config, state)
+    facts = [
+        Fact("architecture", "guided-diffusion U-Net", "inferred", "names and shapes of tensors"),
+        Fact("weights", weights.words, "found"),
+    ]
+    for name in given:
+        value = getattr(config, name)
+        if name == "num_heads" and value is None:
+            continue
+        if name == "num_head_channels" and config.num_heads is not None:
+            continue
+        how: How = "given" if given[name] is not None else "found" if name in told else "assumed"
+        facts.append(Fact(name, str(value), how, "" if how != "assumed" else "tensors do not tell"))
+    return Checkpoint(config, weights.state, tuple(facts))
+
+
+def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a file of our own says of its network."""
+    try:
+        told = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except FAULTS as e:
+        raise CheckpointError(f"its metadata {METADATA_KEY!r}: {str(e)[:SHOWN]}") from None
+    if not isinstance(told, dict) or not told.keys() <= UNTOLD:
+        raise CheckpointError(f"its metadata {METADATA_KEY!r} is not this project's")
+    return told
+
+
+def _no_mark(entries: Mapping[str, Tensor]) -> str:
+    some = ", ".join(sorted(entries)[:3])
+    return (
+        f"not a guided-diffusion U-Net: no tensor {MARKS['guided-diffusion']!r} "
+        f"(its first tensors are: {some[:SHOWN]})"
+    )
 
 
 def read_spectrum(path: str | Path) -> PriorSpectrum | None:
@@ -155,7 +197,7 @@ def save_checkpoint(
 ) -> Path:
     """Write ``.safetensors`` with the tensors as they are, whatever no tensor tells beside them."""
     config = asdict(checkpoint.config)
-    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in UNTOLD})}
+    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in sorted(UNTOLD)})}
     if spectrum:
         metadata[SPECTRUM_KEY] = json.dumps(spectrum.plain())
     save_file(checkpoint.state, str(path), metadata)
@@ -178,74 +220,3 @@ def file_digest(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex: what results name the model by."""
     with Path(path).open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a state dict's file, whatever network they are of.
-
-    Raises:
-        CheckpointError: it is no such file, with the reason.
-    """
-    return _read_tensors(Path(path))[0]
-
-
-def _read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    if not path.is_file():
-        raise CheckpointError("no such file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of old pickle protocols, which load well
-            # A file that is no zip is of PyTorch's old format, which cannot be mapped.
-            mmap = zipfile.is_zipfile(path)
-            if mmap:
-                check_archive(path)
-            else:
-                check_pickles(path)
-            state = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except CheckpointError:
-        raise
-    except pickle.UnpicklingError:
-        raise CheckpointError(
-            "refused: it is not a plain file of tensors, and nothing else is unpickled"
-        ) from None
-    except Exception as e:  # torch.load raises whatever its parser met
-        text = str(e)[:SHOWN]
-        raise CheckpointError(f"not a PyTorch checkpoint ({type(e).__name__}: {text})") from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        holds = ", ".join(map(str, state)) if isinstance(state, Mapping) else type(state).__name__
-        raise CheckpointError(f"not a state dict of tensors (it holds: {holds[:200]})")
-    _check_sizes(state, path.stat().st_size)
-    return dict(state), {}
-
-
-def _check_sizes(state: Mapping[str, Tensor], file_bytes: int) -> None:
-    """Tensors hold what the file does: a view may repeat one number a billion times.
-
-    Raises:
-        CheckpointError: names the tensor.
-    """
-    total = 0
-    for key, tensor in state.items():
-        name = str(key)[:SHOWN]
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type != "cpu":
-            raise CheckpointError(f"tensor {name!r} is not a plain array of numbers")
-        size = tensor.numel() * tensor.element_size()
-        total += size
-        if size > file_bytes or total > SHARED * file_bytes:
-            raise CheckpointError(
-                f"its tensors up to {name!r} (of shape {tuple(tensor.shape)}) would take {total} "
-                f"bytes, and the file has {file_bytes}; save copies of them (tensor.clone())"
-            )
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    try:
-        with safe_open(str(path), framework="pt") as f:
-            told = json.loads((f.metadata() or {}).get(METADATA_KEY, "{}"))
-            if not isinstance(told, dict) or not told.keys() <= set(UNTOLD):
-                raise CheckpointError(f"its metadata {METADATA_KEY!r} is not this project's")
-            return {key: f.get_tensor(key) for key in f.keys()}, told  # noqa: SIM118
-    except FAULTS as e:
-        raise CheckpointError(f"not a safetensors file ({str(e)[:SHOWN]})") from None

@@ -138,9 +138,13 @@ def restore(
             show_default="unknown",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
-        "builtin"
-    ),
+    model: Annotated[
+        str,
+        typer.Option(
+            help="As a job has it: 'builtin', a checkpoint's path or URI, or one with what is to "
+            "be said of it, such as '{path: m.pt, num_heads: 4}'."
+        ),
+    ] = "builtin",
     preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
     nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
     method: Annotated[

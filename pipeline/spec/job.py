@@ -24,6 +24,7 @@ from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
 from pipeline.spec.fetch import Fetch
+from pipeline.spec.model import Model
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
@@ -43,21 +44,6 @@ def _batch_pixels(value: Any) -> Any:
 
 
 BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
-
-
-class Model(Spec):
-    """A checkpoint, and what its tensors cannot tell (None: its metadata, or OpenAI's values)."""
-
-    path: Location = BUILTIN
-    num_head_channels: Annotated[int, Field(ge=1)] | None = None
-    num_heads: Annotated[int, Field(ge=1)] | None = None
-    use_new_attention_order: bool | None = None
-    label: Annotated[int, Field(ge=0)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Sampler(Spec):
