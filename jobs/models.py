@@ -14,23 +14,19 @@ from torch import Tensor
 from diffpir.networks.checkpoint import (
     UNTOLD,
     file_digest,
-    load_model,
-    read_checkpoint,
     read_spectrum,
     save_checkpoint,
     save_model,
 )
-from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import DTYPES, dtype_of, place
-from diffpir.schedule import Schedule
 from diffpir.spectrum import LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
 from manifests import storage
 from pipeline.errors import PipelineError
+from pipeline.prior import files_of_prior
 from pipeline.resources import device_of
 from pipeline.spec.model import Model
 from pipeline.tasks.row import to_tensor
-from pipeline.versions import local_file
 
 
 def describe_model(model: Model) -> str:
@@ -39,8 +35,8 @@ def describe_model(model: Model) -> str:
     Raises:
         CheckpointError, StorageError: it is none, or cannot be read.
     """
-    path = local_file(model.path)
-    checkpoint = read_checkpoint(path, **model.options)
+    files = files_of_prior(model)
+    path, checkpoint = files.weights, files.read()
     types = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
     config = checkpoint.config
     lines = [
@@ -73,9 +69,8 @@ def convert_model(model: Model, output: Path, precision: str) -> str:
             f"convert writes .safetensors in {', '.join(DTYPES)}, not {output} in {precision}"
         )
     dtype = DTYPES[precision]
-    path = local_file(model.path)
-    net = load_model(path, dtype, **model.options)
-    _written(output, lambda: save_model(net, output, dtype, read_spectrum(path)))
+    prior = files_of_prior(model).load(dtype)
+    _written(output, lambda: save_model(prior.net, output, dtype, prior.spectrum, prior.diffusion))
     return describe_model(Model(path=str(output)))
 
 
@@ -106,11 +101,12 @@ def calibrate_model(
     """
     if output.suffix != ".safetensors":
         raise PipelineError(f"calibrate writes a .safetensors file, not {output}")
-    path = local_file(model.path)
-    checkpoint = read_checkpoint(path, **model.options)
+    files = files_of_prior(model)
+    checkpoint = files.read()
     device = device_of(torch.cuda.is_available())
-    net = place(load_model(path, dtype_of("auto", device), **model.options), device, "auto")
-    denoise = EpsDenoiser(net, Schedule.linear())
+    prior = files.load(dtype_of("auto", device))
+    place(prior.net, device, "auto")
+    denoise = prior.denoiser(model.label)
     photographs, _ = photographs_of(manifest, LEAST_SIDE, most=evaluations)
     if len(photographs) < 2:
         raise PipelineError(f"{storage.shown(manifest)}: one photograph; a few dozen are wanted")

@@ -117,6 +117,8 @@ def _places(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield "images", spec.images
     if spec.model.path != BUILTIN:
         yield "model", spec.model.path
+    for field, file in spec.model.files.items():
+        yield f"model.{field}", file
     for field, file in spec.task.files().items():
         yield f"task.{field}", file
     for key, file in spec.perceptual.weights.items():

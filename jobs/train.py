@@ -7,12 +7,11 @@ from pathlib import Path
 import torch
 import typer
 
-from diffpir.networks.checkpoint import load_model
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
+from pipeline.prior import files_of_prior
 from pipeline.spec.model import Model
-from pipeline.versions import local_file
 
 
 def train_prior(
@@ -45,7 +44,7 @@ def train_prior(
     """
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
-    begin = load_model(local_file(initial.path), **initial.options) if initial else None
+    begin = files_of_prior(initial).load(torch.float32).net if initial else None
     shape = begin.config if begin else small_net(channels or 32)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)

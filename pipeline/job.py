@@ -25,6 +25,7 @@ class Job:
         model: ``builtin``, or the absolute path or URI of the checkpoint.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
+        notes: what the user should hear of the job before it begins.
     """
 
     spec: JobSpec
@@ -35,6 +36,7 @@ class Job:
     model: str
     versions: Versions
     identity: dict
+    notes: tuple[str, ...] = ()
 
     @property
     def layout(self) -> Layout:

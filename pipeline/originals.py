@@ -95,6 +95,7 @@ def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:
     files = {"manifest": spec.manifest}
     if spec.model.path != BUILTIN:
         files["model"] = spec.model.path
+    files |= {f"model.{field}": file for field, file in spec.model.files.items()}
     files |= {f"task.{field}": file for field, file in spec.task.files().items()}
     for field, file in files.items():
         yield storage.absolute(file), f"the job reads ({field})"

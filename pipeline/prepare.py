@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
 
 from diffpir.config import SamplerConfig
 from diffpir.errors import DiffPIRError
-from diffpir.networks.checkpoint import load_model, read_spectrum
-from diffpir.networks.denoiser import EpsDenoiser
-from diffpir.schedule import Schedule
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.prior_check import check_prior
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
@@ -22,11 +24,12 @@ from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
+from pipeline.prior import files_of_prior, located
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.users_code import check_allowed, code_digests
-from pipeline.versions import Versions, digest_of, local_file, located
+from pipeline.versions import Versions
 
 
 def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = False) -> Job:
@@ -55,21 +58,31 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         raise PipelineError(f"manifest: {e}") from None
     code = code_digests(spec)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
-    model = located(spec.model.path)
-    model_digest, config = check_model(spec, model)
+    prior = check_model(spec)
     versions = Versions(
-        model=model_digest,
+        model=prior.digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
         code=code,
     )
-    identity = without_secrets(spec.resolved(config)) | {
+    identity = without_secrets(spec.resolved(prior.config)) | {
         "manifest": planned,
         "model_digest": versions.model,
+        "diffusion": prior.diffusion.identity,
         "task_files": assets.digest,
         "perceptual": versions.perceptual,
         "code": code,
     }
-    return Job(spec, manifest, planned["rows"], version, assets, model, versions, identity)
+    return Job(
+        spec,
+        manifest,
+        planned["rows"],
+        version,
+        assets,
+        located(spec.model).path,
+        versions,
+        identity,
+        prior.notes,
+    )
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -107,29 +120,55 @@ def _planned(spec: JobSpec, version: str | None) -> dict | None:
     return record.identity["manifest"] if record.version == version else None
 
 
-def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
-    """Load the checkpoint as the actors will: its digest, and the sampler's settings with it.
+@dataclass(frozen=True)
+class CheckedPrior:
+    """A prior that goes with a job.
+
+    Attributes:
+        digest: of its files.
+        config: the sampler's settings with it.
+        diffusion: that it was trained in.
+        notes: for the user.
+    """
+
+    digest: str
+    config: SamplerConfig
+    diffusion: Diffusion
+    notes: tuple[str, ...]
+
+
+def check_model(spec: JobSpec) -> CheckedPrior:
+    """Load the checkpoint as the actors will, and try it once.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
     try:
-        path = local_file(model)
-        EpsDenoiser(load_model(path, **spec.model.options), Schedule.linear(), spec.model.label)
-        spectrum = read_spectrum(path)
+        files = files_of_prior(spec.model)
+        prior = files.load(torch.float32)
+        denoise = prior.denoiser(spec.model.label)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
+    if denoise.channels != 3:
+        raise PipelineError(
+            f"model: {storage.shown(spec.model.path)} takes {denoise.channels} channels, and "
+            "pictures have 3"
+        )
+    schedule = prior.diffusion.schedule
     try:
-        config = spec.sampler_config(spectral=spectrum is not None)
-        config.timesteps()
+        config = spec.sampler_config(spectral=prior.spectrum is not None)
+        config.timesteps(schedule)
     except ValueError as e:
         raise PipelineError(f"sampler: {e}") from None
-    if config.method == "diffpir-spectral" and spectrum is None:
+    if config.method == "diffpir-spectral" and prior.spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
-            f"{storage.shown(model)} does not have; to measure it: diffpir models calibrate"
+            f"{storage.shown(spec.model.path)} does not have; to measure it: diffpir models "
+            "calibrate"
         )
-    return digest_of(path), config
+    doubt = check_prior(denoise)
+    notes = (f"model: {doubt}",) if doubt else ()
+    return CheckedPrior(files.digest(), config, prior.diffusion, notes)
 
 
 def check_writable(spec: JobSpec) -> None:

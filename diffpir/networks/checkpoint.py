@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -16,26 +16,33 @@ from torch import Tensor
 
 from diffpir.errors import CheckpointError, ConfigError
 from diffpir.networks.architecture import check_fit, check_numbers, infer_config, shapes_of
+from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.networks.facts import Fact, How
 from diffpir.networks.tensors import FAULTS, SHOWN, read_entries
+from diffpir.networks.training_facts import diffusion_of
 from diffpir.networks.unet import UNet, UNetConfig
 from diffpir.networks.unwrap import find_weights
+from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 
 
-class Overrides(TypedDict, total=False):
-    """What keys and shapes cannot tell, as for :func:`read_checkpoint`."""
+class Options(TypedDict, total=False):
+    """What a file cannot tell, as for :func:`read_checkpoint`."""
 
     num_head_channels: int | None
     num_heads: int | None
     use_new_attention_order: bool | None
+    schedule: Schedule | None
+    prediction: Prediction | None
+    rescale_timesteps: bool | None
 
 
-# Metadata of our own files: what keys and shapes cannot tell.
+# Metadata of our own files: what keys and shapes cannot tell, and the diffusion.
 METADATA_KEY = "diffpir.unet"
+DIFFUSION_KEY = "diffpir.diffusion"
 SPECTRUM_KEY = "diffpir.spectrum"
-MOST_METADATA = 2**20  # characters
-UNTOLD = frozenset(Overrides.__annotations__)
+MOST_METADATA = 2**22  # characters
+UNTOLD = frozenset({"num_head_channels", "num_heads", "use_new_attention_order"})
 # Family -> the key that all its networks have.
 MARKS = {"guided-diffusion": "time_embed.0.weight"}
 
@@ -47,11 +54,13 @@ class Checkpoint:
     Attributes:
         config: its architecture.
         state: its tensors, of the types they are stored in, by the keys of :class:`UNet`.
+        diffusion: that it was trained in.
         facts: what is known of it, and how.
     """
 
     config: UNetConfig
     state: dict[str, Tensor]
+    diffusion: Diffusion = field(default_factory=Diffusion)
     facts: tuple[Fact, ...] = ()
 
     @property
@@ -60,80 +69,67 @@ class Checkpoint:
 
 
 def load_model(
-    path: str | Path, dtype: torch.dtype = torch.float32, **overrides: Unpack[Overrides]
+    path: str | Path, dtype: torch.dtype = torch.float32, **options: Unpack[Options]
 ) -> UNet:
-    """The network of a guided-diffusion checkpoint, in evaluation mode, on the CPU.
+    """The network of a checkpoint alone, as :func:`diffpir.networks.prior.load_prior` has it."""
+    return network_of(read_checkpoint(path, **options), dtype)
 
-    Args:
-        path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
-        dtype: of the weights, but for the last layers' (see :func:`cast`). Those that the file has
-            in this type are mapped, not read: all processes of a machine then have them in memory
-            once.
-        overrides: as for :func:`read_checkpoint`.
 
-    Raises:
-        CheckpointError: not such a checkpoint; the message names the file and the reason.
-    """
-    checkpoint = read_checkpoint(path, **overrides)
+def network_of(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> UNet:
+    """In evaluation mode, on the CPU; its weights are of that type (see :func:`cast`)."""
     with torch.device("meta"):
         net = UNet(checkpoint.config)
     net.load_state_dict(cast(checkpoint.state, dtype), assign=True)
     return net.requires_grad_(False).eval()
 
 
-def read_checkpoint(
-    path: str | Path,
-    *,
-    num_head_channels: int | None = None,
-    num_heads: int | None = None,
-    use_new_attention_order: bool | None = None,
-) -> Checkpoint:
+def read_checkpoint(path: str | Path, **options: Unpack[Options]) -> Checkpoint:
     """A checkpoint with its inferred architecture, checked tensor by tensor.
 
     Wrappers of trainers are taken off, and of several weights the exponential average is taken
-    (:mod:`diffpir.networks.unwrap`). The keyword arguments settle what keys and shapes cannot
-    tell; left at None, the file's own metadata decides where it has any, else the usual values:
-    heads of 64 channels, legacy order.
-    Of OpenAI's published models, ``128x128_diffusion`` needs ``num_heads=4`` and
-    ``64x64_diffusion`` ``use_new_attention_order=True``; neither is told by its tensors.
+    (:mod:`diffpir.networks.unwrap`).
+
+    Args:
+        path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
+        options: what the file cannot tell; left out or None, the file's own words decide where it
+            has any, else the usual values: heads of 64 channels, legacy order, the linear schedule
+            of 1000 steps, whose noise is predicted. Of OpenAI's published models,
+            ``128x128_diffusion`` needs ``num_heads=4`` and ``64x64_diffusion``
+            ``use_new_attention_order=True`` and a cosine schedule; no tensor tells either.
 
     Raises:
         CheckpointError: not such a checkpoint; the message names the file and the reason.
     """
     path = Path(path)
-    given = {
-        "num_head_channels": num_head_channels,
-        "num_heads": num_heads,
-        "use_new_attention_order": use_new_attention_order,
-    }
+    given = {name: value for name, value in options.items() if value is not None}
     try:
         entries, metadata = read_entries(path)
         weights = find_weights(entries, MARKS)
         if weights is None:
             raise CheckpointError(_no_mark(entries))
         told = _told(metadata)
-        options = told | {name: value for name, value in given.items() if value is not None}
         shapes = shapes_of(weights.state)
-        config = infer_config(shapes, **options)
+        config = infer_config(shapes, **told | {k: given[k] for k in UNTOLD & given.keys()})
         with torch.device("meta"):
             expected = shapes_of(UNet(config).state_dict())
         check_fit(shapes, expected)
         check_numbers(weights.state)
+        diffusion, trained = diffusion_of(entries, metadata.get(DIFFUSION_KEY), given)
     except (CheckpointError, ValueError, TypeError, RuntimeError) as e:  # shapes that none can have
         raise CheckpointError(f"{path}: {e}") from None
     facts = [
         Fact("architecture", "guided-diffusion U-Net", "inferred", "names and shapes of tensors"),
         Fact("weights", weights.words, "found"),
     ]
-    for name in given:
+    for name in ("num_head_channels", "num_heads", "use_new_attention_order"):
         value = getattr(config, name)
         if name == "num_heads" and value is None:
             continue
         if name == "num_head_channels" and config.num_heads is not None:
             continue
-        how: How = "given" if given[name] is not None else "found" if name in told else "assumed"
+        how: How = "given" if name in given else "found" if name in told else "assumed"
         facts.append(Fact(name, str(value), how, "" if how != "assumed" else "tensors do not tell"))
-    return Checkpoint(config, weights.state, tuple(facts))
+    return Checkpoint(config, weights.state, diffusion, (*facts, *trained))
 
 
 def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -183,13 +179,15 @@ def save_model(
     path: str | Path,
     dtype: torch.dtype = torch.float32,
     spectrum: PriorSpectrum | None = None,
+    diffusion: Diffusion | None = None,
 ) -> Path:
     """Write ``.safetensors`` that :func:`load_model` reads back without any override.
 
     The weights are of that type, but for the last layers' (see :func:`cast`).
     """
     state = {key: tensor.detach().cpu() for key, tensor in net.state_dict().items()}
-    return save_checkpoint(Checkpoint(net.config, cast(state, dtype)), path, spectrum)
+    checkpoint = Checkpoint(net.config, cast(state, dtype), diffusion or Diffusion())
+    return save_checkpoint(checkpoint, path, spectrum)
 
 
 def save_checkpoint(
@@ -197,7 +195,10 @@ def save_checkpoint(
 ) -> Path:
     """Write ``.safetensors`` with the tensors as they are, whatever no tensor tells beside them."""
     config = asdict(checkpoint.config)
-    metadata = {METADATA_KEY: json.dumps({name: config[name] for name in sorted(UNTOLD)})}
+    metadata = {
+        METADATA_KEY: json.dumps({name: config[name] for name in sorted(UNTOLD)}),
+        DIFFUSION_KEY: json.dumps(checkpoint.diffusion.plain),
+    }
     if spectrum:
         metadata[SPECTRUM_KEY] = json.dumps(spectrum.plain())
     save_file(checkpoint.state, str(path), metadata)

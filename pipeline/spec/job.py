@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from diffpir.config import (
     BETWEEN,
-    LAST_TIMESTEP,
     TILE,
     Estimate,
     Final,
@@ -79,8 +78,7 @@ class Sampler(Spec):
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
         """The settings meant, ``usual`` being those of a job that gives none.
 
-        A usual start is moved up where the evaluations asked for need more timesteps. What goes
-        only with the usual method or spacing is not kept where another is asked for.
+        What goes only with the usual method or spacing is not kept where another is asked for.
 
         Raises:
             ConfigError: settings that do not go together.
@@ -91,9 +89,9 @@ class Sampler(Spec):
             given = {"prior_std": None} | given
         if (given.get("spacing", base.spacing) in BETWEEN) != (base.spacing in BETWEEN):
             given = {"first_timestep": None, "sigma_max": None, "sigma_min": None} | given
-        elif self.nfe and base.first_timestep and self.first_timestep is None:
-            # Quadratic spacing has nfe different timesteps among some 2 nfe.
-            given["first_timestep"] = min(max(base.first_timestep, 2 * self.nfe), LAST_TIMESTEP)
+        elif self.first_timestep is not None and base.spacing not in BETWEEN:
+            # Where to start, said in another way.
+            given = {"sigma_max": None} | given
         return dataclasses.replace(base, **given)
 
 
@@ -250,9 +248,8 @@ class JobSpec(Spec):
                 f"sampler.method: diffpir-spectral has no data step for {self.task.kind}; leave it "
                 "out, or give diffpir"
             )
-        # Where a task usually starts late, there are not steps for as many evaluations.
         try:
-            self.sampler_config(spectral=False).timesteps()
+            self.sampler_config(spectral=False)  # whether its schedule has the steps, a prior tells
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
         return self
@@ -297,7 +294,8 @@ class JobSpec(Spec):
         if self.samples > 1:
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
-        del spec["model"]["path"]  # a run knows files by their content, wherever they lie
+        for known_otherwise in ("path", "schedule", "rescale_timesteps"):  # by the diffusion
+            del spec["model"][known_otherwise]  # a run knows files by their content
         return spec | {
             "task": self.task.identity(self.mode),
             "sampler": dataclasses.asdict(config),

@@ -1,0 +1,64 @@
+"""The diffusion that a checkpoint's network was trained in, as far as the file tells."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from diffpir.errors import CheckpointError, ConfigError
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.facts import Fact, How
+from diffpir.networks.tensors import FAULTS, SHOWN
+from diffpir.networks.unwrap import find_schedule
+from diffpir.schedule import Schedule
+
+NAMES = ("schedule", "prediction", "rescale_timesteps")
+
+
+def diffusion_of(
+    entries: Mapping[str, Tensor], metadata: str | None, given: Mapping[str, Any]
+) -> tuple[Diffusion, list[Fact]]:
+    """The diffusion, and how each part of it is known.
+
+    Args:
+        entries: the file's tensors, of which one may be its schedule.
+        metadata: of a file of our own.
+        given: parts that the user gave, which win.
+
+    Raises:
+        CheckpointError: the file's own words are no such thing.
+    """
+    found: dict[str, Any] = {}
+    why: dict[str, str] = {}
+    if metadata is not None:
+        try:
+            told = Diffusion.from_plain(json.loads(metadata))
+        except (ConfigError, *FAULTS, TypeError) as e:
+            raise CheckpointError(f"what it says of its diffusion: {str(e)[:SHOWN]}") from None
+        found = {name: getattr(told, name) for name in NAMES}
+    elif (table := find_schedule(entries)) and "schedule" not in given:
+        place, numbers = table
+        try:
+            found["schedule"] = Schedule.of_table(numbers.double().numpy())
+        except ConfigError as e:
+            raise CheckpointError(
+                f"its tensor {place} is not a noise schedule ({e}); say which it is: "
+                "schedule: {kind: linear}"
+            ) from None
+        why["schedule"] = place
+    parts = found | {name: given[name] for name in NAMES if name in given}
+    try:
+        diffusion = Diffusion(**parts)
+    except ConfigError as e:
+        raise CheckpointError(str(e)) from None
+    facts = []
+    for name in NAMES:
+        how: How = "given" if name in given else "found" if name in found else "assumed"
+        value = getattr(diffusion, name)
+        words = value.words if isinstance(value, Schedule) else str(value)
+        reason = why.get(name, "") if how == "found" else ""
+        facts.append(Fact(name, words, how, reason or ("the usual" if how == "assumed" else "")))
+    return diffusion, facts
