@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from diffpir.networks.denoiser import EpsDenoiser, pad_to_multiple
-from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.schedule import Schedule
 
 SIDE = 64  # of the test picture, in pixels
@@ -115,8 +116,16 @@ def _others(used: Diffusion) -> Iterator[Candidate]:
         for rescaled in (False, True):
             if rescaled and len(schedule) == 1000:
                 continue
-            diffusion = Diffusion(schedule=schedule, rescale_timesteps=rescaled)
-            yield Candidate(said + (", rescale_timesteps: true" if rescaled else ""), diffusion)
+            for prediction in get_args(Prediction):
+                diffusion = Diffusion(
+                    schedule=schedule, prediction=prediction, rescale_timesteps=rescaled
+                )
+                changes = [said]
+                if rescaled:
+                    changes.append("rescale_timesteps: true")
+                if prediction != used.prediction:
+                    changes.append(f"prediction: {prediction}")
+                yield Candidate(", ".join(changes), diffusion)
 
 
 def _picture(channels: int) -> Tensor:

@@ -294,8 +294,9 @@ class JobSpec(Spec):
         if self.samples > 1:
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
-        for known_otherwise in ("path", "schedule", "rescale_timesteps"):  # by the diffusion
-            del spec["model"][known_otherwise]  # a run knows files by their content
+        # A run knows files by their content, and its diffusion by what that came to.
+        for name in ("path", "schedule", "prediction", "rescale_timesteps"):
+            del spec["model"][name]
         return spec | {
             "task": self.task.identity(self.mode),
             "sampler": dataclasses.asdict(config),

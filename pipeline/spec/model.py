@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -63,6 +63,7 @@ class Model(Spec):
         path: ``builtin``, or a path or URI.
         num_head_channels, num_heads, use_new_attention_order: of its attention.
         schedule: of the noise that it was trained with.
+        prediction: what it was trained to predict: the noise, v, or the image itself.
         rescale_timesteps: it was told ``1000 t / T`` (OpenAI's option of this name).
         label: class, of a class-conditional network.
     """
@@ -74,6 +75,7 @@ class Model(Spec):
     schedule: Annotated[
         ScheduleSpec | None, Field(examples=["cosine or {kind: linear, steps: 4000}"])
     ] = None
+    prediction: Literal["epsilon", "v", "x0"] | None = None
     rescale_timesteps: bool | None = None
     label: Annotated[int, Field(ge=0)] | None = None
 

@@ -2,11 +2,12 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from diffpir import (
@@ -192,3 +193,50 @@ def test_a_start_beyond_all_use_is_not_made():
     assert math.isinf(zero.sigma_bar[-1]) and zero.start < 999
     with pytest.raises(ValueError, match="noise alone"):
         zero.timesteps(10, "quad", 999)
+
+
+class Predicts(UNet):
+    """One network, wrapped so that it predicts something else (``self.kind``)."""
+
+    def forward(self, x, t, label=None):
+        eps = super().forward(x, t, label)
+        a = torch.tensor(self.of.alpha_bar)[t.long().clamp(max=len(self.of) - 1)].to(x)[
+            :, None, None, None
+        ]
+        x0 = (x - (1 - a).sqrt() * eps) / a.sqrt()
+        return {"epsilon": eps, "v": a.sqrt() * eps - (1 - a).sqrt() * x0, "x0": x0}[self.kind]
+
+
+def predicting(kind: str, schedule: Schedule, net: UNet) -> EpsDenoiser:
+    net.__class__, net.kind, net.of = Predicts, kind, schedule
+    return EpsDenoiser(net, schedule, prediction=kind)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 950), st.integers(0, 2**31))
+def test_one_network_wrapped_three_ways_denoises_alike(t, seed):
+    schedule = Schedule.linear()
+    x = torch.randn((1, 3, 16, 24), generator=torch.Generator().manual_seed(seed))
+    noise, v, x0 = (predicting(k, schedule, make_net())(x, t) for k in ("epsilon", "v", "x0"))
+    scale = float(schedule.sigma_bar[t]) + 1
+    torch.testing.assert_close(v / scale, noise / scale, atol=2e-5, rtol=0)
+    torch.testing.assert_close(x0 / scale, noise / scale, atol=2e-5, rtol=0)
+
+
+def test_v_has_an_answer_where_nothing_of_the_image_is_left():
+    zero = Schedule.of("linear", zero_snr=True)
+    x = torch.randn(1, 3, 16, 16)
+    net = make_net()
+    found = EpsDenoiser(net, zero, prediction="v")(x, 999)
+    torch.testing.assert_close(found, -net(x, torch.tensor([999])))
+
+
+@pytest.mark.parametrize("truth", ["epsilon", "v", "x0"])
+@pytest.mark.parametrize("said", ["epsilon", "v", "x0"])
+def test_a_prediction_that_cannot_be_right_is_doubted(truth, said):
+    denoise = predicting(truth, Schedule.linear(), load_model(builtin_path()))
+    doubt = check_prior(replace(denoise, prediction=said))
+    if truth == said:
+        assert doubt is None
+    else:
+        assert f"the same schedule, prediction: {truth} it would be 0.0" in doubt
