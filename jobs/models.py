@@ -12,12 +12,12 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from diffpir.networks.checkpoint import (
-    UNTOLD,
     file_digest,
     read_spectrum,
     save_checkpoint,
     save_model,
 )
+from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, dtype_of, place
 from diffpir.spectrum import LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of

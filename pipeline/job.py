@@ -22,7 +22,7 @@ class Job:
         rows: how many.
         version: of the manifest's files; None where storage does not tell.
         assets: the specification's own files.
-        model: ``builtin``, or the absolute path or URI of the checkpoint.
+        model: where all machines find the prior: a name, or an absolute path or URI.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
         notes: what the user should hear of the job before it begins.

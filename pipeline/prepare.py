@@ -24,7 +24,7 @@ from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.prior import files_of_prior, located
+from pipeline.prior import files_of_prior
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -78,7 +78,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         planned["rows"],
         version,
         assets,
-        located(spec.model).path,
+        prior.location,
         versions,
         identity,
         prior.notes,
@@ -125,12 +125,14 @@ class CheckedPrior:
     """A prior that goes with a job.
 
     Attributes:
+        location: where all machines find it.
         digest: of its files.
         config: the sampler's settings with it.
         diffusion: that it was trained in.
         notes: for the user.
     """
 
+    location: str
     digest: str
     config: SamplerConfig
     diffusion: Diffusion
@@ -168,7 +170,7 @@ def check_model(spec: JobSpec) -> CheckedPrior:
         )
     doubt = check_prior(denoise)
     notes = (f"model: {doubt}",) if doubt else ()
-    return CheckedPrior(files.digest(), config, prior.diffusion, notes)
+    return CheckedPrior(files.location, files.digest(), config, prior.diffusion, notes)
 
 
 def check_writable(spec: JobSpec) -> None:

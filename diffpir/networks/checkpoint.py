@@ -15,9 +15,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from diffpir.errors import CheckpointError, ConfigError
-from diffpir.networks.architecture import check_fit, check_numbers, infer_config, shapes_of
+from diffpir.networks.architecture import check_numbers
 from diffpir.networks.diffusion import Diffusion, Prediction
-from diffpir.networks.facts import Fact, How
+from diffpir.networks.facts import Fact
+from diffpir.networks.families import MARKS, UNTOLD, read_network
+from diffpir.networks.folder import find_files
 from diffpir.networks.tensors import FAULTS, SHOWN, read_entries
 from diffpir.networks.training_facts import diffusion_of
 from diffpir.networks.unet import UNet, UNetConfig
@@ -35,6 +37,8 @@ class Options(TypedDict, total=False):
     schedule: Schedule | None
     prediction: Prediction | None
     rescale_timesteps: bool | None
+    config: Path | None
+    scheduler: Path | None
 
 
 # Metadata of our own files: what keys and shapes cannot tell, and the diffusion.
@@ -42,9 +46,8 @@ METADATA_KEY = "diffpir.unet"
 DIFFUSION_KEY = "diffpir.diffusion"
 SPECTRUM_KEY = "diffpir.spectrum"
 MOST_METADATA = 2**22  # characters
-UNTOLD = frozenset({"num_head_channels", "num_heads", "use_new_attention_order"})
-# Family -> the key that all its networks have.
-MARKS = {"guided-diffusion": "time_embed.0.weight"}
+# What our own files say of their network.
+WRITTEN = UNTOLD | {"norm_groups", "norm_eps", "freq_shift", "asymmetric_downsampling"}
 
 
 @dataclass(frozen=True)
@@ -84,52 +87,46 @@ def network_of(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32) -> UN
 
 
 def read_checkpoint(path: str | Path, **options: Unpack[Options]) -> Checkpoint:
-    """A checkpoint with its inferred architecture, checked tensor by tensor.
+    """A checkpoint with its architecture, checked tensor by tensor.
 
     Wrappers of trainers are taken off, and of several weights the exponential average is taken
-    (:mod:`diffpir.networks.unwrap`).
+    (:mod:`diffpir.networks.unwrap`). Networks of other families that are ours under other names are
+    read by renaming their tensors.
 
     Args:
-        path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
+        path: a local ``.pt`` (``.pth``, ``.ckpt``, ``.bin``) or ``.safetensors`` file, or a folder
+            as diffusers writes it.
         options: what the file cannot tell; left out or None, the file's own words decide where it
             has any, else the usual values: heads of 64 channels, legacy order, the linear schedule
             of 1000 steps, whose noise is predicted. Of OpenAI's published models,
             ``128x128_diffusion`` needs ``num_heads=4`` and ``64x64_diffusion``
             ``use_new_attention_order=True`` and a cosine schedule; no tensor tells either.
+            ``config`` and ``scheduler`` are diffusers' ``config.json`` and
+            ``scheduler_config.json`` where they do not lie beside the file.
 
     Raises:
         CheckpointError: not such a checkpoint; the message names the file and the reason.
     """
-    path = Path(path)
-    given = {name: value for name, value in options.items() if value is not None}
+    files = find_files(Path(path), options.get("config"), options.get("scheduler"))
+    given = {
+        name: value
+        for name, value in options.items()
+        if value is not None and name not in ("config", "scheduler")
+    }
     try:
-        entries, metadata = read_entries(path)
+        entries, metadata = read_entries(files.weights)
         weights = find_weights(entries, MARKS)
         if weights is None:
             raise CheckpointError(_no_mark(entries))
-        told = _told(metadata)
-        shapes = shapes_of(weights.state)
-        config = infer_config(shapes, **told | {k: given[k] for k in UNTOLD & given.keys()})
-        with torch.device("meta"):
-            expected = shapes_of(UNet(config).state_dict())
-        check_fit(shapes, expected)
-        check_numbers(weights.state)
-        diffusion, trained = diffusion_of(entries, metadata.get(DIFFUSION_KEY), given)
+        network = read_network(weights, files, _told(metadata), given)
+        check_numbers(network.state)
+        diffusion, trained = diffusion_of(
+            entries, metadata.get(DIFFUSION_KEY), network.diffusion, given
+        )
     except (CheckpointError, ValueError, TypeError, RuntimeError) as e:  # shapes that none can have
-        raise CheckpointError(f"{path}: {e}") from None
-    facts = [
-        Fact("architecture", "guided-diffusion U-Net", "inferred", "names and shapes of tensors"),
-        Fact("weights", weights.words, "found"),
-    ]
-    for name in ("num_head_channels", "num_heads", "use_new_attention_order"):
-        value = getattr(config, name)
-        if name == "num_heads" and value is None:
-            continue
-        if name == "num_head_channels" and config.num_heads is not None:
-            continue
-        how: How = "given" if name in given else "found" if name in told else "assumed"
-        facts.append(Fact(name, str(value), how, "" if how != "assumed" else "tensors do not tell"))
-    return Checkpoint(config, weights.state, diffusion, (*facts, *trained))
+        raise CheckpointError(f"{files.weights}: {e}") from None
+    facts = (*network.facts, Fact("weights", weights.words, "found"), *trained)
+    return Checkpoint(network.config, network.state, diffusion, facts)
 
 
 def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -138,7 +135,7 @@ def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
         told = json.loads(metadata.get(METADATA_KEY, "{}"))
     except FAULTS as e:
         raise CheckpointError(f"its metadata {METADATA_KEY!r}: {str(e)[:SHOWN]}") from None
-    if not isinstance(told, dict) or not told.keys() <= UNTOLD:
+    if not isinstance(told, dict) or not told.keys() <= WRITTEN:
         raise CheckpointError(f"its metadata {METADATA_KEY!r} is not this project's")
     return told
 
@@ -196,7 +193,7 @@ def save_checkpoint(
     """Write ``.safetensors`` with the tensors as they are, whatever no tensor tells beside them."""
     config = asdict(checkpoint.config)
     metadata = {
-        METADATA_KEY: json.dumps({name: config[name] for name in sorted(UNTOLD)}),
+        METADATA_KEY: json.dumps({name: config[name] for name in sorted(WRITTEN)}),
         DIFFUSION_KEY: json.dumps(checkpoint.diffusion.plain),
     }
     if spectrum:

@@ -19,27 +19,31 @@ NAMES = ("schedule", "prediction", "rescale_timesteps")
 
 
 def diffusion_of(
-    entries: Mapping[str, Tensor], metadata: str | None, given: Mapping[str, Any]
+    entries: Mapping[str, Tensor],
+    metadata: str | None,
+    beside: Mapping[str, tuple[Any, str]],
+    given: Mapping[str, Any],
 ) -> tuple[Diffusion, list[Fact]]:
     """The diffusion, and how each part of it is known.
 
     Args:
         entries: the file's tensors, of which one may be its schedule.
         metadata: of a file of our own.
+        beside: parts that another file, or the family, tells, and in words which.
         given: parts that the user gave, which win.
 
     Raises:
         CheckpointError: the file's own words are no such thing.
     """
-    found: dict[str, Any] = {}
-    why: dict[str, str] = {}
+    found = {name: value for name, (value, _) in beside.items()}
+    why = {name: words for name, (_, words) in beside.items()}
     if metadata is not None:
         try:
             told = Diffusion.from_plain(json.loads(metadata))
         except (ConfigError, *FAULTS, TypeError) as e:
             raise CheckpointError(f"what it says of its diffusion: {str(e)[:SHOWN]}") from None
-        found = {name: getattr(told, name) for name in NAMES}
-    elif (table := find_schedule(entries)) and "schedule" not in given:
+        found, why = {name: getattr(told, name) for name in NAMES}, {}
+    elif (table := find_schedule(entries)) and "schedule" not in given.keys() | found.keys():
         place, numbers = table
         try:
             found["schedule"] = Schedule.of_table(numbers.double().numpy())

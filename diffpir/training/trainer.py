@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from diffpir.errors import ConfigError
 from diffpir.networks.checkpoint import save_model
 from diffpir.networks.precision import has_bf16
-from diffpir.networks.unet import GROUPS, Attention, ResBlock, UNet, UNetConfig
+from diffpir.networks.unet import Attention, ResBlock, UNet, UNetConfig
 from diffpir.schedule import Schedule
 from diffpir.training.crops import CropStream
 from diffpir.training.validation import validate, validation_crops
@@ -220,8 +220,9 @@ def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
         )
     if config.crop % net_config.stride:
         raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
-    if any(width % GROUPS for width in net_config.level_channels):
-        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
+    groups = net_config.norm_groups
+    if any(width % groups for width in net_config.level_channels):
+        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {groups}")
 
 
 def read_state(path: Path, device: str) -> dict[str, Any]:

@@ -129,7 +129,8 @@ class JobSpec(Spec):
         output: folder or URI; results go to ``OUTPUT/results/*.parquet``.
         mode: ``restore`` degraded images, or ``benchmark``: degrade clean ones, restore, score.
         task: what was (or is to be) done to the images.
-        model: the prior: ``builtin``, or the path or URI of a checkpoint.
+        model: the prior: ``builtin``, a known name, one of the Hugging Face Hub, or the path or URI
+            of a checkpoint.
         sampler: DiffPIR's settings.
         samples: of the posterior of each image, 1 to 1024; their cost is that of as many images.
         estimate: what is restored from several samples: their ``mean`` (the default), the first
@@ -295,7 +296,7 @@ class JobSpec(Spec):
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
         # A run knows files by their content, and its diffusion by what that came to.
-        for name in ("path", "schedule", "prediction", "rescale_timesteps"):
+        for name in ("path", "config", "schedule", "prediction", "rescale_timesteps"):
             del spec["model"][name]
         return spec | {
             "task": self.task.identity(self.mode),

@@ -4,13 +4,30 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PlainSerializer, SerializationInfo, model_validator
 
 from diffpir.schedule import MOST_STEPS, Schedule, ScheduleKind
-from pipeline.spec.base import BUILTIN, Location, Spec, parse_text
+from manifests.uris import absolute
+from pipeline.hub import repository_of
+from pipeline.known_priors import KNOWN
+from pipeline.spec.base import ABSOLUTE, BUILTIN, Location, Spec, parse_text
 
 EXAMPLE = "a checkpoint, as a path or such as {path: model.pt, num_heads: 4}"
 Beta = Annotated[float, Field(gt=0, lt=1)]
+
+
+def is_named(location: str) -> bool:
+    """Whether it is the name of a prior, and no path or URI of the user's."""
+    return location == BUILTIN or location in KNOWN or repository_of(location) is not None
+
+
+def _as_asked(location: str, info: SerializationInfo) -> str:
+    asked = info.context == ABSOLUTE and not is_named(location)
+    return absolute(location) if asked else location
+
+
+# ``builtin``, a known name, a repository of the hub, or a path or URI.
+ModelLocation = Annotated[str, Field(min_length=1), PlainSerializer(_as_asked)]
 
 
 class ScheduleSpec(Spec):
@@ -60,7 +77,9 @@ class Model(Spec):
     A text that begins with ``{`` is this written out, as options of commands have it.
 
     Attributes:
-        path: ``builtin``, or a path or URI.
+        path: ``builtin``, a known name (:mod:`pipeline.known_priors`), ``org/name@revision`` of the
+            Hugging Face Hub, or the path or URI of a file or a folder.
+        config: of a diffusers network, its ``config.json`` where that does not lie beside it.
         num_head_channels, num_heads, use_new_attention_order: of its attention.
         schedule: of the noise that it was trained with.
         prediction: what it was trained to predict: the noise, v, or the image itself.
@@ -68,7 +87,8 @@ class Model(Spec):
         label: class, of a class-conditional network.
     """
 
-    path: Location = BUILTIN
+    path: ModelLocation = BUILTIN
+    config: Location | None = None
     num_head_channels: Annotated[int, Field(ge=1)] | None = None
     num_heads: Annotated[int, Field(ge=1)] | None = None
     use_new_attention_order: bool | None = None
@@ -89,12 +109,16 @@ class Model(Spec):
     @property
     def files(self) -> dict[str, str]:
         """Field -> path or URI, of the files that it names beside the checkpoint."""
-        return {"schedule.file": self.schedule.file} if self.schedule and self.schedule.file else {}
+        named = {
+            "config": self.config,
+            "schedule.file": self.schedule.file if self.schedule else None,
+        }
+        return {field: file for field, file in named.items() if file}
 
     @property
     def options(self) -> dict[str, Any]:
         """What is said of the checkpoint, without what other files say."""
-        options = self.model_dump(exclude={"path", "label", "schedule"})
+        options = self.model_dump(exclude={"path", "label", "schedule", "config"})
         if self.schedule and not self.schedule.file:
             options["schedule"] = self.schedule.schedule()
         return options
