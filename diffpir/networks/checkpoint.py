@@ -20,6 +20,7 @@ from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.networks.facts import Fact
 from diffpir.networks.families import MARKS, UNTOLD, read_network
 from diffpir.networks.folder import find_files
+from diffpir.networks.recognise import LATENT_PARTS, what_tensors_seem
 from diffpir.networks.tensors import FAULTS, SHOWN, read_entries
 from diffpir.networks.training_facts import diffusion_of
 from diffpir.networks.unet import UNet, UNetConfig
@@ -118,7 +119,13 @@ def read_checkpoint(path: str | Path, **options: Unpack[Options]) -> Checkpoint:
         weights = find_weights(entries, MARKS)
         if weights is None:
             raise CheckpointError(_no_mark(entries))
-        network = read_network(weights, files, _told(metadata), given)
+        if LATENT_PARTS.search("\n".join(entries)):
+            raise CheckpointError(f"it seems to be {what_tensors_seem(entries)}")
+        try:
+            network = read_network(weights, files, _told(metadata), given)
+        except (CheckpointError, ValueError, TypeError, RuntimeError) as e:
+            seems = what_tensors_seem(weights.state)
+            raise CheckpointError(f"it seems to be {seems} ({e})" if seems else str(e)) from None
         check_numbers(network.state)
         diffusion, trained = diffusion_of(
             entries, metadata.get(DIFFUSION_KEY), network.diffusion, given
@@ -141,10 +148,13 @@ def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _no_mark(entries: Mapping[str, Tensor]) -> str:
+    seems = what_tensors_seem(entries)
+    if seems:
+        return f"it seems to be {seems}"
     some = ", ".join(sorted(entries)[:3])
     return (
-        f"not a guided-diffusion U-Net: no tensor {MARKS['guided-diffusion']!r} "
-        f"(its first tensors are: {some[:SHOWN]})"
+        f"not a network of a known family ({', '.join(MARKS)}): its first tensors are "
+        f"{some[:SHOWN]}; for others, a factory of your own can be the model"
     )
 
 

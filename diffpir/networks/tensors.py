@@ -15,6 +15,7 @@ from torch import Tensor
 
 from diffpir.errors import CheckpointError
 from diffpir.networks.archive import check_archive, check_pickles
+from diffpir.networks.recognise import what_file_seems
 
 SHOWN = 300  # characters of a file's own words in a message
 SHARED = 4  # tensors of a file that may share their numbers, at most
@@ -30,14 +31,18 @@ def read_entries(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     The place of a tensor in nested dictionaries and lists is their keys, joined by dots.
 
     Raises:
-        CheckpointError: it holds no tensors, or cannot be read without running code; without the
-            file's name.
+        CheckpointError: it holds no tensors, or cannot be read without running code; says what the
+            file seems to be, without its name.
     """
     if not path.is_file():
         raise CheckpointError("no such file")
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    content = _read_pytorch(path)
+    try:
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        content = _read_pytorch(path)
+    except CheckpointError as e:
+        seems = what_file_seems(path)
+        raise CheckpointError(f"{e}; it seems to be {seems}" if seems else str(e)) from None
     entries = dict(_tensors_in(content))
     if not entries:
         holds = ", ".join(map(str, content)) if isinstance(content, Mapping) else ""
