@@ -11,19 +11,20 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from diffpir.errors import ConfigError
 from diffpir.networks.checkpoint import (
-    file_digest,
     read_spectrum,
     save_checkpoint,
     save_model,
 )
 from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, dtype_of, place
+from diffpir.networks.prior_check import check_prior, denoising_error
 from diffpir.spectrum import LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.prior import files_of_prior
+from pipeline.prior import PriorFiles, files_of_prior
 from pipeline.resources import device_of
 from pipeline.spec.model import Model
 from pipeline.tasks.row import to_tensor
@@ -39,14 +40,17 @@ def describe_model(model: Model) -> str:
     path, checkpoint = files.weights, files.read()
     types = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
     config = checkpoint.config
+    beside = [file for file in (files.files.config, files.files.scheduler) if file]
     lines = [
         ("file", str(path), ""),
-        ("sha256", file_digest(path), ""),
+        *((f"beside: {file.name}", str(file), "") for file in beside),
+        ("sha256", files.digest(), ""),
         ("parameters", f"{checkpoint.parameters:,} ({', '.join(types)})", "found"),
         ("size multiple", f"{config.stride} pixels (other sizes are padded)", "inferred"),
         ("learned sigma", str(config.out_channels == 2 * config.in_channels), "inferred"),
         ("error spectrum", "measured" if read_spectrum(path) else "none", "found"),
         *((fact.name, fact.value, fact.source) for fact in checkpoint.facts),
+        ("test picture", _tried(files, model), ""),
     ]
     known = {name for name, *_ in lines} | UNTOLD
     lines += [(k, str(v), "inferred") for k, v in asdict(config).items() if k not in known]
@@ -55,6 +59,17 @@ def describe_model(model: Model) -> str:
         f"{name:<{width}}  {value:<{wide if source else 0}}  {source}".rstrip()
         for name, value, source in lines
     )
+
+
+def _tried(files: PriorFiles, model: Model) -> str:
+    """How well the network denoises, or why that cannot be said."""
+    try:
+        denoise = files.load(torch.float32).denoiser(model.label)
+    except ConfigError as e:
+        return f"not tried: {e}"
+    error = denoising_error(denoise)
+    doubt = check_prior(denoise)
+    return f"keeps {error:.3f} of a blind denoiser's error" + (f"; {doubt}" if doubt else "")
 
 
 def convert_model(model: Model, output: Path, precision: str) -> str:

@@ -44,8 +44,8 @@ def train_prior(
     """
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
-    begin = files_of_prior(initial).load(torch.float32).net if initial else None
-    shape = begin.config if begin else small_net(channels or 32)
+    begin = files_of_prior(initial).load(torch.float32) if initial else None
+    shape = begin.net.config if begin else small_net(channels or 32)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)
     photographs, frequencies = photographs_of(manifest, crop)
@@ -56,7 +56,8 @@ def train_prior(
         output,
         shape,
         config,
-        initial=begin,
+        initial=begin.net if begin else None,
+        diffusion=begin.diffusion if begin else None,
         weights=frequencies,
         validation=kept,
         device="cuda" if torch.cuda.is_available() else "cpu",

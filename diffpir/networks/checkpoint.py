@@ -46,7 +46,7 @@ class Options(TypedDict, total=False):
 METADATA_KEY = "diffpir.unet"
 DIFFUSION_KEY = "diffpir.diffusion"
 SPECTRUM_KEY = "diffpir.spectrum"
-MOST_METADATA = 2**22  # characters
+MOST_METADATA = 2**20  # characters
 # What our own files say of their network.
 WRITTEN = UNTOLD | {"norm_groups", "norm_eps", "freq_shift", "asymmetric_downsampling"}
 

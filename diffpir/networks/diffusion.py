@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from torch import Tensor
 
 from diffpir.errors import ConfigError
 from diffpir.schedule import STEPS, Schedule
 
+Steps = TypeVar("Steps", int, Tensor)
 Prediction = Literal["epsilon", "v", "x0"]
 
 
@@ -33,8 +34,8 @@ class Diffusion:
             known = ", ".join(get_args(Prediction))
             raise ConfigError(f"prediction must be one of {known}, got {self.prediction!r}")
 
-    def told(self, t: float) -> float:
-        """What the network is told of the timestep t."""
+    def told(self, t: Steps) -> Steps | float:
+        """What the network is told of a timestep, or of several."""
         return t * STEPS / len(self.schedule) if self.rescale_timesteps else t
 
     def clean(self, x_t: Tensor, answer: Tensor, t: int) -> Tensor:

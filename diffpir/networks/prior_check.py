@@ -51,8 +51,7 @@ def check_prior(denoise: EpsDenoiser) -> str | None:
     Costs one evaluation of four images of 64 x 64 pixels, and some ten times that where the
     picture is denoised badly.
     """
-    used = Candidate("", denoise.diffusion)
-    (left,) = denoising_errors(denoise, [used])
+    left = denoising_error(denoise)
     if left <= DOUBTFUL:
         return None
     others = list(_others(denoise.diffusion))
@@ -66,6 +65,11 @@ def check_prior(denoise: EpsDenoiser) -> str | None:
         f"{others[best].words} it would be {errors[best]:.2f}. If the network was trained so, say "
         "so in the job's model"
     )
+
+
+def denoising_error(denoise: EpsDenoiser) -> float:
+    """What is left of a test picture's error (:func:`denoising_errors`), asked as it is."""
+    return denoising_errors(denoise, [Candidate("", denoise.diffusion)])[0]
 
 
 @torch.inference_mode()

@@ -15,6 +15,7 @@ from diffpir.networks.tensors import FAULTS, SHOWN
 from diffpir.networks.unwrap import find_schedule
 from diffpir.schedule import Schedule
 
+MOST_METADATA = 2**22  # characters; a table of 100,000 steps has half of that
 NAMES = ("schedule", "prediction", "rescale_timesteps")
 
 
@@ -38,6 +39,8 @@ def diffusion_of(
     found = {name: value for name, (value, _) in beside.items()}
     why = {name: words for name, (_, words) in beside.items()}
     if metadata is not None:
+        if len(metadata) > MOST_METADATA:
+            raise CheckpointError(f"what it says of its diffusion has {len(metadata)} characters")
         try:
             told = Diffusion.from_plain(json.loads(metadata))
         except (ConfigError, *FAULTS, TypeError) as e:

@@ -1,4 +1,4 @@
-"""The commands on priors: train, models inspect, models convert."""
+"""The commands on priors: train, and those of models."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ Prior = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="As a job has it: 'builtin', a checkpoint's path or URI, or one with what is to be "
-        "said of it, such as '{path: m.pt, num_heads: 4}'.",
+        help="As a job has it: 'builtin', a known name, org/name of the Hugging Face Hub, the path "
+        "or URI of a file or folder, or one with what is to be said of it, such as "
+        "'{path: m.pt, num_heads: 4}'.",
     ),
 ]
 
@@ -34,6 +35,24 @@ def inspect_model(
         from jobs.specfile import make_model
 
         typer.echo(describe_model(make_model(model)))
+
+
+@models.command("list")
+def list_models() -> None:
+    """The priors that are known by a name: what they are, where they lie, their licences."""
+    with user_errors():
+        from jobs.fetching import list_known
+
+        typer.echo(list_known())
+
+
+@models.command("fetch")
+def fetch_model(name: Annotated[str, typer.Argument(help="Of a known prior.")]) -> None:
+    """Fetch a known prior before a job does, and verify it."""
+    with user_errors():
+        from jobs.fetching import fetch_shown
+
+        typer.echo(fetch_shown(name))
 
 
 @models.command("convert")

@@ -17,6 +17,7 @@ import torch
 
 from diffpir import Schedule
 from diffpir.networks.checkpoint import save_model
+from jobs.fetching import fetch_shown, list_known
 from jobs.specfile import JobFileError, make_job, make_model
 from manifests.errors import StorageError
 from pipeline import known_priors
@@ -246,7 +247,11 @@ def test_a_known_prior_is_fetched_once_and_verified(tmp_path, monkeypatch):
         assert check_model(spec).digest == digest and check_model(spec).location == "known"
         told: list = []
         kept = fetch("known", lambda done, total: told.append((done, total)))
-        assert not told  # it is here
+        assert not told and fetch_shown("known") == str(kept)  # it is here
+        kept.unlink()
+        assert fetch_shown("known") == str(kept)
+        with pytest.raises(PipelineError, match="'knwn' is none of ffhq, imagenet"):
+            fetch_shown("knwn")
         kept.unlink()
         fetch("known", lambda done, total: told.append((done, total)))
         assert told[-1] == (file.stat().st_size, file.stat().st_size)
@@ -256,6 +261,7 @@ def test_a_known_prior_is_fetched_once_and_verified(tmp_path, monkeypatch):
         fetch("unknown").unlink()
         kept.unlink()
         torch.save(make_net(seed=1).state_dict(), file)
+        assert "known: a test" in list_known() and "not fetched" in list_known()
         for name in ("known", "unknown"):
             with pytest.raises(StorageError, match=rf"{name}: .*expected {digest}"):
                 fetch(name)
