@@ -96,6 +96,8 @@ def test_timesteps_that_the_schedule_has_not_are_refused():
         check_model(job(few, method="diffpir", first_timestep=300))
     with pytest.raises(PipelineError, match="sampler: nfe must be from 2 to 10, got 100"):
         check_model(job(few, method="diffpir"))
+    with pytest.raises(PipelineError, match="quad spacing would repeat timesteps at nfe=990"):
+        check_model(job("builtin", method="diffpir", spacing="quad", nfe=990))
 
 
 def test_a_wrong_schedule_is_doubted_before_the_job_begins():
