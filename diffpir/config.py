@@ -11,7 +11,6 @@ from diffpir.errors import ConfigError
 from diffpir.methods import RIVALS
 from diffpir.schedule import Schedule, Spacing
 
-LAST_TIMESTEP = 999  # of the schedule that priors are trained with; T - 1 in the paper
 # Of the network and of tiling, here because whoever reads a job needs them, and not PyTorch.
 Method = Literal[
     "diffpir", "diffpir-spectral", "hqs", "ddnm", "ddrm", "red-diff", "dds", "daps", "pigdm", "dps"
@@ -48,10 +47,11 @@ class SamplerConfig:
             ``geometric`` from ``sigma_max`` to ``sigma_min``.
         final: ``denoised`` returns the last evaluation's clean image; ``state`` what the authors'
             code returns, with noise of standard deviation 0.005 (on [0, 1]) left in it.
-        first_timestep: start at this timestep rather than at T - 1; None for T - 1. For ``quad``
-            and ``uniform``.
+        first_timestep: start at this timestep of the prior's schedule, for ``quad`` and
+            ``uniform``; None for ``sigma_max``, or the schedule's own start.
         sigma_max, sigma_min: noise levels sigma_bar between which ``karras`` and ``geometric``
-            are spaced; 0.01 to 157 are those of the usual schedule.
+            are spaced; 0.01 to 157 are those of the usual schedule. ``quad`` and ``uniform`` start
+            at ``sigma_max``, or higher where it takes so many timesteps as ``nfe`` asks for.
         prior_std: bound of what an image may differ from x0, on [-1, 1], for the data step:
             ``rho_t = lambda sigma_n^2 (1 / sigma_bar_t^2 + 1 / prior_std^2)``; 1 is that of Song et
             al. 2023 (PiGDM). None is the paper's: no bound, so that the first steps of a blur with
@@ -97,11 +97,12 @@ class SamplerConfig:
             return
         between = self.spacing in BETWEEN
         for name in ("sigma_max", "sigma_min"):
-            given = getattr(self, name) is not None
-            if between and not given:
+            if between and getattr(self, name) is None:
                 raise ConfigError(f"{name} is missing, which {self.spacing} spacing needs")
-            if given and not between:
-                raise ConfigError(f"{name} goes with {' or '.join(BETWEEN)} spacing")
+        if self.sigma_min is not None and not between:
+            raise ConfigError(f"sigma_min goes with {' or '.join(BETWEEN)} spacing")
+        if self.first_timestep is not None and self.sigma_max is not None and not between:
+            raise ConfigError("first_timestep and sigma_max both say where to start: give one")
         if between and self.first_timestep is not None:
             raise ConfigError(
                 f"first_timestep goes with quad or uniform spacing; {self.spacing} starts at "
@@ -143,12 +144,14 @@ class SamplerConfig:
             settings |= dict.fromkeys(unused)
         return settings
 
-    def timesteps(self, schedule: Schedule | None = None) -> list[int]:
+    def timesteps(self, schedule: Schedule) -> list[int]:
         """The timesteps that these settings visit (:meth:`Schedule.timesteps`).
 
         Of ``hqs`` and ``daps``, which go by noise levels, there are none.
+
+        Raises:
+            ValueError: the schedule does not have them.
         """
-        schedule = schedule or Schedule.linear()
         if self.method in ("hqs", "daps"):
             return []
         if self.method == "dps":
@@ -157,7 +160,12 @@ class SamplerConfig:
             return schedule.strided(self.nfe)
         if self.sigma_max and self.sigma_min:
             return schedule.between(self.nfe, self.spacing, self.sigma_max, self.sigma_min)
-        return schedule.timesteps(self.nfe, self.spacing, self.first_timestep)
+        first = self.first_timestep
+        if self.sigma_max:
+            # Quadratic spacing has nfe different timesteps among some 2 nfe.
+            least = min(2 * self.nfe, schedule.start)
+            first = max(schedule.nearest(self.sigma_max), least)
+        return schedule.timesteps(self.nfe, self.spacing, first)
 
 
 def check_setting(name: str, value: object) -> None:
@@ -190,7 +198,7 @@ def _is_number(good: Callable[[float], bool], optional: bool = False) -> Callabl
 
 _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
     "method": _is_one_of(Method),
-    "nfe": (lambda nfe: _is_int(nfe) and 2 <= nfe <= 1000, "a whole number, 2 to 1000"),
+    "nfe": (lambda nfe: _is_int(nfe) and nfe >= 2, "a whole number of 2 or more"),
     "lam": (_is_number(lambda lam: lam > 0), "a number above 0"),
     "zeta": (_is_number(lambda zeta: 0 <= zeta <= 1), "a number from 0 to 1"),
     "guidance": (_is_number(lambda guidance: guidance >= 0), "a number of 0 or more"),
@@ -198,8 +206,8 @@ _SETTINGS: dict[str, tuple[Callable[[object], bool], str]] = {
     "spacing": _is_one_of(Spacing),
     "final": _is_one_of(Final),
     "first_timestep": (
-        lambda t: t is None or (_is_int(t) and 1 <= t <= LAST_TIMESTEP),
-        f"a whole number, 1 to {LAST_TIMESTEP}",
+        lambda t: t is None or (_is_int(t) and t >= 1),
+        "a whole number of 1 or more",
     ),
     "sigma_max": (_is_number(lambda sigma: sigma > 0, optional=True), "a number above 0"),
     "sigma_min": (_is_number(lambda sigma: sigma > 0, optional=True), "a number above 0"),

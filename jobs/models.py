@@ -11,50 +11,68 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from diffpir.errors import ConfigError
 from diffpir.networks.checkpoint import (
-    file_digest,
-    load_model,
-    read_checkpoint,
     read_spectrum,
     save_checkpoint,
     save_model,
 )
-from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, dtype_of, place
-from diffpir.schedule import Schedule
+from diffpir.networks.prior_check import check_prior, denoising_error
 from diffpir.spectrum import LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
 from manifests import storage
 from pipeline.errors import PipelineError
+from pipeline.prior import PriorFiles, files_of_prior
 from pipeline.resources import device_of
+from pipeline.spec.model import Model
 from pipeline.tasks.row import to_tensor
-from pipeline.versions import local_file
 
 
-def describe_model(uri: str, **untold) -> str:
-    """What a checkpoint is, a line each; ``untold`` as for ``read_checkpoint``.
+def describe_model(model: Model) -> str:
+    """What a checkpoint is, a line each: what, its value, and how that is known.
 
     Raises:
         CheckpointError, StorageError: it is none, or cannot be read.
     """
-    path = local_file(uri)
-    checkpoint = read_checkpoint(path, **untold)
+    files = files_of_prior(model)
+    path, checkpoint = files.weights, files.read()
     types = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
-    facts = {
-        "file": path,
-        "sha256": file_digest(path),
-        "parameters": f"{checkpoint.parameters:,} ({', '.join(types)})",
-        "family": "guided-diffusion U-Net",
-        "size multiple": f"{checkpoint.config.stride} pixels (other sizes are padded)",
-        "learned sigma": checkpoint.config.out_channels == 6,
-        "error spectrum": "measured" if read_spectrum(path) else "none",
-        **asdict(checkpoint.config),
-    }
-    width = max(map(len, facts))
-    return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
+    config = checkpoint.config
+    beside = [file for file in (files.files.config, files.files.scheduler) if file]
+    lines = [
+        ("file", str(path), ""),
+        *((f"beside: {file.name}", str(file), "") for file in beside),
+        ("sha256", files.digest(), ""),
+        ("parameters", f"{checkpoint.parameters:,} ({', '.join(types)})", "found"),
+        ("size multiple", f"{config.stride} pixels (other sizes are padded)", "inferred"),
+        ("learned sigma", str(config.out_channels == 2 * config.in_channels), "inferred"),
+        ("error spectrum", "measured" if read_spectrum(path) else "none", "found"),
+        *((fact.name, fact.value, fact.source) for fact in checkpoint.facts),
+        ("test picture", _tried(files, model), ""),
+    ]
+    known = {name for name, *_ in lines} | UNTOLD
+    lines += [(k, str(v), "inferred") for k, v in asdict(config).items() if k not in known]
+    width, wide = (max(len(line[i]) for line in lines if line[2]) for i in (0, 1))
+    return "\n".join(
+        f"{name:<{width}}  {value:<{wide if source else 0}}  {source}".rstrip()
+        for name, value, source in lines
+    )
 
 
-def convert_model(uri: str, output: Path, precision: str, **untold) -> str:
+def _tried(files: PriorFiles, model: Model) -> str:
+    """How well the network denoises, or why that cannot be said."""
+    try:
+        denoise = files.load(torch.float32).denoiser(model.label)
+    except ConfigError as e:
+        return f"not tried: {e}"
+    error = denoising_error(denoise)
+    doubt = check_prior(denoise)
+    return f"keeps {error:.3f} of a blind denoiser's error" + (f"; {doubt}" if doubt else "")
+
+
+def convert_model(model: Model, output: Path, precision: str) -> str:
     """Write a checkpoint as ``.safetensors`` with weights of that precision; returns what it is.
 
     Raises:
@@ -66,32 +84,29 @@ def convert_model(uri: str, output: Path, precision: str, **untold) -> str:
             f"convert writes .safetensors in {', '.join(DTYPES)}, not {output} in {precision}"
         )
     dtype = DTYPES[precision]
-    path = local_file(uri)
-    net = load_model(path, dtype, **untold)
-    _written(output, lambda: save_model(net, output, dtype, read_spectrum(path)))
-    return describe_model(str(output))
+    prior = files_of_prior(model).load(dtype)
+    _written(output, lambda: save_model(prior.net, output, dtype, prior.spectrum, prior.diffusion))
+    return describe_model(Model(path=str(output)))
 
 
 def calibrate_model(
-    uri: str,
+    model: Model,
     manifest: str,
     output: Path,
     *,
     evaluations: int,
     side: int,
     on_evaluation: Callable[[int, int], None],
-    **untold,
 ) -> str:
     """Measure a checkpoint's error spectrum, and write it with the weights; returns what it is.
 
     Args:
-        uri: of the checkpoint, or ``builtin``.
+        model: the prior.
         manifest: of clean photographs, a few dozen.
         output: file to write, ``.safetensors``; the weights are as they were.
         evaluations: of the network.
         side: of the central squares of the pictures that are looked at, in pixels, at most.
         on_evaluation: told how many evaluations are done, of how many.
-        untold: as for ``read_checkpoint``.
 
     Raises:
         PipelineError: ``output`` is no such file's name or cannot be written, or fewer than two
@@ -101,11 +116,12 @@ def calibrate_model(
     """
     if output.suffix != ".safetensors":
         raise PipelineError(f"calibrate writes a .safetensors file, not {output}")
-    path = local_file(uri)
-    checkpoint = read_checkpoint(path, **untold)
+    files = files_of_prior(model)
+    checkpoint = files.read()
     device = device_of(torch.cuda.is_available())
-    net = place(load_model(path, dtype_of("auto", device), **untold), device, "auto")
-    denoise = EpsDenoiser(net, Schedule.linear())
+    prior = files.load(dtype_of("auto", device))
+    place(prior.net, device, "auto")
+    denoise = prior.denoiser(model.label)
     photographs, _ = photographs_of(manifest, LEAST_SIDE, most=evaluations)
     if len(photographs) < 2:
         raise PipelineError(f"{storage.shown(manifest)}: one photograph; a few dozen are wanted")
@@ -118,7 +134,7 @@ def calibrate_model(
         on_evaluation=on_evaluation,
     )
     _written(output, lambda: save_checkpoint(checkpoint, output, spectrum))
-    return describe_model(str(output))
+    return describe_model(Model(path=str(output)))
 
 
 def _central(photograph: np.ndarray, side: int) -> Tensor:

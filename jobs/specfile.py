@@ -13,7 +13,9 @@ from pydantic.fields import FieldInfo
 from manifests import storage
 from manifests.secrets import redacted, texts_of
 from pipeline.errors import PipelineError
+from pipeline.spec.base import Spec
 from pipeline.spec.job import JobSpec
+from pipeline.spec.model import Model
 from pipeline.tasks import TASKS
 from pipeline.tasks.task import Task
 
@@ -104,6 +106,23 @@ def make_job(content: dict[str, Any], source: str) -> JobSpec:
     except ValidationError as e:
         faults = redacted("\n".join(_faults(e, content)), texts_of(content))
         raise JobFileError(f"{storage.shown(source)}:\n{faults}") from None
+
+
+class _OfModel(Spec):
+    model: Model
+
+
+def make_model(given: str) -> Model:
+    """The checkpoint that an option names, with all that a job may say of it.
+
+    Raises:
+        JobFileError: it is not written as a job's ``model``.
+    """
+    try:
+        return _OfModel.model_validate({"model": given}).model
+    except ValidationError as e:
+        faults = redacted("\n".join(_faults(e, {"model": given})), texts_of(given))
+        raise JobFileError(f"options:\n{faults}") from None
 
 
 def _faults(error: ValidationError, content: dict[str, Any]) -> Iterator[str]:

@@ -14,8 +14,8 @@ from jobs.cluster import Cluster
 from jobs.specfile import load_job
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
+from pipeline.spec.model import is_named
 from pipeline.users_code import check_allowed
 
 CODE = ("diffpir", "manifests", "pipeline", "jobs")
@@ -115,8 +115,10 @@ def _places(spec: JobSpec) -> Iterator[tuple[str, str]]:
     yield "output", spec.output
     if spec.images:
         yield "images", spec.images
-    if spec.model.path != BUILTIN:
+    if not is_named(spec.model.path):
         yield "model", spec.model.path
+    for field, file in spec.model.files.items():
+        yield f"model.{field}", file
     for field, file in spec.task.files().items():
         yield f"task.{field}", file
     for key, file in spec.perceptual.weights.items():

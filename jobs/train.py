@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 import typer
 
-from diffpir.networks.checkpoint import load_model
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
-from pipeline.versions import local_file
+from pipeline.prior import files_of_prior
+from pipeline.spec.model import Model
 
 
 def train_prior(
@@ -22,7 +22,7 @@ def train_prior(
     batch: int,
     crop: int,
     channels: int | None,
-    initial: str | None,
+    initial: Model | None,
     validation: str | None,
     lr: float,
     seed: int,
@@ -44,8 +44,8 @@ def train_prior(
     """
     if initial and channels:
         raise PipelineError("--channels is what --from tells: give one of them")
-    begin = load_model(local_file(initial)) if initial else None
-    shape = begin.config if begin else small_net(channels or 32)
+    begin = files_of_prior(initial).load(torch.float32) if initial else None
+    shape = begin.net.config if begin else small_net(channels or 32)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)
     photographs, frequencies = photographs_of(manifest, crop)
@@ -56,7 +56,8 @@ def train_prior(
         output,
         shape,
         config,
-        initial=begin,
+        initial=begin.net if begin else None,
+        diffusion=begin.diffusion if begin else None,
         weights=frequencies,
         validation=kept,
         device="cuda" if torch.cuda.is_available() else "cpu",

@@ -20,6 +20,7 @@ from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work
 from pipeline.output.run_folder import RunFolder
 from pipeline.perceptual import with_absolute_paths
+from pipeline.prior import located
 from pipeline.problem import files_of
 from pipeline.pulse import start_pulse
 from pipeline.resources import Resources
@@ -66,7 +67,12 @@ def restore_shards(
                 actors,
                 partial(
                     Restorer,
-                    spec.model_copy(update={"perceptual": with_absolute_paths(spec.perceptual)}),
+                    spec.model_copy(
+                        update={
+                            "model": located(spec.model),
+                            "perceptual": with_absolute_paths(spec.perceptual),
+                        }
+                    ),
                     job.assets,
                     job.model,
                     job.versions,

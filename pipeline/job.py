@@ -22,9 +22,10 @@ class Job:
         rows: how many.
         version: of the manifest's files; None where storage does not tell.
         assets: the specification's own files.
-        model: ``builtin``, or the absolute path or URI of the checkpoint.
+        model: where all machines find the prior: a name, or an absolute path or URI.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
+        notes: what the user should hear of the job before it begins.
         activations: bytes for each pixel that the network keeps in fp32, where the method
             differentiates it.
     """
@@ -37,6 +38,7 @@ class Job:
     model: str
     versions: Versions
     identity: dict
+    notes: tuple[str, ...] = ()
     activations: float | None = None
 
     def memory_note(self, batch_pixels: int) -> str:

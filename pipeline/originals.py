@@ -13,8 +13,8 @@ from manifests.manifest import Manifest
 from manifests.schema import FILES, is_parametric
 from pipeline.errors import PipelineError
 from pipeline.output.naming import SUFFIXES, image_path
-from pipeline.spec.base import BUILTIN
 from pipeline.spec.job import JobSpec
+from pipeline.spec.model import is_named
 
 
 def check_originals(spec: JobSpec, manifest: Manifest) -> None:
@@ -93,8 +93,9 @@ def _holder(file: str | None) -> str | None:
 def _of_job(spec: JobSpec) -> Iterator[tuple[str, str]]:
     """The files that the specification itself names, absolute, and what is said of them."""
     files = {"manifest": spec.manifest}
-    if spec.model.path != BUILTIN:
+    if not is_named(spec.model.path):
         files["model"] = spec.model.path
+    files |= {f"model.{field}": file for field, file in spec.model.files.items()}
     files |= {f"task.{field}": file for field, file in spec.task.files().items()}
     for field, file in files.items():
         yield storage.absolute(file), f"the job reads ({field})"

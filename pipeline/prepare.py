@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import get_args
+
+import torch
 
 from diffpir.config import Method, SamplerConfig
 from diffpir.errors import DiffPIRError
 from diffpir.methods import RIVALS
-from diffpir.networks.checkpoint import load_model, read_spectrum
-from diffpir.networks.denoiser import EpsDenoiser
-from diffpir.schedule import Schedule
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.prior_check import check_prior
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
@@ -25,11 +27,12 @@ from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
+from pipeline.prior import files_of_prior
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.users_code import check_allowed, code_digests
-from pipeline.versions import Versions, digest_of, local_file, located
+from pipeline.versions import Versions
 
 
 def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = False) -> Job:
@@ -59,22 +62,31 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     code = code_digests(spec)
     check_method(spec, manifest.schema.names)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
-    model = located(spec.model.path)
-    model_digest, config, activations = check_model(spec, model)
+    prior = check_model(spec)
     versions = Versions(
-        model=model_digest,
+        model=prior.digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
         code=code,
     )
-    identity = without_secrets(spec.resolved(config)) | {
+    identity = without_secrets(spec.resolved(prior.config)) | {
         "manifest": planned,
         "model_digest": versions.model,
+        "diffusion": prior.diffusion.identity,
         "task_files": assets.digest,
         "perceptual": versions.perceptual,
         "code": code,
     }
     return Job(
-        spec, manifest, planned["rows"], version, assets, model, versions, identity, activations
+        spec,
+        manifest,
+        planned["rows"],
+        version,
+        assets,
+        prior.location,
+        versions,
+        identity,
+        prior.notes,
+        prior.activations,
     )
 
 
@@ -128,32 +140,60 @@ def _planned(spec: JobSpec, version: str | None) -> dict | None:
     return record.identity["manifest"] if record.version == version else None
 
 
-def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig, float | None]:
-    """Load the checkpoint as the actors will: its digest, and the sampler's settings with it.
+@dataclass(frozen=True)
+class CheckedPrior:
+    """A prior that goes with a job.
 
-    And where the method differentiates the network, the bytes that takes for each pixel.
+    Attributes:
+        location: where all machines find it.
+        digest: of its files.
+        config: the sampler's settings with it.
+        diffusion: that it was trained in.
+        notes: for the user.
+        activations: bytes for each pixel that the network keeps where it is differentiated.
+    """
+
+    location: str
+    digest: str
+    config: SamplerConfig
+    diffusion: Diffusion
+    notes: tuple[str, ...]
+    activations: float | None
+
+
+def check_model(spec: JobSpec) -> CheckedPrior:
+    """Load the checkpoint as the actors will, and try it once.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
-    options = spec.model.model_dump(exclude={"path", "label"})
     try:
-        path = local_file(model)
-        network = EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
-        spectrum = read_spectrum(path)
+        files = files_of_prior(spec.model)
+        prior = files.load(torch.float32)
+        denoise = prior.denoiser(spec.model.label)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
+    if denoise.channels != 3:
+        raise PipelineError(
+            f"model: {storage.shown(spec.model.path)} takes {denoise.channels} channels, and "
+            "pictures have 3"
+        )
+    schedule = prior.diffusion.schedule
     try:
-        config = spec.sampler_config(spectral=spectrum is not None)
-        config.timesteps()
+        config = spec.sampler_config(spectral=prior.spectrum is not None)
+        config.timesteps(schedule)
     except ValueError as e:
         raise PipelineError(f"sampler: {e}") from None
-    if config.method == "diffpir-spectral" and spectrum is None:
+    if config.method == "diffpir-spectral" and prior.spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
-            f"{storage.shown(model)} does not have; to measure it: diffpir models calibrate"
+            f"{storage.shown(spec.model.path)} does not have; to measure it: diffpir models "
+            "calibrate"
         )
-    return digest_of(path), config, activation_bytes(network) if spec.takes_gradients else None
+    doubt = check_prior(denoise)
+    notes = (f"model: {doubt}",) if doubt else ()
+    activations = activation_bytes(denoise) if spec.takes_gradients else None
+    return CheckedPrior(files.location, files.digest(), config, prior.diffusion, notes, activations)
 
 
 def check_writable(spec: JobSpec) -> None:

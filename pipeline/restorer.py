@@ -13,10 +13,7 @@ import pyarrow as pa
 import torch
 
 from diffpir import metrics
-from diffpir.networks.checkpoint import load_model, read_spectrum
-from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import compiled, dtype_of, place
-from diffpir.schedule import Schedule
 from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
@@ -28,6 +25,7 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
+from pipeline.prior import files_of_prior
 from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
@@ -38,7 +36,7 @@ from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.timed import Timed
 from pipeline.users_code import code_digests
-from pipeline.versions import Unchanged, Versions, check_digest, digest_of, local_file
+from pipeline.versions import Unchanged, Versions, check_digest
 
 # On a GPU, sides are given to the network in so few sizes that images of a dataset share them.
 GPU_MULTIPLE = 64
@@ -75,23 +73,21 @@ class Restorer:
             check_digest(field, spec.code()[field], digest, versions.code[field])
         self.uris = list(texts_of(spec.model_dump()))
         self.device = device_of(gpu)
-        options = spec.model.model_dump(exclude={"path", "label"})
         usual = torch.get_num_threads()
         # Ray calls from another thread than this. Threads that OpenMP had started for this one
         # would lie idle, and make it think that there are more than cores, and wait slowly.
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
-        path = local_file(model)
-        net = load_model(path, dtype, **options)
-        net = place(net, self.device, spec.precision, gradients=spec.takes_gradients)
-        check_digest("model", model, digest_of(path), versions.model)
-        self.unchanged = Unchanged("model", path)
+        files = files_of_prior(spec.model.model_copy(update={"path": model}))
+        prior = files.load(dtype)
+        net = place(prior.net, self.device, spec.precision, gradients=spec.takes_gradients)
+        check_digest("model", model, files.digest(), versions.model)
+        self.unchanged = Unchanged("model", files.weights)
         if spec.compile:
             compiled(net)
-        self.schedule = Schedule.linear()
-        spectrum = read_spectrum(path)
-        self.config = spec.sampler_config(spectral=spectrum is not None)
-        self.network = Timed(EpsDenoiser(net, self.schedule, spec.model.label))
+        self.schedule = prior.diffusion.schedule
+        self.config = spec.sampler_config(spectral=prior.spectrum is not None)
+        self.network = Timed(prior.denoiser(spec.model.label))
         multiple = net.config.stride
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
@@ -111,7 +107,7 @@ class Restorer:
             self.denoise,
             self.schedule,
             self.config,
-            spectrum,
+            prior.spectrum,
             self.judges,
             self.device,
         )

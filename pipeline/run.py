@@ -50,7 +50,8 @@ def run_job(
         fresh: start anew; an output that holds something is refused.
         overwrite: with ``fresh``, remove an earlier run's files from the output instead.
         allow_code: modules and packages of your own that the job may import.
-        on_note: told, where a run is planned, what is particular in how its manifest is read.
+        on_note: told, where a run is planned, what is particular in its prior, and in how its
+            manifest is read.
 
     Raises:
         PipelineError, ManifestError: the job is wrong; nothing was started.
@@ -67,7 +68,7 @@ def run_job(
         resources = _resources(spec)
         rows = rows_per_shard(job.rows, resources.max_actors, resources.batch_pixels)
         folder = RunFolder.create(job, spec.shard_rows or rows)
-        for note in job.manifest.notes:
+        for note in (*job.notes, *job.manifest.notes):
             on_note(note)
         if job.activations:
             on_note(job.memory_note(resources.batch_pixels))

@@ -13,11 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffpir.networks.builtin import builtin_path
 from diffpir.networks.checkpoint import file_digest
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.spec.base import BUILTIN
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Versions:
     """SHA-256 digests of the run.
 
     Attributes:
-        model: of the checkpoint's file.
+        model: of the prior's files.
         perceptual: field of ``perceptual`` -> of the file that it names.
         code: field of the job -> of the source of the module that it names.
     """
@@ -33,20 +31,6 @@ class Versions:
     model: str
     perceptual: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=dict)
-
-
-def located(path: str) -> str:
-    """What all machines of a cluster can be told: ``builtin``, or an absolute path or URI."""
-    return path if path == BUILTIN else storage.absolute(path)
-
-
-def local_file(path: str) -> Path:
-    """Each machine has its own copy of the package, and of what it fetched.
-
-    Raises:
-        StorageError: it cannot be read.
-    """
-    return Path(builtin_path()) if path == BUILTIN else storage.cached_local(path)
 
 
 def check_digest(what: str, location: str, found: str, expected: str) -> None:

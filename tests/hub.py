@@ -18,7 +18,7 @@ REPOSITORY = "org/name"
 
 @contextmanager
 def hub(files: Path) -> Iterator[str]:
-    """Serves a folder as the dataset ``org/name``; gives the endpoint."""
+    """Serves a folder as the dataset, or the model, ``org/name``; gives the endpoint."""
 
     def entry(path: str) -> dict[str, Any]:
         file = files / path
@@ -55,15 +55,20 @@ def hub(files: Path) -> Iterator[str]:
         def do_GET(self) -> None:
             url = urllib.parse.urlparse(self.path)
             path = urllib.parse.unquote(url.path)
-            if "/tree/main" in path:
-                folder = files / path.partition("/tree/main")[2].strip("/")
+            if tree := re.search("/tree/(main|a{40})", path):
+                folder = files / path[tree.end() :].strip("/")
                 below = folder.rglob("*") if "recursive=true" in url.query.lower() else None
                 found = sorted(below or folder.iterdir())
                 self.reply_json([entry(str(file.relative_to(files))) for file in found])
-            elif "/resolve/main/" in path:
-                self.reply_file(files / path.partition("/resolve/main/")[2])
+            elif resolve := re.search("/resolve/(main|a{40})/", path):
+                self.reply_file(files / path[resolve.end() :])
+            elif REPOSITORY not in path:
+                self.reply(b"", 404, X_Error_Code="RepoNotFound")
             else:
-                self.reply_json({"id": REPOSITORY, "sha": "a" * 40, "private": False})
+                there = (file for file in sorted(files.rglob("*")) if file.is_file())
+                siblings = [{"rfilename": str(file.relative_to(files))} for file in there]
+                told = {"id": REPOSITORY, "sha": "a" * 40, "private": False, "siblings": siblings}
+                self.reply_json(told)
 
         def reply_file(self, file: Path) -> None:
             if not file.is_file():

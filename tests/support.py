@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from diffpir.networks.unet import UNet, UNetConfig
-from pipeline.versions import Versions, digest_of, local_file
+from pipeline.prior import local_file
+from pipeline.versions import Versions, digest_of
 
 GOLDEN = Path(__file__).parent / "golden"
 ROOT = Path(__file__).parents[1]

@@ -24,12 +24,6 @@ def infer_config(shapes: Shapes, **overrides: Any) -> UNetConfig:
     Raises:
         CheckpointError: the keys are not those of a guided-diffusion U-Net.
     """
-    if "time_embed.0.weight" not in shapes:
-        some = ", ".join(sorted(map(str, shapes))[:3]) or "none"
-        raise CheckpointError(
-            "not a guided-diffusion U-Net: no tensor 'time_embed.0.weight' "
-            f"(its first tensors are: {some})"
-        )
     for name in ("num_head_channels", "num_heads"):
         if overrides.get(name) is not None and overrides[name] < 1:
             raise CheckpointError(f"{name} must be 1 or more, got {overrides[name]}")
@@ -87,6 +81,16 @@ def check_fit(state: Shapes, expected: Shapes) -> None:
         raise CheckpointError(
             "the tensors do not fit a guided-diffusion U-Net: " + "; ".join(faults[:3]) + more
         )
+
+
+def check_numbers(state: Mapping[str, torch.Tensor]) -> None:
+    """Refuse tensors that are not of floating-point numbers: weights that were quantised, say."""
+    for key, tensor in state.items():
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise CheckpointError(
+                f"{key} is of the type {str(tensor.dtype).removeprefix('torch.')}: weights are "
+                "read as float16, bfloat16, float32 or float64; save them so"
+            )
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:

@@ -1,14 +1,16 @@
-"""A noise-predicting network as the sampler's ``(x_t, t) -> x0``."""
+"""A network as the sampler's ``(x_t, t) -> x0``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.errors import ConfigError
+from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.networks.precision import layout_for
 from diffpir.networks.unet import UNet
 from diffpir.schedule import Schedule
@@ -16,32 +18,50 @@ from diffpir.schedule import Schedule
 
 @dataclass(frozen=True)
 class EpsDenoiser:
-    """``x0 = (x_t - sqrt(1 - abar_t) eps(x_t, t)) / sqrt(abar_t)`` (Ho et al. 2020, eq. 15).
+    """x0 of what a network predicts (:class:`diffpir.networks.diffusion.Diffusion`).
 
     Images of any height and width: they are padded by reflection to what the network needs, and
     its answer is cropped.
 
     Attributes:
-        net: predicts the noise in its first three channels.
+        net: gives its prediction for C channels in the first C that it gives.
         schedule: the one that ``net`` was trained with.
         label: class index for a class-conditional network, None for an unconditional one.
+        prediction: what ``net`` predicts: the noise, v, or x0 itself.
+        rescale_timesteps: ``net`` is told ``1000 t / T``.
     """
 
     net: UNet
     schedule: Schedule
     label: int | None = None
+    prediction: Prediction = "epsilon"
+    rescale_timesteps: bool = False
 
     def __post_init__(self) -> None:
         classes = self.net.config.num_classes
-        if self.net.config.in_channels != 3 or self.net.config.out_channels not in (3, 6):
+        taken, given = self.net.config.in_channels, self.net.config.out_channels
+        if given not in (taken, 2 * taken):
             raise ConfigError(
-                f"a prior takes 3 channels and gives 3 or 6, this network takes "
-                f"{self.net.config.in_channels} and gives {self.net.config.out_channels}"
+                f"a prior gives as many channels as it takes, or twice as many, this network "
+                f"takes {taken} and gives {given}"
             )
         if classes and not (type(self.label) is int and 0 <= self.label < classes):
             raise ConfigError(f"a class-conditional network needs a label from 0 to {classes - 1}")
         if not classes and self.label is not None:
             raise ConfigError("an unconditional network takes no label")
+
+    @property
+    def channels(self) -> int:
+        """C, of the images that are denoised."""
+        return self.net.config.in_channels
+
+    @cached_property
+    def diffusion(self) -> Diffusion:
+        return Diffusion(
+            schedule=self.schedule,
+            prediction=self.prediction,
+            rescale_timesteps=self.rescale_timesteps,
+        )
 
     def __call__(self, x_t: Tensor, t: int) -> Tensor:
         """x0, on [-1, 1] as far as the network keeps to it.
@@ -61,15 +81,14 @@ class EpsDenoiser:
         seen = x_t.to(self.net.dtype)
         # At least two pixels a side at the coarsest level: a norm over one is none.
         padded = pad_to_multiple(seen, stride, at_least=2 * stride)
-        step = torch.full((1,), t, device=x_t.device)
-        label = None if self.label is None else torch.full_like(step, self.label)
+        step = torch.full((1,), self.diffusion.told(t), device=x_t.device)
+        label = None if self.label is None else torch.full((1,), self.label, device=x_t.device)
         padded = padded.contiguous(memory_format=layout_for(self.net))
         with torch.cuda.device_of(padded):  # where Triton starts its kernels
             out: Tensor = self.net(padded, step, label)
-        eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
-        alpha_bar = float(self.schedule.alpha_bar[t])
-        x0: Tensor = (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
-        return x0
+        answer = out[:, : self.channels, :height, :width]
+        answer = answer.to(x_t.dtype, memory_format=torch.contiguous_format)
+        return self.diffusion.clean(seen.to(x_t.dtype), answer, t)
 
 
 def pad_to_multiple(x: Tensor, multiple: int, at_least: int = 0) -> Tensor:

@@ -13,8 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor, nn
 
-from diffpir.networks.unet import GROUPS
-
 TILE = 4096  # values that a program holds at a time
 CHUNKS = 128  # parts of an image whose statistics are taken apart; a power of 2
 RESAMPLE = {None: 0, "up": 1, "down": 2}  # as the kernels are told it
@@ -32,7 +30,7 @@ def norm_silu(
 
     Args:
         x: (B, C, H, W), channels last.
-        norm: of 32 groups.
+        norm: of any number of groups.
         bias: (1, C) or (B, C).
         scale_shift: (1, 2 C) or (B, 2 C), the scale first.
         resample: ``"up"``: every pixel four times; ``"down"``: the mean of every four.
@@ -46,8 +44,9 @@ def norm_silu(
     parts = x.new_empty((batch, chunks, 2, channels), dtype=torch.float32)
     _statistics[(channels // lanes, chunks, batch)](x, parts, rows, chunk, channels, tile, lanes)
     affine = x.new_empty((batch, 2, channels), dtype=torch.float32)
-    width_of_group = channels // GROUPS
-    _affine[(GROUPS, batch)](
+    groups = norm.num_groups
+    width_of_group = channels // groups
+    _affine[(groups, batch)](
         parts,
         norm.weight,
         norm.bias,

@@ -9,7 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GROUPS = 32  # of every group norm in this family
+from diffpir.errors import ConfigError
+
+GROUPS = 32  # of every group norm in guided-diffusion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,14 @@ class UNetConfig:
         resblock_updown: resample inside residual blocks rather than by strided convolutions.
         use_scale_shift_norm: the timestep scales and shifts the norm (FiLM) instead of adding.
         num_classes: rows of the label embedding; 0 for an unconditional network.
+        norm_groups, norm_eps: of every group norm.
+        freq_shift: what the frequencies of the timestep embedding are one less than: the last of
+            them is 1 / 10,000 where it is 1.
+        asymmetric_downsampling: strided convolutions have one row and column of zeros at the bottom
+            and right alone, as in the original DDPM.
+
+    Raises:
+        ConfigError: a setting of the norms or the embedding is out of its range.
     """
 
     in_channels: int = 3
@@ -43,6 +53,22 @@ class UNetConfig:
     resblock_updown: bool = False
     use_scale_shift_norm: bool = True
     num_classes: int = 0
+    norm_groups: int = GROUPS
+    norm_eps: float = 1e-5
+    freq_shift: float = 0.0
+    asymmetric_downsampling: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.norm_eps < 1 or self.norm_groups < 1:
+            raise ConfigError(
+                f"expected norm_groups of 1 or more and norm_eps from 0 to 1, got "
+                f"{self.norm_groups} and {self.norm_eps}"
+            )
+        if not 0 <= self.freq_shift <= 1:
+            raise ConfigError(f"freq_shift must be from 0 to 1, got {self.freq_shift}")
+
+    def norm(self, ch: int) -> nn.GroupNorm:
+        return nn.GroupNorm(self.norm_groups, ch, self.norm_eps)
 
     @property
     def stride(self) -> int:
@@ -84,7 +110,7 @@ class UNet(nn.Module):
                 down = (
                     ResBlock(config, ch, ch, resample="down")
                     if config.resblock_updown
-                    else Downsample(ch)
+                    else Downsample(config, ch)
                 )
                 self.input_blocks.append(Block(down))
                 skips.append(ch)
@@ -110,7 +136,7 @@ class UNet(nn.Module):
                 self.output_blocks.append(Block(*layers))
 
         self.out = nn.Sequential(
-            nn.GroupNorm(GROUPS, ch),
+            config.norm(ch),
             nn.SiLU(),
             nn.Conv2d(ch, config.out_channels, 3, padding=1),
         )
@@ -133,7 +159,7 @@ class UNet(nn.Module):
     def forward(self, x: Tensor, t: Tensor, label: Tensor | None = None) -> Tensor:
         if (label is None) == bool(self.config.num_classes):
             raise ValueError("a label is needed by, and only by, a class-conditional network")
-        emb = timestep_embedding(t, self.config.model_channels)
+        emb = timestep_embedding(t, self.config.model_channels, self.config.freq_shift)
         emb = self.time_embed(emb.to(self.dtype))
         if label is not None:
             emb = emb + self.label_emb(label)
@@ -173,7 +199,7 @@ class ResBlock(nn.Module):
         self.resample = resample
         self.scale_shift = config.use_scale_shift_norm
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, ch), nn.SiLU(), nn.Conv2d(ch, out_ch, 3, padding=1)
+            config.norm(ch), nn.SiLU(), nn.Conv2d(ch, out_ch, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(
             nn.SiLU(),
@@ -181,7 +207,7 @@ class ResBlock(nn.Module):
         )
         # The identity stands where the original has dropout, so that the keys agree.
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(GROUPS, out_ch),
+            config.norm(out_ch),
             nn.SiLU(),
             nn.Identity(),
             nn.Conv2d(out_ch, out_ch, 3, padding=1),
@@ -203,7 +229,8 @@ class ResBlock(nn.Module):
         elif len(emb) == 1:  # the same for all images: the norm's own affine map takes it in
             scale, shift = emb.flatten().chunk(2)
             weight = norm.weight * (1 + scale)
-            h = F.group_norm(h, GROUPS, weight, norm.bias * (1 + scale) + shift, norm.eps)
+            shift = norm.bias * (1 + scale) + shift
+            h = F.group_norm(h, norm.num_groups, weight, shift, norm.eps)
         else:
             scale, shift = emb.chunk(2, dim=1)
             h = torch.addcmul(shift, norm(h), 1 + scale)
@@ -212,12 +239,13 @@ class ResBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    def __init__(self, ch: int):
+    def __init__(self, config: UNetConfig, ch: int):
         super().__init__()
-        self.op = nn.Conv2d(ch, ch, 3, stride=2, padding=1)
+        self.asymmetric = config.asymmetric_downsampling
+        self.op = nn.Conv2d(ch, ch, 3, stride=2, padding=0 if self.asymmetric else 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.op(x)
+        out: Tensor = self.op(F.pad(x, (0, 1, 0, 1)) if self.asymmetric else x)
         return out
 
 
@@ -247,7 +275,7 @@ class Attention(nn.Module):
                 f"{ch} channels are no multiple of num_head_channels={config.num_head_channels}"
             )
         self.new_order = config.use_new_attention_order
-        self.norm = nn.GroupNorm(GROUPS, ch)
+        self.norm = config.norm(ch)
         self.qkv = nn.Conv1d(ch, 3 * ch, 1)
         self.proj_out = nn.Conv1d(ch, ch, 1)
 
@@ -281,12 +309,13 @@ def silu(h: Tensor) -> Tensor:
     return F.silu(h, inplace=not torch.is_grad_enabled())
 
 
-def timestep_embedding(t: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
+def timestep_embedding(
+    t: Tensor, dim: int, freq_shift: float = 0.0, max_period: float = 10_000.0
+) -> Tensor:
     """Sinusoids of ``t`` (B,): cosines then sines, shape (B, dim), float32."""
     half = dim // 2
-    freqs = torch.exp(
-        torch.arange(half, dtype=torch.float32, device=t.device) * (-math.log(max_period) / half)
-    )
+    places = torch.arange(half, dtype=torch.float32, device=t.device)
+    freqs = torch.exp(places * (-math.log(max_period) / (half - freq_shift)))
     args = t.float()[:, None] * freqs
     emb = torch.cat([args.cos(), args.sin()], dim=1)
     return F.pad(emb, (0, dim % 2))

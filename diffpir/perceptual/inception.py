@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from diffpir.errors import CheckpointError
-from diffpir.networks.checkpoint import read_tensors
+from diffpir.networks.tensors import read_tensors
 from diffpir.perceptual.libraries import library
 
 SOURCE = (

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diffpir.errors import CheckpointError
-from diffpir.networks.checkpoint import read_tensors
+from diffpir.networks.tensors import read_tensors
 from diffpir.perceptual.libraries import library
 
 LEAST_SIDE = 32  # pixels: of less, the networks leave nothing

@@ -18,8 +18,9 @@ from torch.utils.data import DataLoader
 
 from diffpir.errors import ConfigError
 from diffpir.networks.checkpoint import save_model
+from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.precision import has_bf16
-from diffpir.networks.unet import GROUPS, Attention, ResBlock, UNet, UNetConfig
+from diffpir.networks.unet import Attention, ResBlock, UNet, UNetConfig
 from diffpir.schedule import Schedule
 from diffpir.training.crops import CropStream
 from diffpir.training.validation import validate, validation_crops
@@ -88,12 +89,14 @@ def train(
     initial: UNet | None = None,
     weights: Sequence[float] | None = None,
     validation: Sequence[np.ndarray] = (),
+    diffusion: Diffusion | None = None,
     device: str = "cpu",
     progress: Callable[[dict[str, float]], None] | None = None,
 ) -> Path:
     """Train, or go on from ``out/state.pt`` if it is there; returns the exported model's path.
 
     A run begins with the weights of ``initial``, a network of ``net_config``, or with random ones.
+    It is trained in ``diffusion``, the usual one if None, which the model's file tells.
 
     ``out`` receives ``state.pt`` (everything that resuming needs), ``log.jsonl`` (a line per 10
     steps: loss, loss by noise level, learning rate, seconds), with photographs for ``validation``
@@ -108,7 +111,10 @@ def train(
     if not len(images):
         raise ConfigError("no images to train on")
     check_trainable(net_config, config)
-    schedule = Schedule.linear()
+    diffusion = diffusion or Diffusion()
+    schedule = diffusion.schedule
+    if diffusion.prediction == "x0":
+        raise ConfigError("a network that predicts the image itself (x0) cannot be trained here")
     torch.manual_seed(config.seed)
     net = initialise(UNet(net_config)).to(device)
     if initial is not None:
@@ -122,6 +128,8 @@ def train(
     step = 0
     if state_file.exists():
         state = read_state(state_file, device)
+        if state["diffusion"] != diffusion.plain:
+            raise ConfigError(f"{state_file} holds a network of another diffusion")
         if state["net_config"] != asdict(net_config):
             raise ConfigError(f"{state_file} holds another network: {state['net_config']}")
         net.load_state_dict(state["net"])
@@ -146,6 +154,7 @@ def train(
             {
                 "net_config": asdict(net_config),
                 "config": asdict(config),
+                "diffusion": diffusion.plain,
                 "net": net.state_dict(),
                 "ema": ema.state_dict(),
                 "optimizer": optimizer.state_dict(),
@@ -180,8 +189,11 @@ def train(
             a = alpha_bar[t][:, None, None, None]
             x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                predicted = net(x_t, t)[:, :3]  # a variance that it may learn too is not used
-            loss = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
+                predicted = net(x_t, diffusion.told(t))[:, :3]  # not the variance, if it has one
+            predicted = predicted.float()
+            if diffusion.prediction == "v":  # the noise that it means
+                predicted = (1 - a).sqrt() * x_t + a.sqrt() * predicted
+            loss = (predicted - eps).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad(set_to_none=True)
             (weight[t] * loss).mean().backward()
             nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -198,10 +210,10 @@ def train(
             if step % config.save_every == 0 or step == config.steps:
                 save()
                 if kept is not None:
-                    entry = {"step": step, **validate(ema, schedule, kept)}
+                    entry = {"step": step, **validate(ema, diffusion, kept)}
                     with (out / "validation.jsonl").open("a") as file:
                         file.write(json.dumps(entry) + "\n")
-    return save_model(ema, out / "model.safetensors", dtype=torch.float16)
+    return save_model(ema, out / "model.safetensors", torch.float16, diffusion=diffusion)
 
 
 def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
@@ -220,8 +232,9 @@ def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
         )
     if config.crop % net_config.stride:
         raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
-    if any(width % GROUPS for width in net_config.level_channels):
-        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {GROUPS}")
+    groups = net_config.norm_groups
+    if any(width % groups for width in net_config.level_channels):
+        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {groups}")
 
 
 def read_state(path: Path, device: str) -> dict[str, Any]:
@@ -230,7 +243,7 @@ def read_state(path: Path, device: str) -> dict[str, Any]:
     Raises:
         ConfigError: the file is damaged, or of another program.
     """
-    expected = {"net_config", "config", "net", "ema", "optimizer", "step"}
+    expected = {"net_config", "config", "diffusion", "net", "ema", "optimizer", "step"}
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except Exception as e:  # torch.load raises whatever its parser met

@@ -9,17 +9,18 @@ import torch
 from torch import Tensor
 
 from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.prior import Prior
 from diffpir.networks.unet import UNet
-from diffpir.schedule import Schedule
 from diffpir.training.crops import CropStream
 
 CROPS = 64  # of the photographs kept for validation
 SIGMAS = (0.1, 0.2, 0.5, 1.0, 2.0)  # sigma_bar, noise on the [-1, 1] scale
 
 
-def validate(net: UNet, schedule: Schedule, crops: Tensor) -> dict[str, float]:
+def validate(net: UNet, diffusion: Diffusion, crops: Tensor) -> dict[str, float]:
     """Mean PSNR in dB at each of ``SIGMAS``, of crops (N, 3, H, W) on [-1, 1]."""
-    denoise = EpsDenoiser(net.eval(), schedule)
+    denoise = Prior(net.eval(), diffusion).denoiser()
     values = {sigma: denoised_psnr(denoise, crops, sigma).mean().item() for sigma in SIGMAS}
     return {f"psnr_sigma_{sigma:g}": round(value, 3) for sigma, value in values.items()}
 

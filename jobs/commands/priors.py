@@ -1,4 +1,4 @@
-"""The commands on priors: train, models inspect, models convert."""
+"""The commands on priors: train, and those of models."""
 
 from __future__ import annotations
 
@@ -14,44 +14,64 @@ from jobs.console import user_errors
 app = typer.Typer()
 models = typer.Typer(help="Look into checkpoints.", no_args_is_help=True)
 app.add_typer(models, name="models")
-HeadChannels = Annotated[
-    int | None, typer.Option(min=1, help="Width of a head; tensors do not tell it.")
+Prior = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="As a job has it: 'builtin', a known name, org/name of the Hugging Face Hub, the path "
+        "or URI of a file or folder, or one with what is to be said of it, such as "
+        "'{path: m.pt, num_heads: 4}'.",
+    ),
 ]
-Heads = Annotated[int | None, typer.Option(min=1, help="Number of heads, instead.")]
 
 
 @models.command("inspect")
 def inspect_model(
-    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
-    num_head_channels: HeadChannels = None,
-    num_heads: Heads = None,
+    model: Prior,
 ) -> None:
-    """Say what a checkpoint is: the architecture read off its tensors, its size, its digest."""
+    """Say what a checkpoint is, and how that is known: found, inferred, assumed, or given."""
     with user_errors():
         from jobs.models import describe_model
+        from jobs.specfile import make_model
 
-        typer.echo(describe_model(file, num_head_channels=num_head_channels, num_heads=num_heads))
+        typer.echo(describe_model(make_model(model)))
+
+
+@models.command("list")
+def list_models() -> None:
+    """The priors that are known by a name: what they are, where they lie, their licences."""
+    with user_errors():
+        from jobs.fetching import list_known
+
+        typer.echo(list_known())
+
+
+@models.command("fetch")
+def fetch_model(name: Annotated[str, typer.Argument(help="Of a known prior.")]) -> None:
+    """Fetch a known prior before a job does, and verify it."""
+    with user_errors():
+        from jobs.fetching import fetch_shown
+
+        typer.echo(fetch_shown(name))
 
 
 @models.command("convert")
 def convert(
-    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+    model: Prior,
     output: Annotated[Path, local_output("File to write (.safetensors).")],
     precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.bf16,
-    num_head_channels: HeadChannels = None,
-    num_heads: Heads = None,
 ) -> None:
     """Write a checkpoint in the precision that jobs compute in: actors of a node then share it."""
     with user_errors():
         from jobs.models import convert_model
+        from jobs.specfile import make_model
 
-        options = {"num_head_channels": num_head_channels, "num_heads": num_heads}
-        typer.echo(convert_model(file, output, precision.value, **options))
+        typer.echo(convert_model(make_model(model), output, precision.value))
 
 
 @models.command("calibrate")
 def calibrate(
-    file: Annotated[str, typer.Argument(help="'builtin', or a checkpoint's path or URI.")],
+    model: Prior,
     manifest: Annotated[str, typer.Argument(help="Manifest of a few dozen clean photographs.")],
     output: Annotated[Path, local_output("File to write (.safetensors).")],
     evaluations: Annotated[
@@ -60,8 +80,6 @@ def calibrate(
     side: Annotated[
         int, typer.Option(min=64, max=4096, help="Of the photographs' central squares, in pixels.")
     ] = 256,
-    num_head_channels: HeadChannels = None,
-    num_heads: Heads = None,
 ) -> None:
     """Measure how wrong a prior is at each frequency; the method diffpir-spectral needs that.
 
@@ -70,17 +88,16 @@ def calibrate(
     """
     with user_errors():
         from jobs.models import calibrate_model
+        from jobs.specfile import make_model
 
         with typer.progressbar(length=evaluations, label="evaluations", file=sys.stderr) as bar:
             told = calibrate_model(
-                file,
+                make_model(model),
                 manifest,
                 output,
                 evaluations=evaluations,
                 side=side,
                 on_evaluation=lambda done, total: bar.update(1),
-                num_head_channels=num_head_channels,
-                num_heads=num_heads,
             )
         typer.echo(told)
 
@@ -99,7 +116,7 @@ def train(
     initial: Annotated[
         str | None,
         typer.Option(
-            "--from", help="Model whose weights a new run begins with: path, URI, builtin."
+            "--from", metavar="MODEL", help="Whose weights a new run begins with, as a job has it."
         ),
     ] = None,
     validation: Annotated[
@@ -111,6 +128,7 @@ def train(
 ) -> None:
     """Train a small prior on photographs, or adapt one. A column 'weight' sets frequencies."""
     with user_errors():
+        from jobs.specfile import make_model
         from jobs.train import train_prior
 
         path = train_prior(
@@ -120,7 +138,7 @@ def train(
             batch=batch,
             crop=crop,
             channels=channels,
-            initial=initial,
+            initial=make_model(initial) if initial else None,
             validation=validation,
             lr=lr,
             seed=seed,

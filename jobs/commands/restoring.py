@@ -77,10 +77,12 @@ def run(
     command goes on).
     """
     with interruptible(), user_errors():
+        from jobs.fetching import fetch_of
         from jobs.specfile import load_job
         from pipeline.run import run_job
 
         spec = load_job(job)
+        fetch_of(spec.model)
         summary = run_job(
             spec,
             ProgressLine(),
@@ -138,9 +140,14 @@ def restore(
             show_default="unknown",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
-        "builtin"
-    ),
+    model: Annotated[
+        str,
+        typer.Option(
+            help="As a job has it: 'builtin', a known name (diffpir models list), org/name of the "
+            "Hugging Face Hub, the path or URI of a file or folder, or one with what is to be said "
+            "of it, such as '{path: m.pt, num_heads: 4}'."
+        ),
+    ] = "builtin",
     preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
     nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
     method: Annotated[
@@ -193,6 +200,7 @@ def restore(
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with interruptible(), user_errors():
+        from jobs.fetching import fetch_of
         from jobs.restore import grown_mask, noise_fields, restore_job
         from pipeline.run import run_job
 
@@ -221,6 +229,7 @@ def restore(
             picture={"format": format, "quality": quality, "bits": bits},
             columns={"image": image_column, "id": id_column},
         )
+        fetch_of(spec.model)
         summary = run_job(spec, ProgressLine(), on_note=say)
     finish(summary, spec.output)
 

@@ -26,7 +26,7 @@ from manifests.storage.listing import (
     size_of,
 )
 from manifests.storage.policy import UNRESTRICTED, FetchPolicy
-from manifests.storage.reading import cached_local, read_bytes, read_range, read_tail
+from manifests.storage.reading import cached_local, download, read_bytes, read_range, read_tail
 from manifests.storage.retries import RETRY_SECONDS, open_filesystem
 from manifests.storage.words import in_words
 from manifests.storage.writing import (
@@ -55,6 +55,7 @@ __all__ = [
     "cached_local",
     "check_writable",
     "create_exclusive",
+    "download",
     "exists",
     "filesystem",
     "find_files",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from fsspec import AbstractFileSystem
 from fsspec.asyn import sync
+from fsspec.callbacks import Callback
 
 from manifests.storage.cache import cached
 from manifests.storage.fetching import fetched
 from manifests.storage.local import read_local, read_local_part
 from manifests.storage.policy import UNRESTRICTED, FetchPolicy
-from manifests.storage.remote import read_http, read_s3, timed
+from manifests.storage.remote import check_length, read_http, read_s3, timed
 from manifests.storage.retries import retried
 from manifests.storage.words import status_of, too_large
 from manifests.uris import scheme_of
@@ -112,3 +115,29 @@ def cached_local(uri: str) -> Path:
         StorageError: it cannot be read.
     """
     return retried(uri, lambda fs, path: cached(fs, path, uri))
+
+
+def download(
+    uri: str, local: Path, on_bytes: Callable[[int, int | None], None] = lambda done, total: None
+) -> None:
+    """Write the content of a file to a local one.
+
+    Args:
+        uri: of the file.
+        local: is written; what is there after a failure is not whole.
+        on_bytes: told how many bytes have arrived, of how many (None where nobody tells).
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+
+    class Told(Callback):  # type: ignore[misc]
+        def call(self, *_: Any, **__: Any) -> None:
+            on_bytes(self.value, self.size)
+
+    def get(fs: AbstractFileSystem, path: str) -> None:
+        told = Told()
+        fs.get_file(path, str(local), callback=told)
+        check_length(local.stat().st_size, told.size)
+
+    retried(uri, get)

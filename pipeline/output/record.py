@@ -61,14 +61,23 @@ class Record:
 
 
 def create_record(
-    layout: Layout, identity: dict, spec: JobSpec, plan: Sequence[dict], version: str | None
+    layout: Layout,
+    identity: dict,
+    spec: JobSpec,
+    plan: Sequence[dict],
+    version: str | None,
+    model: str,
 ) -> bool:
-    """Record a new run; False if another driver was faster, and its record is there."""
+    """Record a new run; False if another driver was faster, and its record is there.
+
+    ``model`` is where the prior was found, with the commit of one of the hub.
+    """
     record = {
         "id": uuid.uuid4().hex[:12],
         "identity": identity,
         "spec": without_secrets(spec.model_dump(mode="json", context=ABSOLUTE)),
         "manifest_version": version,
+        "model": storage.shown(model),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: package_version(name) for name in PACKAGES}
         # Where the code was shipped to a cluster it is no installed package.

@@ -75,7 +75,7 @@ class RunFolder:
         enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
         shards = shards_in(job.manifest.batches(), shard_rows, enlarged)
         files = write_plan(shards, job.layout)
-        if create_record(job.layout, job.identity, job.spec, files, job.version):
+        if create_record(job.layout, job.identity, job.spec, files, job.version, job.model):
             return cls(job.layout, read_record(job.layout))
         for entry in files:  # another driver was faster: its plan counts
             storage.remove(job.layout.plan(entry["file"]))

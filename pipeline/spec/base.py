@@ -23,8 +23,7 @@ class Spec(BaseModel):
 
 
 def _as_asked(location: str, info: SerializationInfo) -> str:
-    asked = info.context == ABSOLUTE and location != BUILTIN
-    return absolute(location) if asked else location
+    return absolute(location) if info.context == ABSOLUTE else location
 
 
 # A Python object of the user's own: ``module:factory``.

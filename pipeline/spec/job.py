@@ -9,7 +9,6 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from diffpir.config import (
     BETWEEN,
-    LAST_TIMESTEP,
     TILE,
     Estimate,
     Final,
@@ -25,6 +24,7 @@ from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
 from pipeline.spec.fetch import Fetch
+from pipeline.spec.model import Model
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
@@ -44,21 +44,6 @@ def _batch_pixels(value: Any) -> Any:
 
 
 BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
-
-
-class Model(Spec):
-    """A checkpoint, and what its tensors cannot tell (None: its metadata, or OpenAI's values)."""
-
-    path: Location = BUILTIN
-    num_head_channels: Annotated[int, Field(ge=1)] | None = None
-    num_heads: Annotated[int, Field(ge=1)] | None = None
-    use_new_attention_order: bool | None = None
-    label: Annotated[int, Field(ge=0)] | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:
-        return {"path": value} if isinstance(value, str) else value
 
 
 class Sampler(Spec):
@@ -99,8 +84,7 @@ class Sampler(Spec):
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
         """The settings meant, ``usual`` being those of a job that gives none.
 
-        A usual start is moved up where the evaluations asked for need more timesteps. What goes
-        only with the usual method or spacing is not kept where another is asked for.
+        What goes only with the usual method or spacing is not kept where another is asked for.
 
         Raises:
             ConfigError: settings that do not go together.
@@ -111,9 +95,9 @@ class Sampler(Spec):
             given = {"prior_std": None} | given
         if (given.get("spacing", base.spacing) in BETWEEN) != (base.spacing in BETWEEN):
             given = {"first_timestep": None, "sigma_max": None, "sigma_min": None} | given
-        elif self.nfe and base.first_timestep and self.first_timestep is None:
-            # Quadratic spacing has nfe different timesteps among some 2 nfe.
-            given["first_timestep"] = min(max(base.first_timestep, 2 * self.nfe), LAST_TIMESTEP)
+        elif self.first_timestep is not None and base.spacing not in BETWEEN:
+            # Where to start, said in another way.
+            given = {"sigma_max": None} | given
         return dataclasses.replace(base, **given)
 
 
@@ -151,7 +135,8 @@ class JobSpec(Spec):
         output: folder or URI; results go to ``OUTPUT/results/*.parquet``.
         mode: ``restore`` degraded images, or ``benchmark``: degrade clean ones, restore, score.
         task: what was (or is to be) done to the images.
-        model: the prior: ``builtin``, or the path or URI of a checkpoint.
+        model: the prior: ``builtin``, a known name, one of the Hugging Face Hub, or the path or URI
+            of a checkpoint.
         sampler: DiffPIR's settings.
         samples: of the posterior of each image, 1 to 1024; their cost is that of as many images.
         estimate: what is restored from several samples: their ``mean`` (the default), the first
@@ -283,9 +268,8 @@ class JobSpec(Spec):
             )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
-        # Where a task usually starts late, there are not steps for as many evaluations.
         try:
-            self.sampler_config(spectral=False).timesteps()
+            self.sampler_config(spectral=False)  # whether its schedule has the steps, a prior tells
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
         return self
@@ -343,7 +327,9 @@ class JobSpec(Spec):
         if self.samples > 1:
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
-        del spec["model"]["path"]  # a run knows files by their content, wherever they lie
+        # A run knows files by their content, and its diffusion by what that came to.
+        for name in ("path", "config", "schedule", "prediction", "rescale_timesteps"):
+            del spec["model"][name]
         return spec | {
             "task": self.task.identity(self.mode),
             "sampler": config.told(),

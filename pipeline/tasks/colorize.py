@@ -27,7 +27,7 @@ class Colorize(Task):
             paper=PRESETS["ffhq-inpaint-box"],  # the paper has no colorization
             # From high noise the embedded prior draws a colour that is wrong all over: too little
             # colour beats that.
-            builtin=SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+            builtin=SamplerConfig(lam=7.0, zeta=1.0, sigma_max=3.44),
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"colorize": {}}

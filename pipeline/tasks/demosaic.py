@@ -28,7 +28,7 @@ class Demosaic(Task):
             paper=PRESETS["ffhq-inpaint-random"],  # the paper has no demosaicing
             # The neighbours of a missing colour are known: what is at stake is only what a
             # bilinear filter gets wrong.
-            builtin=SamplerConfig(nfe=50, lam=1.0, zeta=1.0, first_timestep=100),
+            builtin=SamplerConfig(nfe=50, lam=1.0, zeta=1.0, sigma_max=0.342),
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"demosaic": {"noise_level": 0.01}}

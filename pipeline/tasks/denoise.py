@@ -21,7 +21,7 @@ class DenoiseTask(Compressible):
     presets: ClassVar[Mapping[str, Defaults]] = {
         "denoise": Defaults(
             paper=PRESETS["ffhq-deblur-gaussian"],
-            builtin=SamplerConfig(lam=5.0, zeta=1.0, first_timestep=300),
+            builtin=SamplerConfig(lam=5.0, zeta=1.0, sigma_max=1.24),
             spectral=(
                 spectral(20, sigma_max=0.4, sigma_min=0.03, relax=0.5, lam=2.8),
                 spectral(10, sigma_max=0.4, sigma_min=0.03, relax=0.4, lam=2.8),

@@ -42,13 +42,13 @@ class InpaintTask(Task):
     presets: ClassVar[Mapping[str, Defaults]] = {
         "inpaint": Defaults(
             paper=PRESETS["ffhq-inpaint-box"],
-            builtin=SamplerConfig(lam=7.0, zeta=1.0, first_timestep=500),
+            builtin=SamplerConfig(lam=7.0, zeta=1.0, sigma_max=3.44),
             spectral=(spectral(20, sigma_max=4.0, sigma_min=0.04, relax=0.0, lam=2.8),),
         ),
         # The neighbours of scattered holes are known, so little noise is enough.
         "inpaint-random": Defaults(
             paper=PRESETS["ffhq-inpaint-random"],
-            builtin=SamplerConfig(nfe=20, lam=3.0, zeta=1.0, first_timestep=60),
+            builtin=SamplerConfig(nfe=20, lam=3.0, zeta=1.0, sigma_max=0.2085),
             spectral=(
                 spectral(20, sigma_max=1.4, sigma_min=0.02, relax=0.4, lam=2.0),
                 spectral(10, sigma_max=1.4, sigma_min=0.03, relax=0.3, lam=2.0),

@@ -98,6 +98,16 @@ NETWORKS = {
     "resampling in blocks": dict(
         level_channels=(32, 96), attention_levels=(1,), num_heads=2, resblock_updown=True
     ),
+    "diffusers' and the original DDPM's": dict(
+        level_channels=(48, 96),
+        attention_levels=(1,),
+        num_heads=1,
+        use_scale_shift_norm=False,
+        norm_groups=16,
+        norm_eps=1e-2,
+        freq_shift=1.0,
+        asymmetric_downsampling=True,
+    ),
     "resampling between blocks, labels": dict(
         level_channels=(32, 64), use_scale_shift_norm=False, num_heads=1, num_classes=3
     ),
@@ -119,6 +129,14 @@ def test_a_network(name, shape, times):
         expected = deepcopy(net).double()(x.double(), *given)
         found = fuse(deepcopy(net))(x, *given)
     assert (found - expected).norm() < 1e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("groups", [1, 3, 16, 48])
+def test_norms_of_any_number_of_groups_and_eps(groups):
+    x = images(2, 48, 6, 10)
+    norm = nn.GroupNorm(groups, 48, eps=0.1).to(ON).requires_grad_(False)
+    found = kernels.norm_silu(x, norm)
+    torch.testing.assert_close(found, F.silu(norm(x)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

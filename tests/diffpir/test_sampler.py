@@ -156,7 +156,7 @@ def test_what_the_data_step_is_told_of_noise_and_prior():
             noise_level=level, noise=noise_stream(range(len(y)), y.shape[1:]),
         )  # fmt: skip
         sigma2 = torch.as_tensor(level).clamp(min=0.001) ** 2
-        for t, rho in zip(config.timesteps(), asked, strict=False):
+        for t, rho in zip(config.timesteps(schedule), asked, strict=False):
             spread = schedule.sigma_bar[t] ** -2 + (0 if bound is None else bound**-2)
             torch.testing.assert_close(
                 torch.as_tensor(rho), (7 * sigma2 * spread).float(), check_dtype=False

@@ -7,6 +7,8 @@ import pytest
 import torch
 
 from diffpir import ConfigError, EpsDenoiser, Schedule, load_model
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.prior import load_prior
 from diffpir.training.crops import CropStream
 from diffpir.training.trainer import (
     TrainConfig,
@@ -204,3 +206,20 @@ def test_settings_out_of_range_are_refused(wrong):
 def test_what_cannot_be_trained_on_is_refused(tmp_path, images, crop):
     with pytest.raises(ConfigError):
         train(images, tmp_path, TINY, TrainConfig(steps=1, crop=crop))
+
+
+def test_the_file_tells_what_its_network_was_trained_in(tmp_path):
+    diffusion = Diffusion(
+        schedule=Schedule.of("cosine", steps=400), prediction="v", rescale_timesteps=True
+    )
+    config = TrainConfig(steps=3, batch=2, crop=16, save_every=3)
+    path = train(
+        PHOTOS, tmp_path, TINY, config, initial=make_net(), diffusion=diffusion, validation=PHOTOS
+    )
+    assert load_prior(path).diffusion.plain == diffusion.plain
+    usual = load_prior(fit(tmp_path / "usual", 3)).diffusion
+    assert usual.plain == Diffusion().plain
+    with pytest.raises(ConfigError, match="a network of another diffusion"):
+        train(PHOTOS, tmp_path, TINY, config)
+    with pytest.raises(ConfigError, match="predicts the image itself"):
+        train(PHOTOS, tmp_path / "x0", TINY, config, diffusion=Diffusion(prediction="x0"))

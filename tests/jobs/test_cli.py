@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -353,9 +354,14 @@ def test_manifest_check_says_what_is_wrong_row_by_row(finished, photos):
 def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
     result = diffpir("models", "inspect", tiny_model)
     assert result.exit_code == 0
-    facts = dict(line.split(maxsplit=1) for line in result.stdout.splitlines())
-    assert facts["level_channels"] == "(32, 32)" and len(facts["sha256"]) == 64
-    assert facts["parameters"] == "318,691 (float32)" and facts["num_head_channels"] == "32"
+    facts = {name: rest for name, *rest in (re.split("  +", x) for x in result.stdout.splitlines())}
+    assert facts["level_channels"] == ["(32, 32)", "inferred"] and len(facts["sha256"][0]) == 64
+    assert facts["parameters"] == ["318,691 (float32)", "found"]
+    assert facts["num_head_channels"] == ["32", "found"]
+    asked = f"{{path: {tiny_model}, num_heads: 2}}"
+    assert re.search("num_heads +2 +given", diffpir("models", "inspect", asked).stdout)
+    wrong = diffpir("models", "inspect", f"{{path: {tiny_model}, num_heds: 2}}")
+    assert wrong.exit_code == 2 and "unknown key (did you mean 'num_heads'?)" in wrong.stderr
     (tmp_path / "x.pt").write_text("no model")
     result = diffpir("models", "inspect", tmp_path / "x.pt")
     assert result.exit_code == 2 and "refused: it is not a plain file of tensors" in result.stderr

@@ -154,7 +154,7 @@ def test_the_record_and_the_drivers_errors(tmp_path_factory, user, name, query):
             },
         }
     )
-    create_record(Layout(folder), {}, spec, [], None)
+    create_record(Layout(folder), {}, spec, [], None, "builtin")
     record = storage.read_bytes(f"{folder}/run.json").decode()
     assert not leaks(record) and "https://h/" in record
     words = in_words(ValueError(f"cannot open {uri!r}"), texts_of(spec.model_dump()))

@@ -1,0 +1,63 @@
+"""A prior: a network, with the diffusion that it was trained in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Unpack
+
+import torch
+
+from diffpir.networks.checkpoint import Options, network_of, read_checkpoint, read_spectrum
+from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.unet import UNet
+from diffpir.spectrum import PriorSpectrum
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What a checkpoint holds, ready for use.
+
+    Attributes:
+        net: in evaluation mode, on the CPU.
+        diffusion: that it was trained in.
+        spectrum: of its error, where somebody measured it.
+    """
+
+    net: UNet
+    diffusion: Diffusion
+    spectrum: PriorSpectrum | None = None
+
+    def denoiser(self, label: int | None = None) -> EpsDenoiser:
+        """The sampler's ``(x_t, t) -> x0``; ``label`` is for class-conditional networks.
+
+        Raises:
+            ConfigError: the network is none for images, or the label does not go with it.
+        """
+        return EpsDenoiser(
+            self.net,
+            self.diffusion.schedule,
+            label,
+            self.diffusion.prediction,
+            self.diffusion.rescale_timesteps,
+        )
+
+
+def load_prior(
+    path: str | Path, dtype: torch.dtype = torch.float32, **options: Unpack[Options]
+) -> Prior:
+    """The prior of a checkpoint.
+
+    Args:
+        path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
+        dtype: of the weights, but for the last layers' (see
+            :func:`diffpir.networks.checkpoint.cast`). Those that the file has in this type are
+            mapped, not read: all processes of a machine then have them in memory once.
+        options: as for :func:`diffpir.networks.checkpoint.read_checkpoint`.
+
+    Raises:
+        CheckpointError: not such a checkpoint; the message names the file and the reason.
+    """
+    checkpoint = read_checkpoint(path, **options)
+    return Prior(network_of(checkpoint, dtype), checkpoint.diffusion, read_spectrum(path))

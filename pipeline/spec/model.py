@@ -1,0 +1,124 @@
+"""The prior of a job: a checkpoint, and what the job says of it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainSerializer, SerializationInfo, model_validator
+
+from diffpir.schedule import MOST_STEPS, Schedule, ScheduleKind
+from manifests.uris import absolute
+from pipeline.hub import repository_of
+from pipeline.known_priors import KNOWN
+from pipeline.spec.base import ABSOLUTE, BUILTIN, Location, Spec, parse_text
+
+EXAMPLE = "a checkpoint, as a path or such as {path: model.pt, num_heads: 4}"
+Beta = Annotated[float, Field(gt=0, lt=1)]
+
+
+def is_named(location: str) -> bool:
+    """Whether it is the name of a prior, and no path or URI of the user's."""
+    return location == BUILTIN or location in KNOWN or repository_of(location) is not None
+
+
+def _as_asked(location: str, info: SerializationInfo) -> str:
+    asked = info.context == ABSOLUTE and not is_named(location)
+    return absolute(location) if asked else location
+
+
+# ``builtin``, a known name, a repository of the hub, or a path or URI.
+ModelLocation = Annotated[str, Field(min_length=1), PlainSerializer(_as_asked)]
+
+
+class ScheduleSpec(Spec):
+    """A noise schedule: of a kind, whose name is short for it, or a table in a file.
+
+    Attributes:
+        kind, steps, beta_start, beta_end, zero_snr: as of :meth:`diffpir.schedule.Schedule.of`.
+        file: path or URI of a table (:mod:`diffpir.schedule_file`), instead of all that.
+    """
+
+    kind: ScheduleKind | None = None
+    steps: Annotated[int, Field(ge=2, le=MOST_STEPS)] | None = None
+    beta_start: Beta | None = None
+    beta_end: Beta | None = None
+    zero_snr: bool | None = None
+    file: Location | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_kind(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.file and self.settings:
+            raise ValueError(f"file says all: leave out {', '.join(self.settings)}")
+        if not self.file:
+            self.schedule()
+        return self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True, exclude={"file"})
+
+    def schedule(self) -> Schedule:
+        """The schedule of a kind.
+
+        Raises:
+            ConfigError: its settings do not go together.
+        """
+        return Schedule.of(**self.settings)
+
+
+class Model(Spec):
+    """A checkpoint, and what its file does not tell (None: its own words, or the usual values).
+
+    A text that begins with ``{`` is this written out, as options of commands have it.
+
+    Attributes:
+        path: ``builtin``, a known name (:mod:`pipeline.known_priors`), ``org/name@revision`` of the
+            Hugging Face Hub, or the path or URI of a file or a folder.
+        config: of a diffusers network, its ``config.json`` where that does not lie beside it.
+        num_head_channels, num_heads, use_new_attention_order: of its attention.
+        schedule: of the noise that it was trained with.
+        prediction: what it was trained to predict: the noise, v, or the image itself.
+        rescale_timesteps: it was told ``1000 t / T`` (OpenAI's option of this name).
+        label: class, of a class-conditional network.
+    """
+
+    path: ModelLocation = BUILTIN
+    config: Location | None = None
+    num_head_channels: Annotated[int, Field(ge=1)] | None = None
+    num_heads: Annotated[int, Field(ge=1)] | None = None
+    use_new_attention_order: bool | None = None
+    schedule: Annotated[
+        ScheduleSpec | None, Field(examples=["cosine or {kind: linear, steps: 4000}"])
+    ] = None
+    prediction: Literal["epsilon", "v", "x0"] | None = None
+    rescale_timesteps: bool | None = None
+    label: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return parse_text(value, EXAMPLE) if value.startswith("{") else {"path": value}
+        return value
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Field -> path or URI, of the files that it names beside the checkpoint."""
+        named = {
+            "config": self.config,
+            "schedule.file": self.schedule.file if self.schedule else None,
+        }
+        return {field: file for field, file in named.items() if file}
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What is said of the checkpoint, without what other files say."""
+        options = self.model_dump(exclude={"path", "label", "schedule", "config"})
+        if self.schedule and not self.schedule.file:
+            options["schedule"] = self.schedule.schedule()
+        return options
