@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 
+from diffpir.operators.channels import LUMA
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.expand import root_of
@@ -22,7 +23,7 @@ TOGETHER = 64  # whose files are fetched before they are decoded
 
 
 def photographs_of(
-    manifest: str, crop: int, most: int | None = None
+    manifest: str, crop: int, most: int | None = None, channels: int = 3
 ) -> tuple[list[np.ndarray], list[float]]:
     """The photographs of a manifest and how often each is to be drawn; names those left out.
 
@@ -30,9 +31,10 @@ def photographs_of(
         manifest: its path or URI.
         crop: pixels that each must have a side, at least.
         most: of the rows that are looked at, evenly chosen; None for all.
+        channels: of the arrays; 1 is the luma of colours.
 
     Returns:
-        (H, W, 3) uint8 arrays, and a number of 0 or more for each.
+        (H, W, channels) uint8 arrays, and a number of 0 or more for each.
 
     Raises:
         PipelineError: no photograph is left, or a weight is no number of 0 or more.
@@ -51,7 +53,7 @@ def photographs_of(
             return str(e)
         if min(image.shape[:2]) < crop:
             return f"{image.shape[1]} x {image.shape[0]} pixels are smaller than a crop of {crop}"
-        return as_rgb8(image)
+        return eight_bits(image, channels)
 
     with ThreadPoolExecutor() as pool:
         loaded: list[np.ndarray | str] = []
@@ -89,8 +91,10 @@ def _weights(table: pa.Table, manifest: str) -> list[float]:
     return found
 
 
-def as_rgb8(image: np.ndarray) -> np.ndarray:
-    """Any decoded picture as (H, W, 3) uint8."""
+def eight_bits(image: np.ndarray, channels: int = 3) -> np.ndarray:
+    """Any decoded picture as (H, W, 1 or 3) uint8."""
     if image.dtype == np.uint16:
         image = (image // 257).astype(np.uint8)
-    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+    if channels == 1 and image.ndim == 3:
+        image = np.round(image @ np.array(LUMA)).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], channels, axis=2)

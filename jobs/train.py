@@ -8,6 +8,7 @@ import torch
 import typer
 
 from diffpir.networks.checkpoint import load_model
+from diffpir.training.adapt import with_channels
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
@@ -21,6 +22,7 @@ def train_prior(
     steps: int,
     batch: int,
     crop: int,
+    width: int | None,
     channels: int | None,
     initial: str | None,
     validation: str | None,
@@ -30,26 +32,30 @@ def train_prior(
     """Train (or resume) a prior; returns the path of the model.
 
     It has the shape of ``initial``, whose weights a new run begins with, or of the embedded one,
-    ``channels`` wide. ``validation`` is a manifest too, of photographs to measure it on.
+    ``width`` wide. Photographs are taken as grey where ``channels`` is 1. ``validation`` is a
+    manifest too, of photographs to measure it on.
 
     Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
     crop, are named and left out.
 
     Raises:
         PipelineError: no photograph is left, a weight is no number of 0 or more, or both
-            ``channels`` and ``initial`` are given.
+            ``width`` and ``initial`` are given.
         ConfigError: the network or a setting cannot be trained with.
         CheckpointError: ``initial`` is no checkpoint.
         StorageError: ``initial`` cannot be read.
     """
-    if initial and channels:
-        raise PipelineError("--channels is what --from tells: give one of them")
+    if initial and width:
+        raise PipelineError("--width is what --from tells: give one of them")
     begin = load_model(local_file(initial)) if initial else None
-    shape = begin.config if begin else small_net(channels or 32)
+    if begin and channels:
+        begin = with_channels(begin, channels)
+    shape = begin.config if begin else small_net(width or 32, channels=channels or 3)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)
-    photographs, frequencies = photographs_of(manifest, crop)
-    kept = photographs_of(validation, crop)[0] if validation else []
+    taken = shape.in_channels
+    photographs, frequencies = photographs_of(manifest, crop, channels=taken)
+    kept = photographs_of(validation, crop, channels=taken)[0] if validation else []
     typer.echo(f"{len(photographs)} photographs, {len(kept)} for validation", err=True)
     return train(
         photographs,

@@ -22,7 +22,7 @@ class EpsDenoiser:
     its answer is cropped.
 
     Attributes:
-        net: predicts the noise in its first three channels.
+        net: predicts the noise of its C channels in the first C that it gives.
         schedule: the one that ``net`` was trained with.
         label: class index for a class-conditional network, None for an unconditional one.
     """
@@ -33,10 +33,11 @@ class EpsDenoiser:
 
     def __post_init__(self) -> None:
         classes = self.net.config.num_classes
-        if self.net.config.in_channels != 3 or self.net.config.out_channels not in (3, 6):
+        taken, given = self.net.config.in_channels, self.net.config.out_channels
+        if given not in (taken, 2 * taken):
             raise ConfigError(
-                f"a prior takes 3 channels and gives 3 or 6, this network takes "
-                f"{self.net.config.in_channels} and gives {self.net.config.out_channels}"
+                f"a prior gives as many channels as it takes, or twice as many, this network "
+                f"takes {taken} and gives {given}"
             )
         if classes and not (type(self.label) is int and 0 <= self.label < classes):
             raise ConfigError(f"a class-conditional network needs a label from 0 to {classes - 1}")
@@ -57,7 +58,7 @@ class EpsDenoiser:
         padded = padded.contiguous(memory_format=layout_for(self.net))
         with torch.cuda.device_of(padded):  # where Triton starts its kernels
             out: Tensor = self.net(padded, step, label)
-        eps = out[:, :3, :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
+        eps = out[:, : x_t.shape[1], :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
         alpha_bar = float(self.schedule.alpha_bar[t])
         x0: Tensor = (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
         return x0

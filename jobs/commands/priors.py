@@ -92,9 +92,17 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
+    width: Annotated[
+        int | None,
+        typer.Option(min=32, help="Of the finest level, a multiple of 32 (usually 32)."),
+    ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(min=32, help="Width of the finest level, a multiple of 32 (usually 32)."),
+        typer.Option(
+            min=1,
+            help="Of the pictures: 1 (grey) or 3 (colour).",
+            show_default="3, or those of --from",
+        ),
     ] = None,
     initial: Annotated[
         str | None,
@@ -119,6 +127,7 @@ def train(
             steps=steps,
             batch=batch,
             crop=crop,
+            width=width,
             channels=channels,
             initial=initial,
             validation=validation,
