@@ -58,7 +58,9 @@ class EpsDenoiser:
         padded = padded.contiguous(memory_format=layout_for(self.net))
         with torch.cuda.device_of(padded):  # where Triton starts its kernels
             out: Tensor = self.net(padded, step, label)
-        eps = out[:, : x_t.shape[1], :height, :width].to(x_t.dtype, memory_format=torch.contiguous_format)
+        eps = out[:, : x_t.shape[1], :height, :width].to(
+            x_t.dtype, memory_format=torch.contiguous_format
+        )
         alpha_bar = float(self.schedule.alpha_bar[t])
         x0: Tensor = (seen.to(x_t.dtype) - (1 - alpha_bar) ** 0.5 * eps) / alpha_bar**0.5
         return x0

@@ -180,7 +180,9 @@ def train(
             a = alpha_bar[t][:, None, None, None]
             x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                predicted = net(x_t, t)[:, : x_t.shape[1]]  # a variance that it may learn too is not used
+                predicted = net(x_t, t)[
+                    :, : x_t.shape[1]
+                ]  # a variance that it may learn too is not used
             loss = (predicted.float() - eps).square().mean(dim=(1, 2, 3))
             optimizer.zero_grad(set_to_none=True)
             (weight[t] * loss).mean().backward()
