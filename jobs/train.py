@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from diffpir.training.adapt import with_channels
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
+from pipeline.pictures.values import Values
 from pipeline.versions import local_file
 
 
@@ -24,6 +26,7 @@ def train_prior(
     crop: int,
     width: int | None,
     channels: int | None,
+    value_range: tuple[float, float] | None,
     initial: str | None,
     validation: str | None,
     lr: float,
@@ -32,8 +35,9 @@ def train_prior(
     """Train (or resume) a prior; returns the path of the model.
 
     It has the shape of ``initial``, whose weights a new run begins with, or of the embedded one,
-    ``width`` wide. Photographs are taken as grey where ``channels`` is 1. ``validation`` is a
-    manifest too, of photographs to measure it on.
+    ``width`` wide. Photographs are taken as grey where ``channels`` is 1; ``value_range`` are the
+    numbers in their files that are black and white. ``validation`` is a manifest too, of
+    photographs to measure it on.
 
     Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
     crop, are named and left out.
@@ -53,9 +57,11 @@ def train_prior(
     shape = begin.config if begin else small_net(width or 32, channels=channels or 3)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)
-    taken = shape.in_channels
-    photographs, frequencies = photographs_of(manifest, crop, channels=taken)
-    kept = photographs_of(validation, crop, channels=taken)[0] if validation else []
+    load = partial(
+        photographs_of, crop=crop, channels=shape.in_channels, values=Values(value_range)
+    )
+    photographs, frequencies = load(manifest)
+    kept = load(validation)[0] if validation else []
     typer.echo(f"{len(photographs)} photographs, {len(kept)} for validation", err=True)
     return train(
         photographs,

@@ -23,6 +23,7 @@ class Job:
         version: of the manifest's files; None where storage does not tell.
         assets: the specification's own files.
         model: ``builtin``, or the absolute path or URI of the checkpoint.
+        channels: that the prior takes.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
     """
@@ -33,6 +34,7 @@ class Job:
     version: str | None
     assets: Assets
     model: str
+    channels: int
     versions: Versions
     identity: dict
 

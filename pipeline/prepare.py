@@ -9,6 +9,7 @@ from diffpir.errors import DiffPIRError
 from diffpir.networks.checkpoint import load_model, read_spectrum
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.schedule import Schedule
+from diffpir.spectrum import CHANNELS
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
@@ -56,7 +57,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     code = code_digests(spec)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
     model = located(spec.model.path)
-    model_digest, config = check_model(spec, model)
+    model_digest, config, channels = check_model(spec, model)
     versions = Versions(
         model=model_digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
@@ -65,11 +66,14 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     identity = without_secrets(spec.resolved(config)) | {
         "manifest": planned,
         "model_digest": versions.model,
+        "prior_channels": channels,
         "task_files": assets.digest,
         "perceptual": versions.perceptual,
         "code": code,
     }
-    return Job(spec, manifest, planned["rows"], version, assets, model, versions, identity)
+    return Job(
+        spec, manifest, planned["rows"], version, assets, model, channels, versions, identity
+    )
 
 
 def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
@@ -107,8 +111,8 @@ def _planned(spec: JobSpec, version: str | None) -> dict | None:
     return record.identity["manifest"] if record.version == version else None
 
 
-def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
-    """Load the checkpoint as the actors will: its digest, and the sampler's settings with it.
+def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig, int]:
+    """Load the checkpoint as the actors will: its digest, the sampler's settings, its channels.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
@@ -116,21 +120,55 @@ def check_model(spec: JobSpec, model: str) -> tuple[str, SamplerConfig]:
     options = spec.model.model_dump(exclude={"path", "label"})
     try:
         path = local_file(model)
-        EpsDenoiser(load_model(path, **options), Schedule.linear(), spec.model.label)
+        net = load_model(path, **options)
+        EpsDenoiser(net, Schedule.linear(), spec.model.label)
         spectrum = read_spectrum(path)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
+    channels = net.config.in_channels
+    check_channels(spec, channels)
     try:
         config = spec.sampler_config(spectral=spectrum is not None)
         config.timesteps()
     except ValueError as e:
         raise PipelineError(f"sampler: {e}") from None
+    if config.method == "diffpir-spectral" and channels not in CHANNELS:
+        raise PipelineError(
+            f"sampler.method: {config.method} is for priors of colours (3 channels) or of greys "
+            f"(1), and this one takes {channels}; leave the method out, or give diffpir"
+        )
     if config.method == "diffpir-spectral" and spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
             f"{storage.shown(model)} does not have; to measure it: diffpir models calibrate"
         )
-    return digest_of(path), config
+    return digest_of(path), config, channels
+
+
+def check_channels(spec: JobSpec, channels: int) -> None:
+    """Whether the job goes with a prior of so many channels.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    takes = f"and this prior takes {channels}"
+    if spec.channels and channels != 1:
+        raise PipelineError(
+            f"channels: {spec.channels} is for priors of one channel, {takes}; leave it out"
+        )
+    if spec.task.gives_colour and channels != 3:
+        raise PipelineError(
+            f"task: {spec.task.kind} gives colours, which takes a prior of 3 channels, {takes}"
+        )
+    if channels in (1, 3):
+        return
+    if spec.task.reads_stored:
+        raise PipelineError(f"task: {spec.task.kind} reads files of 1 or 3 channels, {takes}")
+    if not spec.picture.holds_arrays:
+        raise PipelineError(
+            f"picture: {spec.picture.format} holds 1 or 3 channels, {takes}; write picture: tiff, "
+            "or npy"
+        )
 
 
 def check_writable(spec: JobSpec) -> None:

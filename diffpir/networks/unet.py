@@ -18,7 +18,7 @@ class UNetConfig:
 
     Attributes:
         in_channels: channels of the input image, C.
-        out_channels: C for a noise prediction, twice as many when a variance is predicted beside it.
+        out_channels: C for a noise prediction, 2 C when a variance is predicted beside it.
         model_channels: width that the timestep embedding is built from.
         level_channels: width of each resolution level, finest first.
         num_res_blocks: residual blocks per level (one more on the way up).

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Precision, local_output
+from jobs.commands.options import Precision, ValueRange, local_output
 from jobs.console import user_errors
 
 app = typer.Typer()
@@ -60,6 +60,7 @@ def calibrate(
     side: Annotated[
         int, typer.Option(min=64, max=4096, help="Of the photographs' central squares, in pixels.")
     ] = 256,
+    value_range: ValueRange = None,
     num_head_channels: HeadChannels = None,
     num_heads: Heads = None,
 ) -> None:
@@ -78,6 +79,7 @@ def calibrate(
                 output,
                 evaluations=evaluations,
                 side=side,
+                value_range=value_range,
                 on_evaluation=lambda done, total: bar.update(1),
                 num_head_channels=num_head_channels,
                 num_heads=num_heads,
@@ -104,6 +106,7 @@ def train(
             show_default="3, or those of --from",
         ),
     ] = None,
+    value_range: ValueRange = None,
     initial: Annotated[
         str | None,
         typer.Option(
@@ -129,6 +132,7 @@ def train(
             crop=crop,
             width=width,
             channels=channels,
+            value_range=value_range,
             initial=initial,
             validation=validation,
             lr=lr,
