@@ -145,7 +145,7 @@ def test_the_spectrum_of_greys_is_measured_and_kept():
 def test_coefficients_of_a_grey_jpeg_vary_as_its_one_channel_does():
     x = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     for channels in (1, 3):
-        transform = BlockDCT((64, 64), [(1, 1)], channels)
+        transform = BlockDCT((64, 64), [(1, 1)], channels=channels)
         white = x if channels == 1 else torch.cat([x, x.flip(2), x.flip(3)], dim=1)
         (found,) = transform.forward(white)
         variance = (found - found.mean(dim=(1, 2), keepdim=True)).var().item()

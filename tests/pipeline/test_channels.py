@@ -287,6 +287,30 @@ def test_luma_of_an_enlarged_picture_has_the_chroma_of_its_bicubic_enlargement(p
     assert np.abs(chroma[::2, ::2] - small)[2:-2, 2:-2].mean() < 0.03
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"kind": "jpeg", "quality": 40},
+        {"kind": "denoise", "noise_level": 0.02, "then": "jpeg", "quality": 60},
+        {"kind": "declip", "clipped": 0.2},
+        {"kind": "dequantize", "levels": 8},
+    ],
+)
+def test_bounds_hold_for_a_grey_prior_too(task, priors):
+    settings = {"sampler": {}, "mode": "benchmark", "task": task}
+    same = np.repeat(GREY[:, :, None], 3, axis=2)
+    found = restored(spec_of(priors[1], **settings), [GREY, PHOTO, same])
+    for row, image in zip(found, (GREY, PHOTO, same), strict=True):
+        assert row["error"] == "" and row["picture"].shape == image.shape
+        assert row["residual"] > 0.9
+
+
+def test_thresholds_of_colours_are_for_colours(priors):
+    task = {"kind": "declip", "high": (0.9, 0.8, 0.9)}
+    grey, colours = restored(spec_of(priors[1], task=task, sampler={}), [GREY, PHOTO])
+    assert "the image has 1 channels; expected 3" in grey["error"] and colours["error"] == ""
+
+
 def test_scores_that_need_three_channels_are_null_for_others(priors):
     five = np.dstack([GREY, PHOTO, GREY])
     output = {"format": "npy", "bits": 16}
