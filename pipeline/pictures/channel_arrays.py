@@ -113,9 +113,9 @@ def _names_another(file: TiffFile, page: TiffPage) -> bool:
 
 
 def _is_array(pages: list[TiffPage], channels: int, numbers: bool) -> bool:
-    if not pages or pages[0].photometric not in (BLACK_IS_ZERO, RGB):
-        return False
     page, plain = pages[0], channels in (1, 3)
+    if page.photometric not in (BLACK_IS_ZERO, RGB) or page.dtype is None:
+        return False
     if len(pages) > 1:
         return channels != 3 and page.samplesperpixel == 1
     if numbers or not plain:

@@ -22,6 +22,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.pictures.decode import decode_picture
 from pipeline.pictures.encode import encode_picture
 from pipeline.pictures.metadata import Metadata
+from pipeline.pictures.pixel_mask import PixelMask
 from pipeline.pictures.values import Values
 from pipeline.prepare import check_channels, check_model
 from pipeline.restorer import Restorer
@@ -128,6 +129,21 @@ def test_what_is_wrong_with_an_array_is_said(data, kind, text):
     with pytest.raises(RowError, match=text) as e:
         decode_picture(data, channels=5, max_pixels=10_000)
     assert e.value.kind == kind
+
+
+def test_the_hidden_values_of_an_array_are_told_by_its_numbers():
+    image = numbers(16, 12, 10, 5) // 2
+    image[3, 4, 1] = image[5, 6] = 60_000
+    each = decode_picture(
+        as_npy(image), channels=5, mask=PixelMask(values=(60_000,), channels="each")
+    )
+    assert np.array_equal(each.known, image != 60_000)
+    floats = as_npy(image.astype(np.float32))
+    whole = decode_picture(floats, channels=5, mask=PixelMask(values=(60_000,))).known
+    assert whole.sum() == 119 and not whole[5, 6]
+    with pytest.raises(RowError, match="names a colour, and the image has 5 channels") as e:
+        decode_picture(as_npy(image), mask=PixelMask(colour=(1, 2, 3)))
+    assert e.value.kind == "wrong_format"
 
 
 def test_pages_of_different_sizes_are_no_channels():
