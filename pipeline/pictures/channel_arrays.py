@@ -122,7 +122,8 @@ def _is_array(pages: list[TiffPage], channels: int, numbers: bool) -> bool:
         return True
     samples = page.samplesperpixel
     if page.photometric == RGB:
-        return samples not in (3, 4) or page.dtype.kind == "f" or page.dtype.itemsize > 2
+        # Of more samples than four Pillow takes the colours where they have 8 bits.
+        return page.dtype.kind == "f" or page.dtype.itemsize > (1 if samples > 4 else 2)
     alpha = samples == 2 and page.extrasamples and page.extrasamples[0] in ALPHA
     return page.dtype == np.float16 or (samples > 1 and not alpha)
 
