@@ -29,6 +29,7 @@ from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
+from pipeline.steps import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import photograph
 from tests.support import TINY, make_net, versions_of
@@ -219,8 +220,8 @@ def spec_of(model: str = "builtin", **settings) -> JobSpec:
 def restored(spec: JobSpec, images: list[np.ndarray], **columns) -> list[dict]:
     """The outcome of each image, with its picture and its error."""
     count = len(images)
-    none = pack([None] * count)
-    given = {name: pack(columns.get(name, [None] * count)) for name in ("reference", "mask")}
+    files = {"image": images, **columns}
+    given = {name: pack(files.get(name, [None] * count)) for name in INPUTS}
     table = pa.table(
         {
             SHARD: pa.repeat(0, count),
@@ -229,9 +230,6 @@ def restored(spec: JobSpec, images: list[np.ndarray], **columns) -> list[dict]:
             "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
             "error": pa.repeat("", count),
             "error_kind": pa.repeat("", count),
-            "image": pack(images),
-            "kernel": none,
-            "stored": none,
             **given,
         }
     )
