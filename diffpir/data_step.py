@@ -15,7 +15,7 @@ from diffpir.operators.circular import filtered
 from diffpir.operators.compressed import ROUNDS
 from diffpir.operators.protocol import Invertible, Map, Power, of_channels, of_pixels
 from diffpir.operators.solver import AT_ONCE, conjugate_gradients, level_of, uneven
-from diffpir.spectrum import PriorSpectrum, mixed, opponent_like
+from diffpir.spectrum import PriorSpectrum, mixed
 
 # Of masks: more iterations change the PSNR by less than 0.03 dB.
 RTOL, MAX_ITERATIONS = 0.05, 5
@@ -104,9 +104,13 @@ class SpectralStep:
             colour, guess, lambda h, w: self.spectrum.of_pictures(h, w, guess)
         )
 
-    def _towards_data(self, x: Tensor, lit: Tensor, power: Power) -> Tensor:
+    def _towards_data(self, x: Tensor, lit: Tensor, of_prior: Power) -> Tensor:
         """From x; ``lit`` is the scene whose light tells how strong the noise is."""
-        operator, opponent = self.operator, opponent_like(x)
+        operator, basis = self.operator, self.spectrum.basis(x)
+
+        def power(height: int, width: int) -> Tensor:  # a grey prior's holds for each channel
+            return of_prior(height, width).expand(len(basis), -1, -1)
+
         weight = self.weight(lit) if callable(self.weight) else self.weight
         weight = per_image(weight, x)
         residual = self.y - operator.forward(x)
@@ -115,15 +119,15 @@ class SpectralStep:
         if invertible is None or not (invertible.alike and uniform):
 
             def spread(x: Tensor) -> Tensor:  # S x
-                return mixed(filtered(mixed(x, opponent), power(*x.shape[-2:])), opponent.T)
+                return mixed(filtered(mixed(x, basis), power(*x.shape[-2:])), basis.T)
 
             inverse: Map = _same
             if invertible is not None:
-                inverse = _joint_inverse(invertible, weight, cache(power), opponent)
+                inverse = _joint_inverse(invertible, weight, cache(power), basis)
             return x + self._step(residual, weight, spread, inverse, False, (1, 2, 3))
-        # Opponent channels are systems of their own; those of a large image one after another,
+        # The basis' channels are systems of their own; those of a large image one after another,
         # which takes a third of the memory.
-        channels = len(opponent)
+        channels = len(basis)
         at_once = channels if x.numel() <= AT_ONCE else 1
         steps = []
         for first in range(0, channels, at_once):
@@ -134,10 +138,10 @@ class SpectralStep:
                 return filtered(x, power(*x.shape[-2:]))
 
             inverse = invertible.inverse(weight, of_part)
-            mine = mixed(residual, opponent[part])
+            mine = mixed(residual, basis[part])
             exact = invertible.exact
             steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), first))
-        return x + mixed(torch.cat(steps, dim=1), opponent.T)
+        return x + mixed(torch.cat(steps, dim=1), basis.T)
 
     def _step(
         self,
@@ -167,12 +171,12 @@ class SpectralStep:
         return spread(operator.adjoint(u))
 
 
-def _joint_inverse(operator: Invertible, weight: Rho, power: Power, opponent: Tensor) -> Map:
+def _joint_inverse(operator: Invertible, weight: Rho, power: Power, basis: Tensor) -> Map:
     """Near ``(A S A^T + weight)^-1`` of all channels together."""
 
     def even(level: Rho) -> Map:
         whole = operator.inverse(level, power)
-        return lambda r: mixed(whole(mixed(r, opponent)), opponent.T)
+        return lambda r: mixed(whole(mixed(r, basis)), basis.T)
 
     if not (of_pixels(weight) or of_channels(weight)):
         return even(weight)

@@ -26,6 +26,7 @@ OPPONENT = (
     (6**-0.5, -2 * 6**-0.5, 6**-0.5),
 )
 SIGMAS = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 8.0, 20.0)
+CHANNELS = (1, 3)  # of the priors whose error is measured: grey, or colours
 FREQUENCIES = tuple(np.geomspace(1 / 128, 0.5**0.5, 20).tolist())
 LEAST_SIDE = 64  # of a picture, in pixels
 MOST = 1000  # sigmas, or frequencies, of a table
@@ -40,13 +41,14 @@ class PriorSpectrum:
 
     Power is ``|FFT(.)|^2`` over the number of pixels, so that white noise of variance v has power v
     at all frequencies. It depends on the radius of the frequency alone, and so holds for images of
-    any size.
+    any size. That of a prior of colours is told in the channels :data:`OPPONENT` (C = 3), that of a
+    grey one in its own (C = 1), and holds for each channel of an image.
 
     Attributes:
         sigmas: (K,) rising noise levels of ``x0 + sigma z``.
         frequencies: (F,) rising, in cycles per pixel, above 0.
-        error: (K, 3, F), of ``D(x0 + sigma z) - x0`` in the channels :data:`OPPONENT`.
-        pictures: (3, F), of x0 less its mean colour.
+        error: (K, C, F), of ``D(x0 + sigma z) - x0``.
+        pictures: (C, F), of x0 less its mean colour.
     """
 
     sigmas: tuple[float, ...]
@@ -70,11 +72,12 @@ class PriorSpectrum:
             except (ValueError, TypeError, OverflowError, RecursionError):
                 raise ConfigError(f"error spectrum: {name} is no array of numbers") from None
         levels, count = arrays["sigmas"].size, arrays["frequencies"].size
+        channels = 1 if arrays["pictures"].shape == (1, count) else 3
         shapes = {
             "sigmas": (levels,),
             "frequencies": (count,),
-            "error": (levels, 3, count),
-            "pictures": (3, count),
+            "error": (levels, channels, count),
+            "pictures": (channels, count),
         }
         for name, shape in shapes.items():
             if arrays[name].shape != shape or not 2 <= max(shape) <= MOST:
@@ -99,8 +102,19 @@ class PriorSpectrum:
             for name in self.__annotations__
         }
 
+    @property
+    def channels(self) -> int:
+        """Of the prior, 1 or 3."""
+        return len(self.pictures)
+
+    def basis(self, x: Tensor) -> Tensor:
+        """(C, C), the channels that the spectrum is told in, for images x (B, C, H, W)."""
+        if self.channels == 1:
+            return torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+        return torch.tensor(OPPONENT, dtype=torch.float64).to(x)
+
     def of_error(self, sigma: float, height: int, width: int, like: Tensor) -> Tensor:
-        """(3, H, W // 2 + 1) for ``rfft2``, the error's power at that noise level.
+        """(C, H, W // 2 + 1) for ``rfft2``, the error's power at that noise level.
 
         Between the noise levels of the table its logarithm is interpolated; beyond them it is that
         of the nearest.
@@ -112,7 +126,7 @@ class PriorSpectrum:
         return self._on_grid(curves, height, width, like)
 
     def of_pictures(self, height: int, width: int, like: Tensor) -> Tensor:
-        """(3, H, W // 2 + 1) for ``rfft2``, the pictures' power."""
+        """(C, H, W // 2 + 1) for ``rfft2``, the pictures' power."""
         return self._on_grid(self._curves(np.log(self.pictures)), height, width, like)
 
     @cached_property
@@ -124,7 +138,7 @@ class PriorSpectrum:
         return {}
 
     def _curves(self, log_power: np.ndarray) -> np.ndarray:
-        """(3, F) -> (3, bins of the radius)."""
+        """(C, F) -> (C, bins of the radius)."""
         radius = np.linspace(0, 0.5**0.5, _BINS)
         radius = np.log(radius.clip(min=self.frequencies[0]))
         known = np.log(self.frequencies)
@@ -163,17 +177,21 @@ def measure_spectrum(
 
     Args:
         denoise: ``(x_t, t) -> x0``, on [-1, 1].
-        pictures: (3, H, W) each, on [0, 1], of 64 pixels a side at least; large ones take longer.
+        pictures: (1 or 3, H, W) each, as the prior takes them, on [0, 1], of 64 pixels a side at
+            least; large ones take longer.
         schedule: of the diffusion that ``denoise`` was trained for.
         evaluations: of the network, shared out evenly among the noise levels and the pictures.
         generator: of the noise; None for one of seed 0.
         on_evaluation: told after each evaluation how many are done, of how many.
 
     Raises:
-        ValueError: fewer than two pictures, or one that is too small.
+        ValueError: fewer than two pictures, or one that is too small, or not grey or of colours.
     """
     if len(pictures) < 2 or any(min(p.shape[-2:]) < LEAST_SIDE for p in pictures):
         raise ValueError(f"two pictures or more are needed, of {LEAST_SIDE} pixels a side at least")
+    channels = len(pictures[0])
+    if channels not in CHANNELS or any(len(p) != channels for p in pictures):
+        raise ValueError("all pictures must have 1 channel, or all of them 3")
     generator = generator or torch.Generator().manual_seed(0)
     each = max(1, evaluations // len(SIGMAS))
     scenes = [2 * picture - 1 for picture in pictures]
@@ -182,7 +200,7 @@ def measure_spectrum(
     for sigma in SIGMAS:
         t = schedule.nearest(sigma)
         sigmas.append(float(schedule.sigma_bar[t]))
-        total = _Radial()
+        total = _Radial(channels)
         for _ in range(each):
             x = scenes[next(order)][None]
             z = torch.randn(x.shape, generator=generator).to(x)
@@ -190,7 +208,7 @@ def measure_spectrum(
             done += 1
             on_evaluation(done, each * len(SIGMAS))
         tables.append(total.mean())
-    natural = _Radial()
+    natural = _Radial(channels)
     for scene in scenes:
         natural.add((scene - scene.mean(dim=(1, 2), keepdim=True))[None], constant=False)
     return PriorSpectrum.from_plain(
@@ -206,15 +224,17 @@ def measure_spectrum(
 class _Radial:
     """The mean power at each of the frequencies' neighbourhoods."""
 
-    def __init__(self) -> None:
-        self.power = np.zeros((3, len(FREQUENCIES)))
+    def __init__(self, channels: int) -> None:
+        self.power = np.zeros((channels, len(FREQUENCIES)))
         self.count = np.zeros(len(FREQUENCIES))
 
     def add(self, images: Tensor, constant: bool = True) -> None:
-        """Images (B, 3, H, W); ``constant``: their mean counts too."""
+        """Images (B, C, H, W); ``constant``: their mean counts too."""
         height, width = images.shape[-2:]
-        opponent = mixed(images.double(), opponent_like(images.double()))
-        spectrum = torch.fft.fft2(opponent)
+        images = images.double()
+        if images.shape[1] == len(OPPONENT):
+            images = mixed(images, torch.tensor(OPPONENT, dtype=torch.float64).to(images))
+        spectrum = torch.fft.fft2(images)
         power = ((spectrum.real**2 + spectrum.imag**2) / (height * width)).sum(dim=0)
         rows = np.fft.fftfreq(height)[:, None]
         radius = np.sqrt(rows**2 + np.fft.fftfreq(width) ** 2)
@@ -230,17 +250,12 @@ class _Radial:
             )
 
     def mean(self) -> np.ndarray:
-        """(3, F); frequencies that no picture has take their neighbour's."""
+        """(C, F); frequencies that no picture has take their neighbour's."""
         seen = self.count > 0
         mean = self.power[:, seen] / self.count[seen]
         places = np.arange(len(FREQUENCIES))
         filled = [np.interp(places, places[seen], row) for row in mean]
         return np.stack(filled).clip(LEAST_POWER, MOST_POWER)
-
-
-def opponent_like(x: Tensor) -> Tensor:
-    """:data:`OPPONENT` as a tensor of x's type, where x is."""
-    return torch.tensor(OPPONENT, dtype=torch.float64).to(x)
 
 
 def mixed(x: Tensor, matrix: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ class Tiled:
         overlap: of neighbouring tiles at least, in pixels, less than ``tile``.
         batch_pixels: of a call at most, but for one tile or image; may be lowered between calls.
         multiple: of which all sides are that ``denoise`` sees; images are padded by reflection.
+        apart: ``denoise`` takes one channel: those of an image are denoised as so many images.
         few_shapes: calls of fewer images than fit are filled up to a power of two with repetitions,
             for a ``denoise`` that is made ready for each number of images.
     """
@@ -52,6 +53,7 @@ class Tiled:
         overlap: int = OVERLAP,
         batch_pixels: int = TILE**2,
         multiple: int = 1,
+        apart: bool = False,
         few_shapes: bool = False,
     ):
         if tile % multiple or not 0 <= overlap < tile or tile < 1:
@@ -60,7 +62,7 @@ class Tiled:
             )
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.batch_pixels, self.multiple = batch_pixels, multiple
-        self.few_shapes = few_shapes
+        self.apart, self.few_shapes = apart, few_shapes
         # Weights where they are used: bringing them there would stop a GPU at every step.
         self._known: dict[tuple[int, torch.dtype, torch.device], list[tuple[int, Tensor]]] = {}
 
@@ -75,6 +77,12 @@ class Tiled:
         """
         if any(x_t.requires_grad for x_t in states):
             return [self.denoise(x_t, t) for x_t in states]
+        if self.apart:
+            planes = self._denoised([x_t.reshape(-1, 1, *x_t.shape[-2:]) for x_t in states], t)
+            return [x0.reshape(x_t.shape) for x_t, x0 in zip(states, planes, strict=True)]
+        return self._denoised(states, t)
+
+    def _denoised(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
         padded = [pad_to_multiple(x_t, self.multiple) for x_t in states]
         found = [torch.zeros_like(x_t) for x_t in padded]
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)

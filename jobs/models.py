@@ -20,14 +20,14 @@ from diffpir.networks.checkpoint import (
 from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, dtype_of, place
 from diffpir.networks.prior_check import check_prior, denoising_error
-from diffpir.spectrum import LEAST_SIDE, measure_spectrum
+from diffpir.spectrum import CHANNELS, LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
 from manifests import storage
 from pipeline.errors import PipelineError
+from pipeline.pictures.values import Values
 from pipeline.prior import PriorFiles, files_of_prior
 from pipeline.resources import device_of
 from pipeline.spec.model import Model
-from pipeline.tasks.row import to_tensor
 
 
 def describe_model(model: Model) -> str:
@@ -96,6 +96,7 @@ def calibrate_model(
     *,
     evaluations: int,
     side: int,
+    value_range: tuple[float, float] | None,
     on_evaluation: Callable[[int, int], None],
 ) -> str:
     """Measure a checkpoint's error spectrum, and write it with the weights; returns what it is.
@@ -106,11 +107,13 @@ def calibrate_model(
         output: file to write, ``.safetensors``; the weights are as they were.
         evaluations: of the network.
         side: of the central squares of the pictures that are looked at, in pixels, at most.
+        value_range: the numbers in the photographs' files that are black and white.
         on_evaluation: told how many evaluations are done, of how many.
 
     Raises:
-        PipelineError: ``output`` is no such file's name or cannot be written, or fewer than two
-            photographs can be read that have :data:`LEAST_SIDE` pixels a side.
+        PipelineError: ``output`` is no such file's name or cannot be written, the prior is neither
+            one of colours nor a grey one, or fewer than two photographs can be read that have
+            :data:`LEAST_SIDE` pixels a side.
         CheckpointError, StorageError, ManifestError: the checkpoint or the manifest is none, or
             cannot be read.
     """
@@ -118,11 +121,19 @@ def calibrate_model(
         raise PipelineError(f"calibrate writes a .safetensors file, not {output}")
     files = files_of_prior(model)
     checkpoint = files.read()
+    channels = checkpoint.config.in_channels
+    if channels not in CHANNELS:
+        raise PipelineError(
+            f"{files.location}: a prior of {channels} channels has no error spectrum, which is one "
+            "of colours (3) or of greys (1); jobs with it use sampler: {method: diffpir}"
+        )
     device = device_of(torch.cuda.is_available())
     prior = files.load(dtype_of("auto", device))
     place(prior.net, device, "auto")
     denoise = prior.denoiser(model.label)
-    photographs, _ = photographs_of(manifest, LEAST_SIDE, most=evaluations)
+    photographs, _ = photographs_of(
+        manifest, LEAST_SIDE, most=evaluations, channels=channels, values=Values(value_range)
+    )
     if len(photographs) < 2:
         raise PipelineError(f"{storage.shown(manifest)}: one photograph; a few dozen are wanted")
     squares = [_central(photograph, side).to(device) for photograph in photographs]
@@ -138,11 +149,11 @@ def calibrate_model(
 
 
 def _central(photograph: np.ndarray, side: int) -> Tensor:
-    """(3, h, w) on [0, 1], sides of ``side`` pixels at most."""
+    """(C, h, w) on [0, 1], sides of ``side`` pixels at most."""
     height, width = (min(side, size) for size in photograph.shape[:2])
     top, left = (photograph.shape[0] - height) // 2, (photograph.shape[1] - width) // 2
     square = photograph[top : top + height, left : left + width]
-    return to_tensor(square)[0]
+    return torch.from_numpy(square.astype(np.float32).transpose(2, 0, 1) / 255)
 
 
 def _written(output: Path, write: Callable[[], object]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import typer
 
+from diffpir.operators.channels import LUMA
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.expand import root_of
@@ -17,12 +18,18 @@ from manifests.files import Cells, read_cells, read_file
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_image
+from pipeline.pictures.values import Values
+from pipeline.tasks.row import AS_STORED
 
 TOGETHER = 64  # whose files are fetched before they are decoded
 
 
 def photographs_of(
-    manifest: str, crop: int, most: int | None = None
+    manifest: str,
+    crop: int,
+    most: int | None = None,
+    channels: int = 3,
+    values: Values = AS_STORED,
 ) -> tuple[list[np.ndarray], list[float]]:
     """The photographs of a manifest and how often each is to be drawn; names those left out.
 
@@ -30,9 +37,11 @@ def photographs_of(
         manifest: its path or URI.
         crop: pixels that each must have a side, at least.
         most: of the rows that are looked at, evenly chosen; None for all.
+        channels: of the arrays; 1 is the luma of colours.
+        values: which numbers in the files are black and white.
 
     Returns:
-        (H, W, 3) uint8 arrays, and a number of 0 or more for each.
+        (H, W, channels) uint8 arrays, and a number of 0 or more for each.
 
     Raises:
         PipelineError: no photograph is left, or a weight is no number of 0 or more.
@@ -46,12 +55,16 @@ def photographs_of(
 
     def load(cells: Cells, name: str) -> np.ndarray | str:
         try:
-            image = decode_image(read_file(name, base, cells) or b"")
+            data = read_file(name, base, cells) or b""
+            image = decode_image(data, channels=channels, numbers=values.range is not None)
+            image = values.as_eight_bits(image)
         except (StorageError, RowError) as e:
             return str(e)
         if min(image.shape[:2]) < crop:
             return f"{image.shape[1]} x {image.shape[0]} pixels are smaller than a crop of {crop}"
-        return as_rgb8(image)
+        if image.ndim == 3 and image.shape[2] != 3:
+            return f"it has {image.shape[2]} channels or pages; expected 1 (grey) or 3 (colour)"
+        return of_channels(image, channels)
 
     with ThreadPoolExecutor() as pool:
         loaded: list[np.ndarray | str] = []
@@ -89,8 +102,8 @@ def _weights(table: pa.Table, manifest: str) -> list[float]:
     return found
 
 
-def as_rgb8(image: np.ndarray) -> np.ndarray:
-    """Any decoded picture as (H, W, 3) uint8."""
-    if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
-    return image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+def of_channels(image: np.ndarray, channels: int = 3) -> np.ndarray:
+    """A picture of 8 bits, grey or of colours, as (H, W, 1 or 3)."""
+    if channels == 1 and image.ndim == 3:
+        image = np.round(image @ np.array(LUMA)).astype(np.uint8)
+    return image if image.ndim == 3 else np.repeat(image[:, :, None], channels, axis=2)

@@ -21,6 +21,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import read_record, spec_of
 from pipeline.output.run_folder import RunFolder
+from pipeline.pictures.values import Values
 from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
 from pipeline.steps import Load, errors_of, known_columns
@@ -88,6 +89,7 @@ def sheet_rows(
     record = read_record(layout)
     spec = spec_of(record, layout)
     benchmark = spec.mode == "benchmark"
+    channels = record.identity.get("prior_channels", 3)
     if benchmark:  # its measurements are made again, by the task's operator
         check_allowed(spec, allow_code)
     # The picture that a user gave is what was measured, whatever mask and kernel came with it.
@@ -96,28 +98,40 @@ def sheet_rows(
     for part, results in first_rows(output, COLUMNS, limit):
         planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
         names = tuple(name for name in files if name in planned.column_names)
-        load = Load.of(spec, base, names, beside=not benchmark)
+        load = Load.of(spec, base, names, beside=not benchmark, channels=channels)
         kernels = [planned["kernel"]] if "kernel" in planned.column_names else []
         assets = Assets.of(spec.task.all_assets(spec.mode, kernels)) if benchmark else Assets()
         for i, result in enumerate(results.to_pylist()):
             row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
-            yield _row(result, row, load, spec, assets, side)
+            yield _row(result, row, load, spec, assets, side, channels)
 
 
 def _row(
-    result: dict, planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets, side: int
+    result: dict,
+    planned: pa.ChunkedArray,
+    load: Load,
+    spec: JobSpec,
+    assets: Assets,
+    side: int,
+    channels: int,
 ) -> Row:
     (row,) = known_columns(planned)
     title = f"{result['id']}: {', '.join(_facts(result, row, spec))}"
     if result["status"] != "ok":
         return Row(title, words=result["error"])
     try:
-        picture = decode_picture(result["restored"]["bytes"], max_pixels=spec.max_pixels)
+        picture = decode_picture(
+            result["restored"]["bytes"],
+            max_pixels=spec.max_pixels,
+            channels=channels,
+            numbers=spec.picture.bits == 32,
+        )
     except RowError as e:
         return Row(title, words=f"restored: {e}")
-    restored, words = rgb(picture.pixels, picture.alpha), ""
+    pixels = Values.of(spec).eight_bits(picture.pixels)
+    restored, words = rgb(pixels, picture.alpha), ""
     try:
-        measured, reference = _given(planned, load, spec, assets)
+        measured, reference = _given(planned, load, spec, assets, channels)
     except RowError as e:
         measured, reference, words = None, None, str(e)
     captions = {"measured": "measured", "restored": "restored", "reference": "reference"}
@@ -156,7 +170,7 @@ def _facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
 
 
 def _given(
-    planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets
+    planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets, channels: int
 ) -> tuple[Image.Image | None, Image.Image | None]:
     """A row's measurement, as it was given or as the benchmark made it, and its reference."""
     loaded = load(pa.table({"row": planned, "error": [""], "error_kind": [""]}))
@@ -167,7 +181,13 @@ def _given(
     assert image is not None  # a row without one has an error
     if spec.mode == "restore":
         alpha = unpack(loaded["alpha"])[0]
-        return rgb(image, alpha), None if reference is None else rgb(reference)
-    problem = build_problem(known_columns(planned)[0], Inputs(image, **arrays), spec, assets)
+        read = Values.of(spec).as_eight_bits
+        return rgb(read(image), alpha), None if reference is None else rgb(read(reference))
+    inputs = Inputs(image, **arrays)
+    problem = build_problem(known_columns(planned)[0], inputs, spec, assets, channels)
     assert problem.reference is not None  # a benchmark's is the image that it degraded
-    return rgb_of_tensor(problem.peak * problem.y), rgb_of_tensor(problem.reference)
+    y = problem.y if problem.colours is None else problem.colours
+    return (
+        rgb_of_tensor(problem.peak * y, channels),
+        rgb_of_tensor(problem.reference, channels),
+    )

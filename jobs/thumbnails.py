@@ -11,7 +11,12 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 def rgb(pixels: np.ndarray, alpha: np.ndarray | None = None) -> Image.Image:
-    """Of (H, W) or (H, W, 3) uint8 or uint16; on white where ``alpha`` (H, W) lets it through."""
+    """Of (H, W) or (H, W, C) uint8 or uint16; on white where ``alpha`` (H, W) lets it through.
+
+    Of other channels than colours have, their mean is shown.
+    """
+    if pixels.ndim == 3 and pixels.shape[2] != 3:
+        pixels = pixels.mean(axis=2).round().astype(pixels.dtype)
     image = Image.fromarray(_eight_bits(pixels)).convert("RGB")
     if alpha is None:
         return image
@@ -25,12 +30,14 @@ def brightest_at(values: np.ndarray, share: float) -> Image.Image:
     return rgb(np.round(255 * (values / most).clip(max=1)).astype(np.uint8))
 
 
-def rgb_of_tensor(x: Tensor) -> Image.Image | None:
-    """Of (1, C, H, W) on [0, 1]; None where an operator measures what is no picture."""
-    if x.shape[1] not in (1, 3):
+def rgb_of_tensor(x: Tensor, channels: int = 3) -> Image.Image | None:
+    """Of (1, C, H, W) on [0, 1]; None where an operator measures what is no picture.
+
+    That is where C is neither 1 nor 3 nor as many ``channels`` as the prior takes.
+    """
+    if x.shape[1] not in (1, 3, channels):
         return None
-    pixels = (x[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy()
-    return rgb(pixels[:, :, 0] if x.shape[1] == 1 else pixels)
+    return rgb((x[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def fitted(image: Image.Image, restored: Image.Image, side: int) -> Image.Image:

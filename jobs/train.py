@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 import typer
 
+from diffpir.training.adapt import with_channels
 from diffpir.training.trainer import TrainConfig, check_trainable, small_net, train
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
+from pipeline.pictures.values import Values
 from pipeline.prior import files_of_prior
 from pipeline.spec.model import Model
 
@@ -21,7 +25,9 @@ def train_prior(
     steps: int,
     batch: int,
     crop: int,
+    width: int | None,
     channels: int | None,
+    value_range: tuple[float, float] | None,
     initial: Model | None,
     validation: str | None,
     lr: float,
@@ -30,26 +36,33 @@ def train_prior(
     """Train (or resume) a prior; returns the path of the model.
 
     It has the shape of ``initial``, whose weights a new run begins with, or of the embedded one,
-    ``channels`` wide. ``validation`` is a manifest too, of photographs to measure it on.
+    ``width`` wide. Photographs are taken as grey where ``channels`` is 1; ``value_range`` are the
+    numbers in their files that are black and white. ``validation`` is a manifest too, of
+    photographs to measure it on.
 
     Photographs are held in memory, decoded. Those that cannot be read, or are smaller than a
     crop, are named and left out.
 
     Raises:
         PipelineError: no photograph is left, a weight is no number of 0 or more, or both
-            ``channels`` and ``initial`` are given.
+            ``width`` and ``initial`` are given.
         ConfigError: the network or a setting cannot be trained with.
         CheckpointError: ``initial`` is no checkpoint.
         StorageError: ``initial`` cannot be read.
     """
-    if initial and channels:
-        raise PipelineError("--channels is what --from tells: give one of them")
+    if initial and width:
+        raise PipelineError("--width is what --from tells: give one of them")
     begin = files_of_prior(initial).load(torch.float32) if initial else None
-    shape = begin.net.config if begin else small_net(channels or 32)
+    if begin and channels:
+        begin = replace(begin, net=with_channels(begin.net, channels))
+    shape = begin.net.config if begin else small_net(width or 32, channels=channels or 3)
     config = TrainConfig(steps=steps, batch=batch, crop=crop, lr=lr, seed=seed)
     check_trainable(shape, config)
-    photographs, frequencies = photographs_of(manifest, crop)
-    kept = photographs_of(validation, crop)[0] if validation else []
+    load = partial(
+        photographs_of, crop=crop, channels=shape.in_channels, values=Values(value_range)
+    )
+    photographs, frequencies = load(manifest)
+    kept = load(validation)[0] if validation else []
     typer.echo(f"{len(photographs)} photographs, {len(kept)} for validation", err=True)
     return train(
         photographs,

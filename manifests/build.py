@@ -17,6 +17,7 @@ from fsspec import AbstractFileSystem
 from PIL import ExifTags, Image
 
 from manifests import storage
+from manifests.array_files import SUFFIX, image_size, npy_header
 from manifests.errors import ManifestError
 from manifests.expand import root_of
 from manifests.formats import decodable_formats, image_suffixes
@@ -48,7 +49,8 @@ def build(
 
     Args:
         source: a folder or bucket prefix (searched with all below it; hidden files are not
-            taken; links to folders are followed, but no folder is taken twice), a glob, a list
+            taken, and arrays, ``.npy``, only where there are no pictures; links to folders are
+            followed, but no folder is taken twice), a glob, a list
             (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), one
             image, or Parquet or tar files that hold pictures (:func:`manifests.read.open_source`),
             whose columns then are the manifest's.
@@ -137,7 +139,7 @@ def _find(source: str) -> tuple[list[str], list[str]]:
     kind = storage.kind_of(source)
     if kind == "file":
         image = _uri(fs, path, source)
-        if not _has_suffix(path) and _header(image)[0] is None:
+        if not (_has_suffix(path) or _is_array(path)) and _header(image)[0] is None:
             raise ManifestError(
                 f"{storage.shown(source)} is neither an image nor a list (.txt); a manifest's name "
                 "ends in .parquet, .csv, .jsonl or .ndjson"
@@ -151,7 +153,9 @@ def _find(source: str) -> tuple[list[str], list[str]]:
     else:
         raise ManifestError(f"no such folder, file or prefix: {storage.shown(source)}")
     found = storage.find_files(source, glob=kind is None)
-    found = [f for f in found if _is_image(f[len(root) :])]
+    seen = [f for f in found if not _is_hidden(f[len(root) :])]
+    # Beside pictures, arrays are masks and kernels; where there is nothing else they are images.
+    found = [f for f in seen if _has_suffix(f)] or [f for f in seen if _is_array(f)]
     start = len(_uri(fs, root, source))
     images = sorted(_uri(fs, f, source) for f in found)
     return [image[start:].lstrip("/") for image in images], images
@@ -183,9 +187,12 @@ def _is_utf8(name: str) -> bool:
     return not re.search("[\udc80-\udcff]", name)
 
 
-def _is_image(path: str) -> bool:
-    hidden = any(part.startswith(".") for part in path.split("/") if part)
-    return not hidden and _has_suffix(path)
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/") if part)
+
+
+def _is_array(path: str) -> bool:
+    return path.lower().endswith(SUFFIX)
 
 
 def _has_suffix(path: str) -> bool:
@@ -201,6 +208,10 @@ def _header(uri: str) -> tuple[int | None, int | None, int | None]:
         file = fs.open(
             path, "rb", **({} if storage.is_local(uri) else {"block_size": HEADER_BYTES})
         )
+        if _is_array(path):
+            with file:
+                height, width = image_size(npy_header(file)[0]) or (None, None)
+            return width, height, size
         with file, Image.open(file, formats=decodable_formats()) as picture:
             width, height = picture.size
             # Not picture.getexif(): for PNG that decodes the whole picture.

@@ -15,6 +15,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from manifests import storage
+from manifests.array_files import NPY
 from manifests.errors import ManifestError, StorageError
 from manifests.files import Cells, read_cells, read_file
 from manifests.formats import decodable_formats
@@ -154,6 +155,8 @@ def _file_fault(
 
 def _header_fault(column: str, data: bytes) -> str | None:
     if column not in PICTURES:
+        return None
+    if data.startswith(NPY):
         return None
     try:
         with Image.open(io.BytesIO(data), formats=decodable_formats()):

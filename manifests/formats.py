@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 
 from PIL import Image
 
@@ -17,6 +18,15 @@ def decodable_formats() -> tuple[str, ...]:
     Image.preinit()  # its few formats, which most files have, are tried first
     Image.init()
     return tuple(name for name in Image.OPEN if name not in UNDECODABLE)
+
+
+def opens(data: bytes) -> bool:
+    """Whether a file of this project's own is one that Pillow takes for a picture."""
+    try:
+        with Image.open(io.BytesIO(data), formats=decodable_formats()) as picture:
+            return getattr(picture, "n_frames", 1) == 1
+    except (OSError, SyntaxError, ValueError):
+        return False
 
 
 @functools.cache

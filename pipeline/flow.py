@@ -41,7 +41,7 @@ def restore_shards(
     files = tuple(name for name in files_of(spec) if name in job.manifest.schema.names)
     # A benchmark's images stand for others: what they have beside their colours is not kept.
     restoring = spec.mode == "restore"
-    load = Load.of(spec, job.manifest.base, files, beside=restoring)
+    load = Load.of(spec, job.manifest.base, files, beside=restoring, channels=job.channels)
     actors = min(resources.max_actors, len(work))  # more would load a model for nothing
     least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.

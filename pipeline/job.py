@@ -23,6 +23,7 @@ class Job:
         version: of the manifest's files; None where storage does not tell.
         assets: the specification's own files.
         model: where all machines find the prior: a name, or an absolute path or URI.
+        channels: that the prior takes.
         versions: what every worker must find.
         identity: all that decides the results: a resumed run must agree in it.
         notes: what the user should hear of the job before it begins.
@@ -36,6 +37,7 @@ class Job:
     version: str | None
     assets: Assets
     model: str
+    channels: int
     versions: Versions
     identity: dict
     notes: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from diffpir.errors import DiffPIRError
 from diffpir.methods import RIVALS
 from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.prior_check import check_prior
+from diffpir.spectrum import CHANNELS
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
@@ -72,6 +73,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         "manifest": planned,
         "model_digest": versions.model,
         "diffusion": prior.diffusion.identity,
+        "prior_channels": prior.channels,
         "task_files": assets.digest,
         "perceptual": versions.perceptual,
         "code": code,
@@ -83,6 +85,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         version,
         assets,
         prior.location,
+        prior.channels,
         versions,
         identity,
         prior.notes,
@@ -147,6 +150,7 @@ class CheckedPrior:
     Attributes:
         location: where all machines find it.
         digest: of its files.
+        channels: that it takes.
         config: the sampler's settings with it.
         diffusion: that it was trained in.
         notes: for the user.
@@ -155,6 +159,7 @@ class CheckedPrior:
 
     location: str
     digest: str
+    channels: int
     config: SamplerConfig
     diffusion: Diffusion
     notes: tuple[str, ...]
@@ -173,17 +178,18 @@ def check_model(spec: JobSpec) -> CheckedPrior:
         denoise = prior.denoiser(spec.model.label)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
-    if denoise.channels != 3:
-        raise PipelineError(
-            f"model: {storage.shown(spec.model.path)} takes {denoise.channels} channels, and "
-            "pictures have 3"
-        )
+    check_channels(spec, denoise.channels)
     schedule = prior.diffusion.schedule
     try:
         config = spec.sampler_config(spectral=prior.spectrum is not None)
         config.timesteps(schedule)
     except ValueError as e:
         raise PipelineError(f"sampler: {e}") from None
+    if config.method == "diffpir-spectral" and denoise.channels not in CHANNELS:
+        raise PipelineError(
+            f"sampler.method: {config.method} is for priors of colours (3 channels) or of greys "
+            f"(1), and this one takes {denoise.channels}; leave the method out, or give diffpir"
+        )
     if config.method == "diffpir-spectral" and prior.spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
@@ -193,7 +199,41 @@ def check_model(spec: JobSpec) -> CheckedPrior:
     doubt = check_prior(denoise)
     notes = (f"model: {doubt}",) if doubt else ()
     activations = activation_bytes(denoise) if spec.takes_gradients else None
-    return CheckedPrior(files.location, files.digest(), config, prior.diffusion, notes, activations)
+    return CheckedPrior(
+        files.location,
+        files.digest(),
+        denoise.channels,
+        config,
+        prior.diffusion,
+        notes,
+        activations,
+    )
+
+
+def check_channels(spec: JobSpec, channels: int) -> None:
+    """Whether the job goes with a prior of so many channels.
+
+    Raises:
+        PipelineError: it does not.
+    """
+    takes = f"and this prior takes {channels}"
+    if spec.channels and channels != 1:
+        raise PipelineError(
+            f"channels: {spec.channels} is for priors of one channel, {takes}; leave it out"
+        )
+    if spec.task.gives_colour and channels != 3:
+        raise PipelineError(
+            f"task: {spec.task.kind} gives colours, which takes a prior of 3 channels, {takes}"
+        )
+    if channels in (1, 3):
+        return
+    if spec.task.reads_stored:
+        raise PipelineError(f"task: {spec.task.kind} reads files of 1 or 3 channels, {takes}")
+    if not spec.picture.holds_arrays:
+        raise PipelineError(
+            f"picture: {spec.picture.format} holds 1 or 3 channels, {takes}; write picture: tiff, "
+            "or npy"
+        )
 
 
 def check_writable(spec: JobSpec) -> None:

@@ -6,19 +6,20 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.methods import RIVALS
 from diffpir.noise_model import NoiseModel
-from diffpir.operators import Compressed, Operator, measured
+from diffpir.operators import Compressed, Operator, luminance, measured
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.compression import stored_intervals
 from pipeline.tasks.noise import shape_of, told
-from pipeline.tasks.row import Inputs, Row, size_text, to_tensor
+from pipeline.tasks.row import Inputs, Row, size_text
 from pipeline.tasks.task import Arrays, Batch, Mode, Task
 
 
@@ -29,7 +30,7 @@ class Problem:
     Attributes:
         task: what was done to the image.
         mode: of the job.
-        y: (1, 1 or 3, h, w), the measurement.
+        y: (1, c, h, w), the measurement.
         arrays: what its operator is made of (:class:`pipeline.tasks.task.Parts`).
         noise: of y, a level or a model.
         noise_level: its standard deviation, root mean square of what was measured.
@@ -37,9 +38,11 @@ class Problem:
         key, scale: as of :class:`pipeline.tasks.task.Parts`.
         last_level: the noise level that its sampling ends at, where that is the measurement's own.
         seed: of this image's sampling noise.
-        reference: (1, 3, H, W), the true image, where it is known; 1 is white.
-        grey: y has three equal channels, and so the result.
-        channels: of the picture that the result becomes, 1 or 3.
+        reference: (1, C, H, W), the true image, where it is known; 1 is white.
+        grey: y has one channel or equal ones, and so the result.
+        channels: of the picture that a grey result becomes; None for those of the scene.
+        colours: (1, 3, h, w), what was measured, where y is its luma and the chroma stays; else
+            None.
     """
 
     task: Task
@@ -51,7 +54,8 @@ class Problem:
     seed: int
     reference: Tensor | None
     grey: bool
-    channels: int
+    channels: int | None
+    colours: Tensor | None = None
     outcome: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     scale: float = 1.0
@@ -91,13 +95,15 @@ def files_of(spec: JobSpec) -> list[str]:
     return ["image", *reference, *noise, *spec.task.columns]
 
 
-def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) -> Problem:
+def build_problem(
+    values: dict, files: Inputs, spec: JobSpec, assets: Assets, channels: int = 3
+) -> Problem:
     """Pose the problem of one row; the arguments are those of :class:`Row`.
 
     Raises:
-        RowError: sizes that do not agree, or something needed that nobody gave.
+        RowError: sizes or channels that do not agree, or something needed that nobody gave.
     """
-    row, task = Row(values, files, spec, assets), spec.task
+    row, task = Row(values, files, spec, assets, channels), spec.task
     parts = task.parts(row)
     size = task.measured_size(row, parts.arrays)
     _check_pixels(size, spec)
@@ -108,7 +114,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         y, reference = _degraded(row, size, operator, grey)
     else:
         y, grey = task.measured(row, parts.arrays, operator)
-        reference = _checked_reference(files, operator.frame(operator.initial(y)).shape[2:])
+        reference = _checked_reference(row, operator.frame(operator.initial(y)).shape[1:])
     known = parts.outcome.get("noise_level")
     noise = known if known is not None else task.noise_in(row, y, operator, parts.arrays)
     if isinstance(noise, NoiseModel) and spec.sampler.asked in RIVALS:
@@ -119,6 +125,19 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
     if task.is_compressed:
         y, stored = task.compression(row, y, grey)
         arrays, key = {**arrays, **stored.arrays}, stored.key
+    colours, outcome = None, {**parts.outcome, "noise": told(noise)}
+    if spec.channels == "luma" and y.shape[1] == 3:
+        if len(arrays.get("mask", (None,))) > 1:
+            raise RowError(
+                "the mask hides channels of their own, and channels: luma takes one for all",
+                "bad_mask",
+            )
+        if isinstance(noise, NoiseModel):
+            raise RowError("noise: channels: luma takes one noise_level", "bad_value")
+        outcome = {"noise_level": level, **outcome}
+        to_luma = luminance()
+        y, colours, noise = to_luma.forward(y), y, noise * to_luma.power.sqrt().item()
+        level = noise
     return Problem(
         task=task,
         mode=spec.mode,
@@ -129,8 +148,9 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         seed=row.seed_of("sampler"),
         reference=reference,
         grey=grey,
-        channels=1 if grey and files.image.ndim == 2 else 3,
-        outcome={**parts.outcome, "noise": told(noise)},
+        channels=np.atleast_3d(files.image).shape[2] if grey else None,
+        colours=colours,
+        outcome=outcome,
         key=key,
         scale=parts.scale,
         last_level=level if spec.has_own_levels else None,
@@ -173,14 +193,21 @@ def _degraded(
     return y, operator.frame(scene)
 
 
-def _checked_reference(files: Inputs, size: Sequence[int]) -> Tensor | None:
-    if files.reference is None:
+def _checked_reference(row: Row, shape: Sequence[int]) -> Tensor | None:
+    """The row's reference, which scenes of that shape (C, H, W) are compared with."""
+    if row.files.reference is None:
         return None
-    reference = to_tensor(files.reference)
-    if reference.shape[2:] != tuple(size):
+    reference = row.tensor_of(row.files.reference, "reference")
+    channels, height, width = shape
+    if reference.shape[2:] != (height, width):
         raise RowError(
-            f"the reference is {size_text(reference)} pixels, expected {size[1]} x {size[0]}",
+            f"the reference is {size_text(reference)} pixels, expected {width} x {height}",
             "size_mismatch",
+        )
+    if channels != reference.shape[1] and 1 not in (channels, reference.shape[1]):
+        raise RowError(
+            f"the reference has {reference.shape[1]} channels, and the image {channels}",
+            "wrong_format",
         )
     return reference
 
@@ -199,7 +226,7 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
 
 
 def guess_of(problems: Sequence[Problem], operator: Operator, y: Tensor) -> Tensor:
-    """(B, 3, H, W), the scenes as far as y alone tells: enlarged, or filled from neighbours.
+    """(B, C, H, W), the scenes as far as y alone tells: enlarged, or filled from neighbours.
 
     ``y`` is that of the problems, which share a ``shape_key``, where the operator works.
     """
@@ -217,6 +244,7 @@ def start_of(
 
 
 def baseline_of(problem: Problem) -> Tensor:
-    """(1, 3, H, W), what one would show without a prior; 1 is white."""
+    """(1, C, H, W), what one would show without a prior; 1 is white."""
     operator = operator_of([problem])
-    return problem.peak * operator.frame(guess_of([problem], operator, problem.y))
+    y = problem.y if problem.colours is None else problem.colours
+    return problem.peak * operator.frame(guess_of([problem], operator, y))

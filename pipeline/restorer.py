@@ -91,11 +91,13 @@ class Restorer:
         multiple = net.config.stride
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
+        self.channels = net.config.in_channels
         self.denoise = Tiled(
             self.network,
             spec.tile,
             batch_pixels=batch_pixels,
             multiple=multiple,
+            apart=self.channels == 1,
             few_shapes=spec.compile,
         )
         self.judges = Judges(spec.perceptual, self.device)
@@ -124,7 +126,8 @@ class Restorer:
         for i, row in enumerate(rows):
             if not results[i].error[0]:
                 try:
-                    problem = build_problem(row, Inputs(**inputs[i]), self.spec, self.assets)
+                    files = Inputs(**inputs[i])
+                    problem = build_problem(row, files, self.spec, self.assets, self.channels)
                     problems.append((i, problem))
                 except RowError as e:
                     results[i].error = str(e), e.kind

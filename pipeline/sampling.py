@@ -14,7 +14,7 @@ from torch import Tensor
 from diffpir import metrics
 from diffpir.config import SamplerConfig
 from diffpir.noise_model import NoiseModel
-from diffpir.operators import Compressed, Interval, Operator
+from diffpir.operators import Compressed, Interval, Operator, luminance
 from diffpir.posterior import Posterior, coverage
 from diffpir.randomness import noise_stream, sample_seed
 from diffpir.sampler import NoiseLevel, Sampling, sample, together
@@ -22,7 +22,8 @@ from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
 from pipeline.perceptual import Judges
-from pipeline.problem import Problem, baseline_of, operator_of, start_of
+from pipeline.pictures.values import Values
+from pipeline.problem import Problem, baseline_of, guess_of, operator_of, start_of
 from pipeline.spec.job import JobSpec
 from pipeline.tone import softened
 
@@ -35,11 +36,11 @@ class Restored:
 
     Attributes:
         outcome: columns of the result.
-        picture: (H, W) or (H, W, 3), as it is stored; None if there is none.
+        picture: (H, W) or (H, W, C), as it is stored; None if there is none.
         error: and its kind; empty if there is none.
         uncertainty: (H, W) uint16, the standard deviation of several samples at each pixel (root
             mean square of its channels), 65535 being 1; None if it was not asked for.
-        samples: (K, H, W) or (K, H, W, 3), if they were asked for.
+        samples: (K, H, W) or (K, H, W, C), if they were asked for.
     """
 
     outcome: dict = field(default_factory=dict)
@@ -63,6 +64,26 @@ class Batch:
         ]
         channels, height, width = self.operator.initial(self.y).shape[1:]
         self.shape = channels, height, width  # of a scene
+
+    def noise_for(self, config: SamplerConfig) -> NoiseLevel:
+        """The noise as the sampler's method takes it.
+
+        The noise of a grey measurement is the same in its three channels. Their sum, one of the
+        channels that the spectral method works on, then has sqrt(3) times the noise that it has
+        where channels are independent.
+        """
+        if config.method != "diffpir-spectral":
+            return self.noise
+        times = self.y.shape[1] ** 0.5
+        noises = [_scaled(p.noise, times) if p.grey else p.noise for p in self.problems]
+        return _together(noises, self.y.device)
+
+
+def _scaled(noise: float | NoiseModel, times: float) -> float | NoiseModel:
+    """Noise of so many times the standard deviation."""
+    if isinstance(noise, float):
+        return noise * times
+    return NoiseModel(noise.gaussian * times, noise.poisson * times**2)
 
 
 def _together(noises: Sequence[float | NoiseModel], device: torch.device) -> NoiseLevel:
@@ -101,7 +122,7 @@ class ImageSampler:
     ):
         self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
         self.spectrum, self.judges, self.device = spectrum, judges, device
-        self.pixel_type = np.dtype(f"u{spec.picture.bits // 8}")
+        self.values = Values.of(spec)
 
     def restored(self, groups: list[list[Problem]]) -> list[list[Restored]]:
         """Of each group of problems of one shape what becomes of them."""
@@ -150,7 +171,7 @@ class ImageSampler:
             batch.y,
             schedule=self.schedule,
             config=config,
-            noise_level=batch.noise,
+            noise_level=batch.noise_for(config),
             noise=noise_stream(batch.seeds, batch.shape, self.device),
             guess=start_of(batch.problems, batch.operator, batch.y, config),
             spectrum=self.spectrum,
@@ -167,9 +188,8 @@ class ImageSampler:
         drawn = torch.stack([p.mean for p in posteriors]) if posteriors else x
         finite = drawn.isfinite().flatten(1).all(dim=1).tolist()
         # What is stored has 8 or 16 bits, so that is what is scored.
-        most = np.iinfo(self.pixel_type).max
         exact = x.clamp(0, 1)
-        x = (exact * most).round() / most
+        x = self.values.rounded(exact)
         # Rounding may leave an interval, which says nothing of what was restored.
         judged = exact if isinstance(batch.operator, Interval | Compressed) else x
         residual = metrics.residual(judged, batch.operator, batch.y, batch.noise).tolist()
@@ -179,7 +199,8 @@ class ImageSampler:
             if not finite[i]:
                 results.append(Restored(error=("the model's output is not finite", "not_finite")))
                 continue
-            picture = self._stored(x[i], batch.operator, problem)
+            picture = self._stored(exact[i], batch.operator, problem)
+            shown = self._shown(exact[i], batch.operator, problem)
             results.append(
                 Restored(
                     outcome={
@@ -189,7 +210,7 @@ class ImageSampler:
                         "noise_level": problem.noise_level,
                         "ceiling": problem.peak if self.spec.picture.range == "scene" else None,
                         **problem.outcome,
-                        **self._scores(problem, problem.peak * batch.operator.frame(x[i : i + 1])),
+                        **self._scores(problem, problem.peak * self.values.rounded(shown)),
                     },
                     picture=picture,
                     samples=np.stack(samples[i]) if samples and samples[i] else None,
@@ -200,14 +221,23 @@ class ImageSampler:
         return results
 
     def _stored(self, x: Tensor, operator: Operator, problem: Problem) -> np.ndarray:
-        """(H, W) or (H, W, 3) as it is stored, of a scene (C, H, W) on [0, 1]."""
-        most = np.iinfo(self.pixel_type).max
-        shown = operator.frame(x[None])[0].clamp(0, 1)
+        """(H, W) or (H, W, C) as it is stored, of a scene (C, H, W) on [0, 1]."""
+        shown = self._shown(x, operator, problem)
         if problem.peak > 1 and self.spec.picture.range == "display":
             shown = softened(problem.peak * shown, problem.peak)
-        shown = (shown * most).round()
-        picture = shown.permute(1, 2, 0).cpu().numpy().astype(self.pixel_type)
-        return picture[:, :, 0] if problem.channels == 1 else picture
+        picture = self.values.stored(shown[0].permute(1, 2, 0).cpu().numpy())
+        channels = problem.channels or picture.shape[2]
+        if channels == 1:
+            return picture[:, :, 0]
+        return picture if channels == picture.shape[2] else np.repeat(picture, channels, axis=2)
+
+    def _shown(self, x: Tensor, operator: Operator, problem: Problem) -> Tensor:
+        """(1, C, H, W) on [0, 1]: what a scene (C, H, W) shows."""
+        x = x[None]
+        if problem.colours is not None:
+            colours = guess_of([problem], operator, problem.colours.to(x.device))
+            x = colours + (x - luminance(device=x.device).forward(colours))
+        return operator.frame(x).clamp(0, 1)
 
     def _add_uncertainty(
         self, result: Restored, problem: Problem, operator: Operator, posterior: Posterior
@@ -217,6 +247,8 @@ class ImageSampler:
         )
         if problem.reference is not None:
             reference = problem.reference.to(mean.device)
+            if problem.colours is not None and reference.shape[1] == 3:
+                reference = luminance(device=mean.device).forward(reference)
             for name, deviations in (("within_1_std", 1), ("within_2_std", 2)):
                 result.outcome[name] = coverage(mean, std, reference, deviations)
         spread = std[0].square().mean(dim=0).sqrt()
@@ -224,16 +256,21 @@ class ImageSampler:
         result.uncertainty = (spread * UNIT).round().clamp(0, UNIT).cpu().numpy().astype(np.uint16)
 
     def _scores(self, problem: Problem, x: Tensor) -> dict:
-        seen = self.judges(x, problem.reference)
-        if problem.reference is None:
+        reference = problem.reference
+        if reference is not None:
+            # Where x is: on a GPU, scores would keep one core busy for longer than the network.
+            reference = reference.to(x.device)
+            if 1 in (x.shape[1], reference.shape[1]):  # grey is compared with each of the others
+                x, reference = torch.broadcast_tensors(x, reference)
+        coloured = x.shape[1] == 3
+        seen = self.judges(x, reference) if coloured else {}
+        if reference is None:
             return seen
-        # Where x is: on a GPU, scores would keep one core busy for longer than the network.
-        reference = problem.reference.to(x.device)
-        baseline = baseline_of(problem).clamp(0, 1).to(x.device)
+        baseline = baseline_of(problem).clamp(0, 1).to(x.device).expand_as(x)
         ssim = metrics.ssim(x, reference).item()
         return {
             "psnr": metrics.psnr(x, reference).item(),
-            "psnr_y": metrics.psnr_y(x, reference).item(),
+            "psnr_y": metrics.psnr_y(x, reference).item() if coloured else None,
             "ssim": None if math.isnan(ssim) else ssim,
             "baseline_psnr": metrics.psnr(baseline, reference).item(),
             **seen,

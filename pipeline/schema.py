@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import pyarrow as pa
 
@@ -19,6 +20,7 @@ IMAGE_METADATA = pa.struct(
         ("inches", pa.list_(pa.float64())),
         ("srgb", pa.bool_()),
         ("profile", pa.binary()),
+        ("layout", pa.string()),
     ]
 )
 
@@ -46,9 +48,20 @@ PICTURES = pa.schema(
     [("restored", PICTURE), ("uncertainty_map", PICTURE), ("samples", pa.list_(PICTURE))]
 )
 
-# Tells Hugging Face's `datasets` that columns hold pictures.
-_IMAGES = {name: {"_type": "Image"} for name in ("restored", "uncertainty_map")}
-METADATA = {b"huggingface": json.dumps({"info": {"features": _IMAGES}})}
+_HUGGING_FACE = b"huggingface"
+
+
+def metadata_of(pictures: Sequence[str]) -> dict[bytes, str]:
+    """Of a schema; tells Hugging Face's `datasets` which columns hold pictures."""
+    images = {name: {"_type": "Image"} for name in pictures}
+    return {_HUGGING_FACE: json.dumps({"info": {"features": images}})}
+
+
+def holds_pictures(schema: pa.Schema) -> bool:
+    """Whether the restored images of a part are pictures, by its metadata; else they are arrays."""
+    told = (schema.metadata or {}).get(_HUGGING_FACE, b"{}")
+    return "restored" in json.loads(told).get("info", {}).get("features", {})
+
 
 # Filled by the restorer. In a failed row, what was measured is null, and width, height, noise_level
 # and noise are the manifest's.

@@ -103,6 +103,8 @@ class Load:
         files: the columns whose files the job reads.
         allowed: schemes (:func:`manifests.uris.scheme_of`) that a row's files may have.
         max_pixels: of an image.
+        channels: that the prior takes.
+        numbers: the job says which numbers of the images are black and white.
         beside: what an image has beside its colours is for the result too; otherwise the columns
             ``alpha`` and ``metadata`` are empty.
         stored: an image is to be read as its JPEG file stores it, too (the column ``stored``), and
@@ -121,6 +123,8 @@ class Load:
         max_pixels: int,
         beside: bool = False,
         *,
+        channels: int = 3,
+        numbers: bool = False,
         stored: bool = False,
         mask: PixelMask | None = None,
         fetch: Fetch,
@@ -129,18 +133,23 @@ class Load:
     ):
         self.base, self.files, self.allowed, self.max_pixels = base, files, allowed, max_pixels
         self.beside, self.stored, self.mask = beside, stored, mask
+        self.kind = {"channels": channels, "numbers": numbers}
         self.fetching, self.allowed_hosts = fetch, allowed_hosts
         self.decode_seconds = decode_seconds
 
     @classmethod
-    def of(cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool) -> Load:
-        """As a job wants it."""
+    def of(
+        cls, spec: JobSpec, base: str, files: tuple[str, ...], *, beside: bool, channels: int
+    ) -> Load:
+        """As a job wants it, whose prior takes so many channels."""
         return cls(
             base,
             files,
             spec.schemes,
             spec.max_pixels,
             beside,
+            channels=channels,
+            numbers=spec.range is not None,
             stored=spec.task.reads_stored and spec.mode == "restore",
             mask=spec.task.pixel_mask,
             fetch=spec.fetch,
@@ -221,8 +230,10 @@ class Load:
         for name, data in files.items():
             try:
                 if name == "image":
-                    mask = None if "mask" in files else self.mask
-                    picture = decode_picture(data, colours=not self.stored, mask=mask, **limits)
+                    colours, mask = not self.stored, None if "mask" in files else self.mask
+                    picture = decode_picture(
+                        data, colours=colours, mask=mask, **self.kind, **limits
+                    )
                     arrays[name] = picture.pixels
                     if mask:
                         arrays["mask"] = picture.known
@@ -231,7 +242,8 @@ class Load:
                     if self.stored:
                         arrays["stored"] = to_array(read_jpeg(data, **limits))
                 else:
-                    arrays[name] = DECODERS[name](data, **limits)
+                    kind = self.kind if name == "reference" else {}
+                    arrays[name] = DECODERS[name](data, **kind, **limits)
             except RowError as e:
                 return {}, (f"{name}: {e}", e.kind)
         return arrays, error

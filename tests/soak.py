@@ -166,7 +166,10 @@ def _valid(array: np.ndarray, reader: str) -> bool:
         return array.ndim == 2 and array.dtype == bool
     if reader == "kernel":
         return array.ndim == 2 and array.min() >= 0 and abs(array.sum() - 1) < 1e-6
-    return array.dtype in (np.uint8, np.uint16) and array.shape[2:] in ((), (3,))
+    if array.dtype in (np.uint8, np.uint16) and array.shape[2:] in ((), (3,)):
+        return True
+    # Other channels and numbers, of a TIFF or a .npy.
+    return array.ndim in (2, 3) and array.dtype.kind in "uif" and bool(np.isfinite(array).all())
 
 
 def _peak() -> int:

@@ -19,8 +19,8 @@ class UNetConfig:
     """Everything that shapes the network.
 
     Attributes:
-        in_channels: channels of the input image.
-        out_channels: 3 for a noise prediction, 6 when a variance is predicted beside it.
+        in_channels: channels of the input image, C.
+        out_channels: C for a noise prediction, 2 C when a variance is predicted beside it.
         model_channels: width that the timestep embedding is built from.
         level_channels: width of each resolution level, finest first.
         num_res_blocks: residual blocks per level (one more on the way up).

@@ -37,6 +37,7 @@ class BlockDCT:
         sampling: of each plane, (vertical, horizontal) pixels for each of its samples; of grey
             pictures there is one, the mean of the channels.
         orientation: EXIF's, 1 to 8: what turns files' pictures into those of this transform.
+        channels: of the pictures, 3, or 1 where they are grey.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class BlockDCT:
         size: tuple[int, int],
         sampling: Sequence[tuple[int, int]],
         orientation: int = 1,
+        channels: int = 3,
     ):
-        self.size, self.sampling, self.orientation = size, tuple(sampling), orientation
+        self.size, self.sampling = size, tuple(sampling)
+        self.orientation, self.channels = orientation, channels
         units = [BLOCK * math.lcm(*factors) for factors in zip(*self.sampling, strict=True)]
         height, width = (-(-side // unit) * unit for side, unit in zip(size, units, strict=True))
         self.padding = (0, width - size[1], 0, height - size[0])
@@ -53,7 +56,8 @@ class BlockDCT:
     @property
     def variances(self) -> list[float]:
         """Of each plane's coefficients where the picture on [-1, 1] is white with variance 1."""
-        rows = TO_YCC if len(self.sampling) == 3 else ((1 / 3, 1 / 3, 1 / 3),)
+        grey = ((1 / self.channels,) * self.channels,)
+        rows = TO_YCC if len(self.sampling) == 3 else grey
         return [
             LEVELS**2 * sum(weight**2 for weight in row) / (v * h)
             for row, (v, h) in zip(rows, self.sampling, strict=True)
@@ -101,6 +105,7 @@ class JpegIntervals(Interval):
             missing at the end of rows or columns say nothing.
         tables: of each plane (B, 8, 8), the steps.
         noise_level: as of :class:`~diffpir.operators.interval.Interval`.
+        channels: as of :class:`BlockDCT`.
     """
 
     def __init__(
@@ -111,10 +116,11 @@ class JpegIntervals(Interval):
         tables: Sequence[Tensor],
         orientation: int = 1,
         noise_level: Rho = 0.0,
+        channels: int = 3,
     ):
-        transform = BlockDCT(size, sampling, orientation)
+        transform = BlockDCT(size, sampling, orientation, channels)
         low, high = [], []
-        probe = transform.forward(upright(torch.zeros(1, 3, *size), orientation))
+        probe = transform.forward(upright(torch.zeros(1, channels, *size), orientation))
         for stored, table, like in zip(coefficients, tables, probe, strict=True):
             steps = table[:, None, None]
             rows, columns = like.shape[1:3]

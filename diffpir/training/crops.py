@@ -13,7 +13,7 @@ class CropStream(Dataset[torch.Tensor]):
     """Crop number n is a function of the seed and n alone, so that a resumed run goes on exactly.
 
     Args:
-        images: uint8 arrays (H, W, 3), each side at least ``size``. Indexed, never iterated:
+        images: uint8 arrays (H, W, C), each side at least ``size``. Indexed, never iterated:
             anything with ``__getitem__`` and ``__len__`` will do, decoding as it goes.
         weights: relative frequency of each image; None for equal.
         size: side of the square crops.
@@ -39,7 +39,7 @@ class CropStream(Dataset[torch.Tensor]):
         return self.stop - self.start
 
     def __getitem__(self, n: int) -> torch.Tensor:
-        """(3, size, size) uint8, mirrored half of the time."""
+        """(C, size, size) uint8, mirrored half of the time."""
         rng = np.random.default_rng((self.seed, self.start + n))
         which = int(np.searchsorted(self.cumulative, rng.random(), "right"))
         image = self.images[min(which, len(self.images) - 1)]

@@ -189,7 +189,7 @@ def train(
             a = alpha_bar[t][:, None, None, None]
             x_t = a.sqrt() * x0 + (1 - a).sqrt() * eps
             with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
-                predicted = net(x_t, diffusion.told(t))[:, :3]  # not the variance, if it has one
+                predicted = net(x_t, diffusion.told(t))[:, : x_t.shape[1]]  # no variance
             predicted = predicted.float()
             if diffusion.prediction == "v":  # the noise that it means
                 predicted = (1 - a).sqrt() * x_t + a.sqrt() * predicted
@@ -217,24 +217,27 @@ def train(
 
 
 def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
-    """Refuse what cannot be trained on crops of colour pictures.
+    """Refuse what cannot be trained on crops of pictures.
 
     Raises:
-        ConfigError: the network is class-conditional, not of three channels (of which it predicts
-            the noise, with or without its variance), or too narrow; or crops do not fit it.
+        ConfigError: the network is class-conditional, not of one or three channels (of which it
+            predicts the noise, with or without its variance), or too narrow; or crops do not fit
+            it.
     """
     if net_config.num_classes:
         raise ConfigError("a class-conditional network wants labels, which a manifest has not")
-    if net_config.in_channels != 3 or net_config.out_channels not in (3, 6):
+    channels = net_config.in_channels
+    if channels not in (1, 3) or net_config.out_channels not in (channels, 2 * channels):
         raise ConfigError(
-            f"a network of {net_config.in_channels} channels in and {net_config.out_channels} out "
-            "cannot be trained here: expected 3, and 3 (or 6, with the variance)"
+            f"a network of {channels} channels in and {net_config.out_channels} out cannot be "
+            "trained here: expected 1 (grey) or 3 (colour) in, and as many out (or twice as many, "
+            "with the variance)"
         )
     if config.crop % net_config.stride:
         raise ConfigError(f"crop={config.crop} must be a multiple of {net_config.stride}")
     groups = net_config.norm_groups
     if any(width % groups for width in net_config.level_channels):
-        raise ConfigError(f"channels={net_config.level_channels} must be multiples of {groups}")
+        raise ConfigError(f"widths of {net_config.level_channels} must be multiples of {groups}")
 
 
 def read_state(path: Path, device: str) -> dict[str, Any]:
@@ -351,12 +354,19 @@ class LossLog:
         return entry
 
 
-def small_net(channels: int = 32, multipliers: Sequence[int] = (1, 2, 3, 4)) -> UNetConfig:
-    """The shape of the embedded prior: attention at the coarsest level, heads of 32."""
+def small_net(
+    width: int = 32, multipliers: Sequence[int] = (1, 2, 3, 4), channels: int = 3
+) -> UNetConfig:
+    """The shape of the embedded prior: attention at the coarsest level, heads of 32.
+
+    ``width`` is that of the finest level, ``channels`` are those of the pictures.
+    """
     return replace(
         UNetConfig(
-            model_channels=channels,
-            level_channels=tuple(channels * m for m in multipliers),
+            in_channels=channels,
+            out_channels=channels,
+            model_channels=width,
+            level_channels=tuple(width * m for m in multipliers),
             num_res_blocks=2,
         ),
         attention_levels=(len(multipliers) - 1,),

@@ -19,7 +19,7 @@ SIGMAS = (0.1, 0.2, 0.5, 1.0, 2.0)  # sigma_bar, noise on the [-1, 1] scale
 
 
 def validate(net: UNet, diffusion: Diffusion, crops: Tensor) -> dict[str, float]:
-    """Mean PSNR in dB at each of ``SIGMAS``, of crops (N, 3, H, W) on [-1, 1]."""
+    """Mean PSNR in dB at each of ``SIGMAS``, of crops (N, C, H, W) on [-1, 1]."""
     denoise = Prior(net.eval(), diffusion).denoiser()
     values = {sigma: denoised_psnr(denoise, crops, sigma).mean().item() for sigma in SIGMAS}
     return {f"psnr_sigma_{sigma:g}": round(value, 3) for sigma, value in values.items()}
@@ -32,7 +32,7 @@ def validation_crops(images: Sequence[np.ndarray], size: int) -> Tensor:
 
 
 def denoised_psnr(denoise: EpsDenoiser, crops: Tensor, sigma: float, batch: int = 32) -> Tensor:
-    """(N,) PSNR in dB of the denoised crops (N, 3, H, W) on [-1, 1]; always the same noise.
+    """(N,) PSNR in dB of the denoised crops (N, C, H, W) on [-1, 1]; always the same noise.
 
     The timestep is the one whose ``sigma_bar`` is nearest to ``sigma``.
     """

@@ -50,6 +50,17 @@ def allowed_code(given: list[str] | None) -> list[str]:
     return [*(given or ()), *user_settings().allow_code]
 
 
+ValueRange = Annotated[
+    tuple[float, float] | None,
+    typer.Option(
+        "--range",
+        metavar="BLACK WHITE",
+        help="The numbers in the files that are black and white.",
+        show_default="all of 8 or 16 bits",
+    ),
+]
+
+
 class Precision(StrEnum):
     auto = "auto"
     fp32 = "fp32"

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Precision, local_output
+from jobs.commands.options import Precision, ValueRange, local_output
 from jobs.console import user_errors
 
 app = typer.Typer()
@@ -80,6 +80,7 @@ def calibrate(
     side: Annotated[
         int, typer.Option(min=64, max=4096, help="Of the photographs' central squares, in pixels.")
     ] = 256,
+    value_range: ValueRange = None,
 ) -> None:
     """Measure how wrong a prior is at each frequency; the method diffpir-spectral needs that.
 
@@ -97,6 +98,7 @@ def calibrate(
                 output,
                 evaluations=evaluations,
                 side=side,
+                value_range=value_range,
                 on_evaluation=lambda done, total: bar.update(1),
             )
         typer.echo(told)
@@ -109,10 +111,19 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
     batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
+    width: Annotated[
+        int | None,
+        typer.Option(min=32, help="Of the finest level, a multiple of 32 (usually 32)."),
+    ] = None,
     channels: Annotated[
         int | None,
-        typer.Option(min=32, help="Width of the finest level, a multiple of 32 (usually 32)."),
+        typer.Option(
+            min=1,
+            help="Of the pictures: 1 (grey) or 3 (colour).",
+            show_default="3, or those of --from",
+        ),
     ] = None,
+    value_range: ValueRange = None,
     initial: Annotated[
         str | None,
         typer.Option(
@@ -137,7 +148,9 @@ def train(
             steps=steps,
             batch=batch,
             crop=crop,
+            width=width,
             channels=channels,
+            value_range=value_range,
             initial=make_model(initial) if initial else None,
             validation=validation,
             lr=lr,

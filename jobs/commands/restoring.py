@@ -15,6 +15,7 @@ from jobs.commands.options import (
     Overwrite,
     Precision,
     RetryFailed,
+    ValueRange,
     allowed_code,
     local_output,
 )
@@ -148,6 +149,14 @@ def restore(
             "of it, such as '{path: m.pt, num_heads: 4}'."
         ),
     ] = "builtin",
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            help="Of colours, with a prior of one channel: each, or luma (the chroma stays).",
+            show_default="each",
+        ),
+    ] = None,
+    value_range: ValueRange = None,
     preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
     nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
     method: Annotated[
@@ -183,12 +192,17 @@ def restore(
         str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="Of them: png, webp, jpeg, tiff.", show_default="png")
+        str | None, typer.Option(help="Of them: png, webp, jpeg, tiff, npy.", show_default="png")
     ] = None,
     quality: Annotated[
         int | None, typer.Option(help="1 to 100: jpeg (95), webp (lossless).", show_default=False)
     ] = None,
-    bits: Annotated[int | None, typer.Option(help="8 or 16 (png, tiff).", show_default="8")] = None,
+    bits: Annotated[
+        int | None,
+        typer.Option(
+            help="8, 16 (png, tiff, npy), or 32, floating point (tiff, npy).", show_default="8"
+        ),
+    ] = None,
     image_column: Annotated[
         str | None,
         typer.Option(help="Of a manifest or Parquet files.", show_default="image"),
@@ -216,6 +230,8 @@ def restore(
                 "boundary": boundary and boundary.value,
             },
             model=model,
+            channels=channels,
+            range=value_range,
             sampler={"preset": preset, "method": method, "nfe": nfe},
             samples=samples,
             estimate=estimate,

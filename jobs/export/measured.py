@@ -43,7 +43,8 @@ class Measured:
                 "leave out --with-measured"
             )
         self.base = root_of(self.spec.manifest)
-        self.load = Load.of(self.spec, self.base, ("image",), beside=False)
+        channels = source.folder.record.identity.get("prior_channels", 3)
+        self.load = Load.of(self.spec, self.base, ("image",), beside=False, channels=channels)
         self.reason = ""
 
     def append(self, table: pa.Table) -> pa.Table:
@@ -70,7 +71,10 @@ class Measured:
             # is not to be published.
             try:
                 decode_picture(
-                    data, max_pixels=self.spec.max_pixels, seconds=self.spec.decode_seconds
+                    data,
+                    max_pixels=self.spec.max_pixels,
+                    seconds=self.spec.decode_seconds,
+                    **self.load.kind,
                 )
             except RowError as e:
                 data, text, kind = None, f"image: {e}", e.kind

@@ -20,6 +20,7 @@ _SIGNATURES = {
     b"II*\0": ".tif",
     b"MM\0*": ".tif",
     b"BM": ".bmp",
+    b"\x93NUMPY": ".npy",
 }
 
 

@@ -24,17 +24,18 @@ class ParquetFiles(Files):
 
     Args:
         schema: of the exported rows.
+        images: the library reads their files; arrays of channels stay bytes.
     """
 
     data_files = "data/train-*.parquet"
 
-    def __init__(self, schema: pa.Schema):
+    def __init__(self, schema: pa.Schema, images: bool):
         pictures = {
             field.name: _IMAGE if field.type == PICTURE else _IMAGES
             for field in schema
             if field.type in (PICTURE, pa.list_(PICTURE))
         }
-        features = json.dumps({"info": {"features": pictures}})
+        features = json.dumps({"info": {"features": pictures if images else {}}})
         self.schema = schema.with_metadata({b"huggingface": features})
         # The least and the greatest picture would be stored once more.
         self.plain_leaves = [

@@ -105,7 +105,7 @@ def _write_file(name: str, files: Files, rows: _Rows, journal: Journal) -> str:
 def _files(source: Source) -> Files:
     match source.settings.format:
         case Format.parquet:
-            return ParquetFiles(source.schema)
+            return ParquetFiles(source.schema, source.holds_pictures)
         case Format.webdataset:
             return TarFiles(source.pictures)
         case Format.folder:

@@ -19,7 +19,7 @@ from pipeline.errors import PipelineError
 from pipeline.output.parts import Part, Tally, read_part, tally_in
 from pipeline.output.plan import read_shard
 from pipeline.output.run_folder import RunFolder
-from pipeline.schema import FEATURES, PICTURE, PICTURES
+from pipeline.schema import FEATURES, PICTURE, PICTURES, holds_pictures
 from pipeline.steps import VERSION
 
 READERS = 32  # footers read at once: reading waits for storage
@@ -40,6 +40,7 @@ class Source:
         names: of the results' columns that are kept, in their order.
         schema: of the exported rows, without metadata: these columns, and what is added.
         pictures: names of the columns in it that hold pictures of this project.
+        holds_pictures: others take these for pictures; else they are arrays of channels.
 
     Raises:
         PipelineError: the job is not finished, a column does not exist, or a part is damaged.
@@ -59,7 +60,9 @@ class Source:
         if not shards:
             raise PipelineError(f"{self.shown} holds no results")
         self.parts = [self.folder.state.latest[shard.index] for shard in shards]
-        whole = self._opened(self.parts[0]).schema_arrow.remove_metadata()
+        whole = self._opened(self.parts[0]).schema_arrow
+        self.holds_pictures = holds_pictures(whole)
+        whole = whole.remove_metadata()
         self.names = _kept(whole, settings)
         added = [pa.field(MEASURED, PICTURE)] if settings.with_measured else []
         self.schema = pa.schema([*(whole.field(name) for name in self.names), *added])

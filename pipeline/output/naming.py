@@ -11,7 +11,7 @@ MAX_BYTES = 200  # of one path segment; most file systems take 255
 MAX_PATH_BYTES = 600  # of them all; an S3 key takes 1024, with the prefix
 
 
-SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "tiff": ".tif"}
+SUFFIXES = {"png": ".png", "webp": ".webp", "jpeg": ".jpg", "tiff": ".tif", "npy": ".npy"}
 
 
 def image_path(image_id: str, suffix: str = ".png", unsafe: re.Pattern[str] = UNSAFE) -> str:

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from manifests import storage
+from manifests.formats import opens
 from pipeline.output.layout import Layout
-from pipeline.schema import FEATURES, METADATA
+from pipeline.schema import FEATURES, metadata_of
 
 NAME = re.compile(r"(?P<shard>\d{9})-(?P<generation>\d{3})-(?P<run>[0-9a-f]+)\.parquet")
 FOOTER = b"diffpir"  # the key of a part's tally in the metadata of its schema
@@ -135,9 +136,18 @@ def tally_in(footer: pq.FileMetaData) -> Tally:
     return Tally(**json.loads(footer.metadata[FOOTER]))
 
 
+def _holds_pictures(column: pa.ChunkedArray) -> bool:
+    """Whether others take the column's files for pictures: arrays of channels are none."""
+    files = pc.struct_field(column, "bytes")
+    first = next((file.as_py() for file in files if file.is_valid), None)
+    return first is None or opens(first)
+
+
 def _encoded(rows: pa.Table, tally: Tally) -> bytes:
     buffer = io.BytesIO()
-    metadata = {**METADATA, FOOTER: json.dumps(asdict(tally))}
+    names = (name for name in ("restored", "uncertainty_map") if name in rows.column_names)
+    pictures = [name for name in names if _holds_pictures(rows[name])]
+    metadata = {**metadata_of(pictures), FOOTER: json.dumps(asdict(tally))}
     pq.write_table(
         rows.replace_schema_metadata(metadata),
         buffer,

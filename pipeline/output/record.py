@@ -26,7 +26,7 @@ HINTS = {  # for values that say little when they are shown
     "manifest.sha256": " (its rows or columns are others, or an earlier version read them as other "
     "types)"
 }
-PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs")
+PACKAGES = ("ray", "torch", "numpy", "pyarrow", "pillow", "imagecodecs", "tifffile")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,13 @@ from PIL import Image, ImageFile
 
 from pipeline.errors import RowError
 from pipeline.pictures.array_files import NPY, ZIP, array_names, is_arrays, read_array
+from pipeline.pictures.channel_arrays import (
+    ChannelArray,
+    is_npy,
+    is_tiff,
+    read_npy,
+    read_tiff,
+)
 from pipeline.pictures.colour import is_profile_of, to_srgb
 from pipeline.pictures.deep import decode_deep, deep_colour
 from pipeline.pictures.metadata import Metadata, orientation, read_metadata
@@ -40,10 +47,11 @@ QUARTER_TURNS = (5, 6, 7, 8)
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture, upright and in sRGB.
+    """A decoded picture, upright and in sRGB; or an image of other channels, as the file has it.
 
     Attributes:
-        pixels: (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits.
+        pixels: (H, W) if it is grey, else (H, W, 3) RGB; uint8, or uint16 if it has 16 bits. Of
+            an array (H, W) or (H, W, C), any finite numbers.
         alpha: (H, W) of the same type, 0 where it is transparent; None if the file has none.
         metadata: what its file says beside.
         known: (H, W) or (H, W, 3) bool, False where its own pixels tell that they are hidden; None
@@ -56,9 +64,18 @@ class Picture:
     known: np.ndarray | None = None
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS, colours: bool = True) -> np.ndarray:
+def decode_image(
+    data: bytes,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    colours: bool = True,
+    channels: int = 3,
+    numbers: bool = False,
+) -> np.ndarray:
     """The pixels alone of :func:`decode_picture`."""
-    return decode_picture(data, max_pixels=max_pixels, colours=colours).pixels
+    return decode_picture(
+        data, max_pixels=max_pixels, colours=colours, channels=channels, numbers=numbers
+    ).pixels
 
 
 def decode_picture(
@@ -67,8 +84,13 @@ def decode_picture(
     max_pixels: int = MAX_PIXELS,
     colours: bool = True,
     mask: PixelMask | None = None,
+    channels: int = 3,
+    numbers: bool = False,
 ) -> Picture:
-    """A picture from a file of any format that Pillow reads.
+    """A picture from a file of any format that Pillow reads, or an array of channels.
+
+    The latter are ``.npy`` files, and TIFFs of other channels than pictures have, or of pages, each
+    of which is a channel (:mod:`pipeline.pictures.channel_arrays`).
 
     Palettes, CMYK and the like become RGB; EXIF orientation and the colour profile are applied.
     A profile that is broken or of another kind of pixels is left out of account.
@@ -80,13 +102,31 @@ def decode_picture(
             is to change.
         mask: what tells its hidden pixels. It speaks of the file's samples, before any profile; of
             the colours of a palette; and of RGB where they are CMYK.
+        channels: that the prior takes: unless they are 3, a TIFF's pages are channels; unless they
+            are 1 or 3, all that a TIFF holds are.
+        numbers: the job says which of them are black and white: a TIFF is read as it is.
 
     Raises:
         RowError: ``empty_file``, ``not_an_image``, ``damaged``, ``too_large`` (more pixels than
             ``max_pixels``), ``several_frames``, ``bad_pixels`` or ``out_of_memory``.
     """
+    if is_npy(data):
+        return _of_array(read_npy(data, max_pixels), mask)
+    if is_tiff(data) and (array := read_tiff(data, channels, numbers, max_pixels)):
+        return _of_array(array, mask)
     with opened(data, max_pixels) as picture:
-        return _read(picture, data, max_pixels, colours, mask)
+        return _read(picture, data, max_pixels, colours and not numbers, mask)
+
+
+def _of_array(array: ChannelArray, mask: PixelMask | None) -> Picture:
+    values, inches = array.values, array.inches
+    if array.orientation in UPRIGHT:
+        values = UPRIGHT[array.orientation](values)
+    if inches and array.orientation in QUARTER_TURNS:
+        inches = inches[::-1]
+    known = None if mask is None else known_pixels(mask, values, None)
+    metadata = Metadata(inches=inches, layout=array.layout)
+    return Picture(np.ascontiguousarray(values), None, metadata, known)
 
 
 def _read(
@@ -241,7 +281,8 @@ def check_file(data: bytes, column: str, max_pixels: int = MAX_PIXELS) -> None:
     elif column == "noise_map":
         decode_noise_map(data, max_pixels=max_pixels)
     else:
-        decode_picture(data, max_pixels=max_pixels)
+        # As for a prior of any channels: which it has, only a job knows.
+        decode_picture(data, max_pixels=max_pixels, channels=1)
 
 
 def check_kernel(kernel: np.ndarray) -> np.ndarray:

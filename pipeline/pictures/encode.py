@@ -1,4 +1,4 @@
-"""Restored pixels into files: PNG, TIFF, JPEG and WebP.
+"""Restored pixels into files: PNG, TIFF, JPEG, WebP, and NumPy's.
 
 The same picture is the same file, whenever and wherever it is written.
 """
@@ -15,7 +15,7 @@ from PIL import Image
 
 from pipeline.errors import RowError
 from pipeline.pictures.colour import grey_profile, srgb_profile
-from pipeline.pictures.metadata import MAIN, PREFIX, Metadata, Tags, write_tags
+from pipeline.pictures.metadata import MAIN, PREFIX, SOFTWARE, Metadata, Tags, write_tags
 from pipeline.spec.picture import PictureFile
 
 MAX_SIDE = {"jpeg": 65500, "webp": 16383}  # what the libraries write
@@ -32,16 +32,29 @@ def encode_picture(
     """A file of a restored picture.
 
     Args:
-        pixels: (H, W) or (H, W, 3), uint8 or uint16 as ``how.bits`` says, sRGB.
+        pixels: (H, W) or (H, W, 3), uint8 or uint16 as ``how.bits`` says, sRGB; or for tiff and
+            npy (H, W, C), or float32.
         how: the format and its settings.
         alpha: transparency (h, w), uint8 or uint16; it is enlarged bicubically to the picture's
-            size, and brought to its bits. A JPEG has none.
+            size, and brought to its bits. A JPEG, a .npy and floating-point numbers have none.
         metadata: what else the file is to say, as far as its format can.
 
     Raises:
-        RowError: ``too_large`` for the format.
+        RowError: ``too_large`` for the format, or ``wrong_format``: it holds no such channels.
     """
+    metadata = metadata or Metadata()
     height, width = pixels.shape[:2]
+    if how.format == "npy":
+        return _npy(pixels, metadata)
+    picture = pixels.ndim == 2 or pixels.shape[2] == 3
+    if how.format == "tiff" and (how.bits == 32 or metadata.layout == "pages" or not picture):
+        return _tiff_of_array(pixels, metadata)
+    if not picture:
+        raise RowError(
+            f"the restored image has {pixels.shape[2]} channels, and {how.format} holds 1 or 3; "
+            "write picture: tiff (or npy) in the job",
+            "wrong_format",
+        )
     limit = MAX_SIDE.get(how.format)
     if limit and max(height, width) > limit:
         raise RowError(
@@ -49,7 +62,6 @@ def encode_picture(
             f"{limit} a side are the most",
             "too_large",
         )
-    metadata = metadata or Metadata()
     tags = metadata.tags(width, height)
     profile = metadata.profile or None
     if profile and pixels.ndim == 2 and how.format == "webp":
@@ -79,6 +91,38 @@ def _fitted(alpha: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     elif most == wanted:
         return alpha
     return np.round(alpha * (wanted / most)).astype(pixels.dtype)
+
+
+def _npy(pixels: np.ndarray, metadata: Metadata) -> bytes:
+    buffer = io.BytesIO()
+    if pixels.ndim == 3 and metadata.layout:
+        pixels = np.moveaxis(pixels, 2, 0)
+    np.save(buffer, np.ascontiguousarray(pixels), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _tiff_of_array(pixels: np.ndarray, metadata: Metadata) -> bytes:
+    """Channels as samples of one page; as pages where the measurement's file has them so."""
+    from tifffile import imwrite  # few files are arrays
+
+    height, width = pixels.shape[:2]
+    options: dict = {"planarconfig": "contig"} if pixels.ndim == 3 else {}
+    if pixels.ndim == 3 and metadata.layout == "pages":
+        pixels, options = np.moveaxis(pixels, 2, 0), {}
+    if resolution := metadata.resolution(width, height):
+        options |= {"resolution": resolution, "resolutionunit": "INCH"}
+    buffer = io.BytesIO()
+    imwrite(
+        buffer,
+        np.ascontiguousarray(pixels),
+        photometric="minisblack",
+        compression="zlib",
+        predictor=True,
+        metadata=None,
+        software=SOFTWARE,
+        **options,
+    )
+    return buffer.getvalue()
 
 
 def _png(

@@ -11,7 +11,7 @@ import contextlib
 import io
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from PIL import ExifTags, Image, TiffTags
 from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
@@ -54,6 +54,7 @@ KEPT = {
 WIDTH_PER_UNIT, HEIGHT_PER_UNIT, UNIT, INCH = 0x011A, 0x011B, 0x0128, 2
 SOFTWARE_TAG = 0x0131
 
+Layout = Literal["", "first", "pages"]
 Tags = dict[int, ImageFileDirectory_v2]  # a directory for each key of KEPT
 
 
@@ -66,12 +67,15 @@ class Metadata:
         inches: width and height of the upright picture, where its file says how large it is.
         srgb: its colours were converted to sRGB by a profile in the file.
         profile: of its colours, ICC, where they were not converted; empty if there is none.
+        layout: where channels lie that come before pixels: ``pages`` of a TIFF, or ``first`` in a
+            .npy; empty otherwise.
     """
 
     exif: bytes = b""
     inches: tuple[float, float] | None = None
     srgb: bool = False
     profile: bytes = b""
+    layout: Layout = ""
 
     def tags(self, width: int, height: int) -> Tags:
         """The EXIF tags of the restored picture of this size in pixels; may be none."""

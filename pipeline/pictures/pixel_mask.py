@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from pipeline.errors import RowError
+
 Channels = Literal["all", "any", "each"]
 EIGHT_BITS, SIXTEEN_BITS = 255, 65535
 AREA = 3  # side of a square that damage of single pixels does not fill
@@ -40,13 +42,17 @@ class PixelMask:
 def known_pixels(
     how: PixelMask, samples: np.ndarray, alpha: np.ndarray | None, *, floating: bool = False
 ) -> np.ndarray:
-    """(H, W) bool, or (H, W, 3) where each channel is hidden by itself; True is known.
+    """(H, W) bool, or (H, W, C) where each channel is hidden by itself; True is known.
 
     Args:
         how: the hidden pixels are told.
-        samples: (H, W) grey or (H, W, 3) RGB, uint8 or uint16, as the file holds them.
+        samples: (H, W) grey or (H, W, 3) RGB, uint8 or uint16, as the file holds them; or an array
+            (H, W, C) of any numbers.
         alpha: (H, W), 0 where they are transparent; None: nowhere.
         floating: they were floating-point numbers, of which 1 has become 65535.
+
+    Raises:
+        RowError: ``wrong_format``: a colour is none of an image of other channels or numbers.
     """
     if how.alpha is not None:
         if alpha is None:
@@ -54,6 +60,12 @@ def known_pixels(
         return alpha >= how.alpha * np.iinfo(alpha.dtype).max
     planes = [samples] if samples.ndim == 2 else list(np.moveaxis(samples, 2, 0))
     if how.colour is not None:
+        if len(planes) not in (1, 3) or samples.dtype.kind == "f":
+            raise RowError(
+                f"the mask names a colour, and the image has {len(planes)} channels of "
+                f"{samples.dtype}; expected 1 or 3 of 8 or 16 bits",
+                "wrong_format",
+            )
         unit = np.iinfo(samples.dtype).max / EIGHT_BITS
         pairs = zip(planes * (3 // len(planes)), how.colour, strict=True)
         near = [_near(plane, value, unit, how.tolerance) for plane, value in pairs]
@@ -75,6 +87,8 @@ def _with_values(how: PixelMask, planes: list[np.ndarray], unit: float) -> np.nd
 
 
 def _near(plane: np.ndarray, value: float, unit: float, tolerance: float) -> np.ndarray:
+    if plane.dtype.kind == "f":
+        return np.abs(plane - value) <= tolerance
     slack = tolerance * unit + (0.5 if unit == SIXTEEN_BITS else 0)  # of rounding to 16 bits
     least, most = value * unit - slack, value * unit + slack
     highest = np.iinfo(plane.dtype).max

@@ -43,6 +43,8 @@ def _batch_pixels(value: Any) -> Any:
     return value if value == "auto" else int(value)
 
 
+Channels = Literal["each", "luma"]
+LEAST_STEPS = 32  # that whole numbers of a range must have
 BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
 
 
@@ -144,6 +146,11 @@ class JobSpec(Spec):
         uncertainty: the standard deviation of the samples at each pixel is a picture of the
             results, and its mean a column.
         keep_samples: all samples are pictures of the results.
+        channels: of colours, with a prior of one channel: ``each`` restores every channel by itself
+            (also where there are others than three), ``luma`` the luma alone, while the chroma
+            stays as it was measured. None: ``each``.
+        range: the numbers in the images' files that are black and white; None for the whole range
+            of 8 or 16 bits. What is written as tiff or npy has the same.
         seed: of every random choice, together with each image's id.
         actors: how many hold a model, a number or a range that Ray Data keeps to as it has work
             and room; None for one per GPU, or where there is none, per CPU with 4 GiB.
@@ -193,6 +200,8 @@ class JobSpec(Spec):
     estimate: Estimate | None = None
     uncertainty: bool = False
     keep_samples: bool = False
+    channels: Channels | None = None
+    range: Annotated[tuple[float, float], Field(examples=["[0, 4095]"])] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     actors: Actors | None = None
     batch_pixels: BatchPixels = "auto"
@@ -244,6 +253,12 @@ class JobSpec(Spec):
             for name, asked in several.items():
                 if asked:
                     raise ValueError(f"{name}: it takes several samples; set samples to 2 or more")
+        self._check_range()
+        if self.channels == "luma" and not (self.task.is_linear and not self.task.reads_stored):
+            raise ValueError(
+                f"channels: luma does not go with {self.task.kind} of this kind, whose bounds are "
+                "those of colours"
+            )
         self.task.check(self.mode)
         if self.picture.range == "scene" and self.task.peak(self.mode) == 1:
             raise ValueError(
@@ -273,6 +288,26 @@ class JobSpec(Spec):
         except ValueError as e:
             raise ValueError(f"sampler: {e}") from None
         return self
+
+    def _check_range(self) -> None:
+        if self.range is None:
+            return
+        (black, white), picture = self.range, self.picture
+        if not black < white:
+            raise ValueError("range: expected two numbers, black and white, the smaller one first")
+        if self.task.reads_stored:
+            raise ValueError(
+                f"range: it does not go with {self.task.kind}, whose files have 8 bits"
+            )
+        if not picture.holds_arrays or picture.bits == 32:
+            return
+        most = 2**picture.bits - 1
+        if black < 0 or white > most or white - black < LEAST_STEPS:
+            raise ValueError(
+                f"picture.bits: {picture.bits} bits hold whole numbers from 0 to {most}, which do "
+                f"not suit the range [{black:g}, {white:g}]; write bits: "
+                + ("16, or 32 for floating point" if picture.bits == 8 else "32 (floating point)")
+            )
 
     @property
     def takes_gradients(self) -> bool:
@@ -323,7 +358,7 @@ class JobSpec(Spec):
 
     def resolved(self, config: SamplerConfig) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
-        parts = {"mode", "model", "seed", "precision", "tile", "picture"}
+        parts = {"mode", "model", "seed", "precision", "tile", "picture", "channels", "range"}
         if self.samples > 1:
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)

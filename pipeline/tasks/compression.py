@@ -54,20 +54,20 @@ class Compressible(Task):
 
     def compression(self, row: Row, y: Tensor, grey: bool) -> tuple[Tensor, Parts]:
         from pipeline.pictures.decode import decode_image
-        from pipeline.tasks.row import to_tensor
 
         if row.noise_level == "auto":
             raise RowError("noise_level: auto: it cannot be told from a JPEG file", "bad_value")
         if row.spec.mode == "restore":
-            return y, stored_parts(stored_in(row))
+            return y, stored_parts(stored_in(row), y.shape[1])
         planes = y[0].clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).numpy()
         data = compressed(
             np.ascontiguousarray(planes[..., 0] if grey else planes),
             quality=self.quality,
             sampling=self.sampling,
         )
-        left = to_tensor(decode_image(data, colours=False))
-        return left, stored_parts(read_jpeg(data, max_pixels=row.spec.max_pixels))
+        left = row.tensor_of(decode_image(data, colours=False), "image")
+        stored = read_jpeg(data, max_pixels=row.spec.max_pixels)
+        return left, stored_parts(stored, left.shape[1])
 
 
 def check_quality(quality: int | None, mode: Mode) -> None:
@@ -84,8 +84,8 @@ def stored_in(row: Row) -> Jpeg:
     return from_array(row.files.stored)
 
 
-def stored_parts(jpeg: Jpeg) -> Parts:
-    """What :func:`stored_intervals` is made of.
+def stored_parts(jpeg: Jpeg, channels: int) -> Parts:
+    """What :func:`stored_intervals` is made of, for scenes of so many channels.
 
     Raises:
         RowError: ``wrong_format``: sampling factors that do not divide one another.
@@ -101,7 +101,7 @@ def stored_parts(jpeg: Jpeg) -> Parts:
             "wrong_format",
         )
     pixels = [[m // f for m, f in zip(most, pair, strict=True)] for pair in jpeg.sampling]
-    layout = np.array([*jpeg.size, jpeg.orientation, *np.ravel(pixels)], np.int64)
+    layout = np.array([*jpeg.size, jpeg.orientation, channels, *np.ravel(pixels)], np.int64)
     arrays: dict[str, np.ndarray] = {"layout": layout}
     for i, (coefficients, table) in enumerate(zip(jpeg.coefficients, jpeg.tables, strict=True)):
         arrays |= {f"coefficients-{i}": coefficients, f"table-{i}": table}
@@ -113,7 +113,7 @@ def stored_intervals(batch: Batch, noise_level: Rho = 0.0) -> JpegIntervals:
     """The bounds of the coefficients of images that share a layout."""
     from diffpir.operators import JpegIntervals
 
-    height, width, orientation, *pixels = batch.arrays[0]["layout"].tolist()
+    height, width, orientation, channels, *pixels = batch.arrays[0]["layout"].tolist()
     planes = range(len(pixels) // 2)
     return JpegIntervals(
         (height, width),
@@ -122,4 +122,5 @@ def stored_intervals(batch: Batch, noise_level: Rho = 0.0) -> JpegIntervals:
         [batch.stacked(f"table-{i}") for i in planes],
         orientation,
         noise_level,
+        channels,
     )

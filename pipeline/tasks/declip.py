@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from diffpir.config import SamplerConfig
+from pipeline.errors import RowError
 from pipeline.tasks.bounds import BoundsTask
 from pipeline.tasks.task import Defaults, Mode, NoiseLevel
 
@@ -95,7 +96,11 @@ class Declip(BoundsTask):
         return y <= low + ROUNDING, y >= high - ROUNDING
 
     def _thresholds(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, C, 1, 1) each; those of a share are the least and most that clipping left."""
+        """(1, 1 or C, 1, 1) each; those of a share are the least and most that clipping left.
+
+        Raises:
+            RowError: ``wrong_format``: there are three, and not as many channels.
+        """
         import torch
 
         if self.clipped is not None:
@@ -103,8 +108,13 @@ class Declip(BoundsTask):
             found = np.quantile(y.numpy(), shares).astype(np.float32)
             low, high = torch.from_numpy(found).reshape(2, 1, 1, 1, 1)
             return low, high
-        low, high = (torch.tensor(_three(t)).to(y) for t in (self.low, self.high))
-        return low.reshape(1, -1, 1, 1), high.reshape(1, -1, 1, 1)
+        low, high = (torch.tensor(t).to(y).reshape(1, -1, 1, 1) for t in (self.low, self.high))
+        if not {low.shape[1], high.shape[1]} <= {1, y.shape[1]}:
+            raise RowError(
+                f"the image has {y.shape[1]} channels; expected 3, as low or high gives thresholds",
+                "wrong_format",
+            )
+        return low, high
 
 
 def _three(thresholds: Thresholds) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 
 from diffpir.config import SamplerConfig
+from pipeline.errors import RowError
 from pipeline.pictures.jpeg import Jpeg, Sampling, compressed, read_jpeg
 from pipeline.tasks.compression import (
     Quality,
@@ -65,16 +66,15 @@ class JpegTask(Task):
         check_quality(self.quality, mode)
 
     def parts(self, row: Row) -> Parts:
-        return stored_parts(self._stored(row))
+        return stored_parts(self._stored(row), row.image.shape[1])
 
     def operator_for(self, batch: Batch) -> Operator:
         return stored_intervals(batch)
 
     def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:
         from pipeline.pictures.decode import decode_image
-        from pipeline.tasks.row import to_tensor
 
-        return to_tensor(decode_image(self._compressed(row), colours=False))
+        return row.tensor_of(decode_image(self._compressed(row), colours=False), "image")
 
     def _stored(self, row: Row) -> Jpeg:
         if row.spec.mode == "benchmark":
@@ -83,6 +83,11 @@ class JpegTask(Task):
 
     def _compressed(self, row: Row) -> bytes:
         image = row.files.image
+        if image.dtype not in (np.uint8, np.uint16) or np.atleast_3d(image).shape[2] not in (1, 3):
+            raise RowError(
+                "the image is no picture of 1 or 3 channels with 8 or 16 bits, which JPEG has",
+                "wrong_format",
+            )
         if image.dtype == np.uint16:
             image = (image // 257).astype(np.uint8)
         return compressed(image, quality=self.quality, sampling=self.sampling)

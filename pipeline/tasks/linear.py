@@ -56,11 +56,11 @@ class LinearTask(Task):
         image = row.image
         try:
             # A grey picture is what an operator measured that mixes channels, or a grey scene's.
-            mixes = row.grey and operator.adjoint(image[:, :1]).shape[1] == 3
+            mixes = row.grey and operator.adjoint(image[:, :1]).shape[1] > 1
         except Exception as e:
             raise RowError(f"task.operator: {type(e).__name__}: {e}", "failed") from None
         y = image[:, :1] if mixes else image
-        check_operator(operator, y)
+        check_operator(operator, y, row.channels)
         return y, row.grey and not mixes
 
     def scene(self, image: Tensor, size: tuple[int, int], operator: Operator) -> Tensor:
@@ -68,7 +68,7 @@ class LinearTask(Task):
 
     def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:
         y = super().degraded(row, scene, operator, grey)
-        check_operator(operator, y)
+        check_operator(operator, y, row.channels)
         return y
 
 
@@ -95,8 +95,8 @@ def users_operator(task: LinearTask) -> Operator:
     return Linear(made.forward, made.adjoint, getattr(made, "initial", None))
 
 
-def check_operator(operator: Operator, y: Tensor) -> None:
-    """Its adjoint is one, and its scenes are those of the prior.
+def check_operator(operator: Operator, y: Tensor, wanted: int) -> None:
+    """Its adjoint is one, and its scenes are those of the prior, which takes that many channels.
 
     Raises:
         RowError: ``failed``: they are not.
@@ -108,7 +108,7 @@ def check_operator(operator: Operator, y: Tensor) -> None:
         channels = operator.initial(y).shape[1]
     except Exception as e:
         raise RowError(f"task.operator: {type(e).__name__}: {e}", "failed") from None
-    if channels != 3:
+    if wanted not in (1, channels):  # one of a single channel takes each of them by itself
         raise RowError(
-            f"task.operator: its scenes have {channels} channels, the prior's 3", "failed"
+            f"task.operator: its scenes have {channels} channels, the prior's {wanted}", "failed"
         )

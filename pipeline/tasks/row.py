@@ -12,6 +12,7 @@ from torch import Tensor
 
 from diffpir.randomness import generator, image_seed
 from pipeline.errors import RowError
+from pipeline.pictures.values import Values
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.noise import Noise, row_noise
 
@@ -19,11 +20,14 @@ if TYPE_CHECKING:
     from pipeline.spec.job import JobSpec
 
 
+AS_STORED = Values()
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """A row's decoded files: pictures (H, W) or (H, W, 3), kernel (kh, kw).
+    """A row's decoded files: images (H, W) or (H, W, C), kernel (kh, kw).
 
-    ``mask`` is of a file, or what the image itself tells: (H, W) bool, or (H, W, 3) where each
+    ``mask`` is of a file, or what the image itself tells: (H, W) bool, or (H, W, C) where each
     channel is hidden by itself. ``stored`` is the image as a JPEG file stores it
     (:mod:`pipeline.pictures.jpeg_array`).
     ``noise_map`` (h, w) holds standard deviations.
@@ -47,25 +51,46 @@ class Row:
         files: decoded; the kernel, the mask and the noise map win as well.
         spec: of the job.
         assets: of the job's task.
+        channels: that the prior takes.
     """
 
     values: dict
     files: Inputs
     spec: JobSpec
     assets: Assets
+    channels: int = 3
 
     @cached_property
     def image(self) -> Tensor:
-        """(1, 3, H, W) on [0, 1]."""
-        return to_tensor(self.files.image)
+        """(1, C, H, W) on [0, 1], C being those of the prior, or of the image if it takes one."""
+        image = self.tensor_of(self.files.image, "image")
+        # Of a JPEG file that stores colours, all of them are looked at.
+        single = self.channels == 1 and self.grey and not self.spec.task.reads_stored
+        return image[:, :1] if single else image
 
     @cached_property
     def grey(self) -> bool:
         """Whether the image has no colours. Many a grey picture has three equal channels."""
-        if self.files.image.ndim == 2:
+        picture = self.files.image
+        if picture.ndim == 2:
             return True
-        equal = self.spec.task.equal_channels_are_grey
-        return equal and bool((self.image == self.image[:, :1]).all())
+        equal = self.spec.task.equal_channels_are_grey and picture.shape[2] == 3
+        return equal and bool((picture == picture[:, :, :1]).all())
+
+    def tensor_of(self, picture: np.ndarray, what: str) -> Tensor:
+        """A decoded file of the row, as :func:`to_tensor` makes it for the job's prior.
+
+        Raises:
+            RowError: ``wrong_format``: it has other channels; ``bad_pixels``: numbers of another
+                range.
+        """
+        x = to_tensor(picture, self.channels, Values.of(self.spec), what)
+        if self.spec.channels == "luma" and x.shape[1] not in (1, 3):
+            raise RowError(
+                f"the {what} has {x.shape[1]} channels, and channels: luma is for colours (3)",
+                "wrong_format",
+            )
+        return x
 
     @property
     def noise(self) -> float | Literal["auto"] | Noise | np.ndarray:
@@ -116,12 +141,32 @@ class Row:
         return generator(self.seed_of(purpose))
 
 
-def to_tensor(picture: np.ndarray) -> Tensor:
-    """(H, W) or (H, W, 3) unsigned integers -> (1, 3, H, W) float32 on [0, 1]."""
-    scaled = picture.astype(np.float32) / np.iinfo(picture.dtype).max
-    if scaled.ndim == 2:
-        scaled = np.repeat(scaled[:, :, None], 3, axis=2)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))[None]
+def to_tensor(
+    picture: np.ndarray, channels: int = 3, values: Values = AS_STORED, what: str = "image"
+) -> Tensor:
+    """(H, W) or (H, W, C) numbers -> (1, C, H, W) float32, 0 for black and 1 for white.
+
+    Args:
+        picture: as it was decoded.
+        channels: that the prior takes. One of a single channel takes any number of them, each by
+            itself; one of three takes a grey picture for three equal channels.
+        values: which numbers are black and white.
+        what: the picture is, for the errors.
+
+    Raises:
+        RowError: ``wrong_format``: it has other channels; ``bad_pixels``: numbers of another range.
+    """
+    planes = np.atleast_3d(values.read(picture, what)).transpose(2, 0, 1)
+    found = len(planes)
+    if channels == 3 and found == 1:
+        planes = np.repeat(planes, 3, axis=0)
+    elif channels not in (1, found):
+        raise RowError(
+            f"the {what} has {found} {'channel' if found == 1 else 'channels'}, and the prior "
+            f"takes {channels}",
+            "wrong_format",
+        )
+    return torch.from_numpy(np.ascontiguousarray(planes))[None]
 
 
 def own(row: dict, column: str, otherwise):

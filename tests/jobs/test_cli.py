@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -17,10 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import typer
+from PIL import Image
 from typer.testing import CliRunner
 
 from diffpir import load_model
-from diffpir.networks.checkpoint import read_spectrum
+from diffpir.networks.checkpoint import read_spectrum, save_model
 from jobs.cli import app
 from jobs.console import user_errors
 from jobs.photographs import photographs_of
@@ -32,6 +34,7 @@ from manifests.read import read_manifest
 from pipeline.errors import PipelineError
 from tests.pictures import decoded, photograph
 from tests.s3 import free_port
+from tests.support import TINY, make_net
 
 DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -483,13 +486,50 @@ def test_train_goes_on_from_a_models_weights(photos, tmp_path, tiny_model):
         "train", tmp_path / "m.csv", "-o", tmp_path / "prior", "--from", tiny_model,
         "--steps", 1, "--batch", 2, "--crop", 16, "--lr", 0,
     ]  # fmt: skip
-    result = diffpir(*train, "--channels", 32)
-    assert result.exit_code == 2 and "--channels is what --from tells" in result.stderr
+    result = diffpir(*train, "--width", 32)
+    assert result.exit_code == 2 and "--width is what --from tells" in result.stderr
     assert diffpir(*train).exit_code == 0
     before, after = load_model(tiny_model), load_model(tmp_path / "prior" / "model.safetensors")
     assert before.config == after.config
     for a, b in zip(before.parameters(), after.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)  # stored in half precision
+
+
+def test_a_grey_prior_is_trained_measured_and_used_on_12_bits(tmp_path):
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for name in ("coins", "camera", "moon"):
+        frame = np.asarray(photograph(96, 80, name).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(frame).save(folder / f"{name}.tif")
+    frames = ("--range", 0, 4095)
+    diffpir("manifest", "build", folder, "-o", tmp_path / "m.csv")
+    result = diffpir(
+        "train", tmp_path / "m.csv", "-o", tmp_path / "prior", "--channels", 1, *frames,
+        "--steps", 2, "--batch", 2, "--crop", 16, "--validation", tmp_path / "m.csv",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    measured = tmp_path / "grey.safetensors"
+    result = diffpir(
+        "models", "calibrate", tmp_path / "prior/model.safetensors", tmp_path / "m.csv",
+        "-o", measured, "--evaluations", 20, *frames,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert load_model(measured).config.in_channels == 1
+    assert read_spectrum(measured).channels == 1
+    result = diffpir(
+        "restore", folder, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
+        "--model", measured, "--nfe", 2, "--actors", 1, "--format", "tiff", "--bits", 16, *frames,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "out/images/coins.tif") as picture:
+        restored = np.asarray(picture)
+    assert restored.dtype == np.uint16 and 1000 < restored.max() <= 4095
+    rows = pq.read_table(tmp_path / "out/results").to_pylist()
+    assert {row["sampler"]["method"] for row in rows} == {"diffpir-spectral"}
+    five = tmp_path / "five.safetensors"
+    save_model(make_net(replace(TINY, in_channels=5, out_channels=5)), five)
+    result = diffpir("models", "calibrate", five, tmp_path / "m.csv", "-o", measured)
+    assert result.exit_code == 2 and "a prior of 5 channels has no error spectrum" in result.stderr
 
 
 def test_weights_of_photographs_are_numbers(photos, tmp_path):

@@ -201,7 +201,7 @@ def test_what_is_brighter_than_white_is_written_both_ways(ray_cluster, overexpos
     assert np.abs(shown - given)[dark].max() < 0.003
     assert shown.max() <= 1 and shown[clipped].std() > 0.005  # no more flat
     record = json.loads((overexposed / "display" / "run.json").read_text())
-    assert record["job"]["task"]["kind"] == "declip"
+    assert record["spec"]["task"]["kind"] == "declip"
 
 
 def test_few_levels_become_many(ray_cluster, tmp_path):

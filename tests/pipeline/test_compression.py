@@ -101,4 +101,4 @@ def test_a_row_of_its_own_noise_or_mask_is_refused_in_words():
         build_problem(row | {"noise_level": "auto"}, Inputs(**inputs), spec, Assets())
     with pytest.raises(RowError, match="does not go with then"):
         build_problem(row, Inputs(**inputs, mask=np.ones((32, 48), bool)), spec, Assets())
-    assert Load.of(spec, "", ("image",), beside=False).stored
+    assert Load.of(spec, "", ("image",), beside=False, channels=3).stored

@@ -49,7 +49,7 @@ def load(spec: JobSpec, *images: str) -> list[tuple[str, str]]:
     rows = pa.array([{"id": str(i), "image": image} for i, image in enumerate(images)])
     none = pa.repeat("", len(images))
     table = pa.table({"row": rows, "error": none, "error_kind": none})
-    return errors_of(Load.of(spec, "/", ("image",), beside=False)(table))
+    return errors_of(Load.of(spec, "/", ("image",), beside=False, channels=3)(table))
 
 
 def test_limits_depend_on_the_storage_unless_the_job_says_them():

@@ -41,6 +41,11 @@ def pixels(row: dict) -> int:
     return math.prod(int(side) for side in row["size"].split("x")) if row["size"] else 0
 
 
+def is_tiff(name: str) -> bool:
+    """Of which some are read that Pillow does not open: arrays of numbers."""
+    return name.endswith((".tif", ".tiff"))
+
+
 def expected(row: dict, max_pixels: int) -> str | None:
     """``array``, or the kind of error; None: an error of whatever kind."""
     if row["opens"] != "yes":
@@ -61,7 +66,7 @@ def test_hostile_files_are_arrays_or_errors_in_bounded_memory_and_time(corpus):
             wanted = expected(row, max_pixels)
             assert outcome.good, (name, outcome)
             assert wanted in (None, outcome.kind or outcome.status), (name, outcome)
-            assert wanted or outcome.status == "error", (name, outcome)
+            assert wanted or outcome.status == "error" or is_tiff(name), (name, outcome)
             limit = BASE_MEMORY + BYTES_PER_PIXEL * min(pixels(row), max_pixels)
             assert outcome.peak < limit, (name, outcome)
 
@@ -117,7 +122,8 @@ def test_hostile_files_through_the_flow_are_rows_and_their_neighbours_are_restor
         name = row["id"]
         wanted = expected(corpus[name], max_pixels) if name in corpus else "array"
         if row["status"] == "ok":
-            assert wanted == "array" and not row["error"] and not row["error_kind"], name
+            assert wanted == "array" or (wanted is None and is_tiff(name)), name
+            assert not row["error"] and not row["error_kind"], name
             assert decoded(row["restored"]["bytes"]).shape[:2] == (row["height"], row["width"])
         else:
             assert row["error"] and row["error_kind"] in ERROR_KINDS, name

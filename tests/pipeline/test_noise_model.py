@@ -171,7 +171,7 @@ def test_manifests_name_maps_and_write_models_out(tmp_path):
     assert "noise_map" in files_of(spec)
     table = pa.table({"row": rows.to_struct_array(), "error": [""] * 5, "error_kind": [""] * 5})
     load = Load.of(spec, str(tmp_path), tuple(n for n in files_of(spec) if n != "reference"),
-                   beside=False)  # fmt: skip
+                   beside=False, channels=3)  # fmt: skip
     loaded = load(table)
     kinds = ["", "bad_noise_map", "bad_noise_map", "bad_noise_map", ""]
     assert loaded["error_kind"].to_pylist() == kinds, loaded["error"].to_pylist()

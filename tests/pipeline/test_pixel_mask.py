@@ -271,7 +271,7 @@ def restored(spec: JobSpec, model: str, folder, files: dict[str, bytes], **colum
             "error_kind": pa.repeat("", count),
         }
     )
-    load = Load.of(spec, str(folder), ("image", *columns), beside=True)
+    load = Load.of(spec, str(folder), ("image", *columns), beside=True, channels=3)
     restore = Restorer(spec, Assets(), model, versions_of(model), batch_pixels=2**17, threads=1)
     opaque = spec.task.pixel_mask.alpha is not None
     done = Encode(None, spec.picture, opaque=opaque)(restore(load(table)))
