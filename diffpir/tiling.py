@@ -75,14 +75,14 @@ class Tiled:
 
         Of states that require a gradient x0 is differentiable, and they are denoised whole.
         """
-        if any(x_t.requires_grad for x_t in states):
-            return [self.denoise(x_t, t) for x_t in states]
         if self.apart:
             planes = self._denoised([x_t.reshape(-1, 1, *x_t.shape[-2:]) for x_t in states], t)
             return [x0.reshape(x_t.shape) for x_t, x0 in zip(states, planes, strict=True)]
         return self._denoised(states, t)
 
     def _denoised(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
+        if any(x_t.requires_grad for x_t in states):
+            return [self.denoise(x_t, t) for x_t in states]
         padded = [pad_to_multiple(x_t, self.multiple) for x_t in states]
         found = [torch.zeros_like(x_t) for x_t in padded]
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)

@@ -207,7 +207,7 @@ def test_settings_that_do_not_go_together(sampler, words):
         ("seed: 0", "picture: {quality: 0, format: webp}", ["picture.quality: ", "got 0"]),
         ("seed: 0", "picture: {quality: 9}", ["picture: quality: png is lossless"]),
         ("seed: 0", "picture: {bits: 16, format: webp}", ["picture: bits: webp has 8 bits"]),
-        ("seed: 0", "picture: {bits: 12}", ["picture.bits: ", "8 or 16"]),
+        ("seed: 0", "picture: {bits: 12}", ["picture.bits: ", "8, 16 or 32"]),
         ("nfe: 100", "nfe: 1", ["sampler: nfe must be a whole number of 2 or more, got 1"]),
         ("nfe: 100", "preset: ffqh", ["sampler: no preset 'ffqh'; there are ffhq-sr4"]),
         ("gaussian: {size: 61, std: 3.0}", "levine: 3", ["task.kernel.levine: unknown key"]),
