@@ -22,12 +22,12 @@ def metrics(
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
     with user_errors():
+        from jobs.aggregate import metrics_of
         from jobs.progress import unfinished
-        from jobs.report import report
         from jobs.tables import render
 
         notes = [unfinished(output)]  # before it is read: what comes in between is no harm
-        typer.echo(render(report(output, by), format))
+        typer.echo(render(metrics_of(output, by), format))
     _say(notes)
 
 

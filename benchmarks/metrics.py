@@ -1,6 +1,6 @@
-"""What a report on many parts fetches and takes, beside the size of the parts.
+"""What the metrics of many parts fetch and take, beside the size of the parts.
 
-    python benchmarks/report.py --parts 2000 [--image-kb 200] [--output s3://bucket/prefix]
+    python benchmarks/metrics.py --parts 2000 [--image-kb 200] [--output s3://bucket/prefix]
 
 Writes parts as a job does, with noise for images, and reads the metrics of all of them.
 """
@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 
-from jobs.report import report
+from jobs.aggregate import metrics_of
 from jobs.results import METRICS
 from manifests import storage
 from pipeline.output.layout import Layout
@@ -62,12 +62,12 @@ def main() -> None:
         layout = Layout(storage.absolute(options.output or folder))
         size = write_parts(layout, options.parts, options.image_kb << 10)
         began = time.perf_counter()
-        records = report(layout.output, "site")
+        records = metrics_of(layout.output, "site")
         seconds = time.perf_counter() - began
     if sum(r["count"] for r in records if r["metric"] == "psnr") != options.parts * ROWS:
         raise RuntimeError("rows are missing")
     print(f"{options.parts} parts, {options.parts * ROWS} rows, {size / 1e6:.0f} MB of images")
-    print(f"report: {seconds:.1f} s")
+    print(f"metrics: {seconds:.1f} s")
 
 
 if __name__ == "__main__":
