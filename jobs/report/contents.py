@@ -1,0 +1,126 @@
+"""What is on the page of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import yaml
+
+from jobs.report.cards import Card, Cards
+from jobs.report.choose import choose, main_metric
+from jobs.report.fields import METRIC_FIELDS
+from jobs.report.gallery import Gallery
+from jobs.report.scan import PLACE, SHARD, Scan
+from manifests import storage
+
+TILES = ("psnr", "gain", "ssim", "residual", "seconds")  # means at the top of the page
+
+
+class Contents:
+    """A run as a page shows it.
+
+    Args:
+        output: folder or URI of the job.
+        limit: rows that are shown with their pictures.
+        allow_code: modules and packages that a benchmark's task may import.
+
+    Raises:
+        PipelineError: no job has that output, or it would import code that is not allowed.
+        StorageError: it cannot be read.
+    """
+
+    def __init__(self, output: str, limit: int, allow_code: Collection[str] = ()):
+        self.scan, self.limit, self.allow_code = Scan(output), limit, allow_code
+        self.shown = storage.shown(output)
+        self.scan.refresh()
+
+    def payload(self, gallery: Gallery) -> dict[str, Any]:
+        """Everything that the page shows, as JSON holds it.
+
+        Raises:
+            PipelineError: a part is damaged.
+            StorageError: something cannot be read.
+        """
+        table, folder = self.scan.table, self.scan.folder
+        cards = Cards(folder, self.scan.schema, self.allow_code)
+        places = choose(table, self.limit)
+        rows = list(gallery.plain(self._cards(cards, places)))
+        metric = main_metric(table)
+        failed = len(table) - _count_ok(table)
+        return {
+            "title": self.shown,
+            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "summary": summary_of(len(table), folder.rows, failed),
+            "tiles": tiles_of(table),
+            "note": sample_words(len(places), len(table), metric),
+            "fields": [field.plain() for field in cards.fields],
+            "sort": sort_of(metric),
+            "rows": rows,
+            "job": [{"title": self.shown, "text": job_text(folder.record.spec)}],
+        }
+
+    def _cards(self, cards: Cards, places: np.ndarray) -> Iterator[tuple[str, Card]]:
+        """The cards of rows by their places in the scan's table, in that order."""
+        table = self.scan.table
+        shards, inside = (table[name].to_numpy()[places] for name in (SHARD, PLACE))
+        for shard in np.unique(shards):
+            chosen = inside[shards == shard].tolist()
+            part = self.scan.folder.state.latest[int(shard)]
+            for place, card in zip(chosen, cards.read(part, chosen), strict=True):
+                yield f"{shard}-{place}", card
+
+
+def summary_of(done: int, rows: int, failed: int) -> str:
+    """How far a run is, in a line."""
+    text = f"{done:,} images" if done == rows else f"{done:,} of {rows:,} images so far"
+    return f"{text}, {failed:,} failed" if failed else f"{text}, none failed"
+
+
+def tiles_of(table) -> list[dict[str, Any]]:
+    """The means that stand at the top of a page."""
+    tiles = []
+    for name in TILES:
+        values = table[name].to_numpy()
+        values = values[np.isfinite(values)]
+        if len(values):
+            field = METRIC_FIELDS[name]
+            tiles.append({"label": f"Mean {_small(field.label)}", "value": float(values.mean()),
+                          "unit": field.unit})  # fmt: skip
+    return tiles
+
+
+def sort_of(metric: str | None) -> dict[str, str]:
+    """How the gallery is sorted at first."""
+    return {"field": metric or "id", "order": "best" if metric else "up"}
+
+
+def sample_words(shown: int, rows: int, metric: str | None) -> str:
+    """Which rows the gallery has, for people."""
+    if shown == rows:
+        return f"All {rows:,} images are shown."
+    label = METRIC_FIELDS[metric].label if metric else ""
+    spread = f"the others are spread evenly from the worst to the best {label}" if label else ""
+    return (
+        f"A sample of {shown:,} of {rows:,} images is shown, the same one every time: failures of "
+        f"every kind, the extremes of every metric{', and ' + spread if spread else ''}. All "
+        "numbers are of all images."
+    )
+
+
+def job_text(spec: dict) -> str:
+    """A job's specification as people write it, without what was left to its default."""
+    given = {key: value for key, value in spec.items() if value not in (None, {}, [])}
+    return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
+
+
+def _count_ok(table) -> int:
+    import pyarrow.compute as pc
+
+    return pc.sum(pc.equal(table["status"], "ok")).as_py() or 0
+
+
+def _small(label: str) -> str:
+    return label if label[:2].isupper() else label[0].lower() + label[1:]
