@@ -134,7 +134,9 @@ def write_output(
         own_names = [name for name in table.column_names if name not in OUTCOME.names]
         order = list(dict.fromkeys([*own_names, *STATUS.names, *OUTCOME.names, *PICTURES.names]))
         table = pa.table({name: columns[name] for name in order})
-        committer.commit(shard.index, 0, table, 1 << 30, 0)
+        committer.commit(
+            shard.index, 0, table, 1 << 30, 0, f"node-{shard.index % 3}:{1000 + shard.index % 3}"
+        )
 
     wanted = [s for s in record.shards if shards is None or s.index in shards]
     with ThreadPoolExecutor(4) as pool:

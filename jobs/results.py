@@ -123,15 +123,25 @@ def opened(uri: str) -> pq.ParquetFile:
         raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
 
 
+def read_columns(uri: str, names: list[str]) -> pa.Table:
+    """Columns of a part's file; of it, no more is fetched than they need.
+
+    Raises:
+        PipelineError: it is damaged.
+        StorageError: it cannot be read.
+    """
+    file = opened(uri)
+    try:
+        return file.read(names)
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+
+
 def _read(uri: str, paths: dict[str, list[str] | None]) -> pa.Table:
     wanted = {".".join(path) for path in paths.values() if path}
     if [] in paths.values():
         wanted |= {"psnr", "baseline_psnr"}
-    file = opened(uri)
-    try:
-        table = file.read(sorted(wanted))
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+    table = read_columns(uri, sorted(wanted))
     columns = {}
     for name, path in paths.items():
         if path is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 import time
 from collections import defaultdict
@@ -29,7 +30,7 @@ from pipeline.prior import files_of_prior
 from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
-from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
+from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
 from pipeline.steps import INPUTS, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
@@ -72,6 +73,7 @@ class Restorer:
         for field, digest in code_digests(spec).items():
             check_digest(field, spec.code()[field], digest, versions.code[field])
         self.uris = list(texts_of(spec.model_dump()))
+        self.name = f"{platform.node()}:{os.getpid()}"
         self.device = device_of(gpu)
         usual = torch.get_num_threads()
         # Ray calls from another thread than this. Threads that OpenMP had started for this one
@@ -153,8 +155,9 @@ class Restorer:
             ("sample_pixels", [result.samples for result in results]),
         ):
             done = done.append_column(name, pack(arrays))
-        for name, peak in ((PEAK, peak_memory()), (DEVICE_PEAK, peak_device_memory())):
-            done = done.append_column(name, pa.repeat(peak, len(rows)))
+        told = {PEAK: peak_memory(), DEVICE_PEAK: peak_device_memory(), ACTOR: self.name}
+        for name, value in told.items():
+            done = done.append_column(name, pa.repeat(value, len(rows)))
         return with_errors(done, [result.error for result in results], self.uris)
 
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:

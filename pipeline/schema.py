@@ -7,10 +7,12 @@ import json
 import pyarrow as pa
 
 # Columns inside the flow, not of the results: the shard and generation that a row belongs to, its
-# place in the shard, and the peak memory (bytes: of the process, of its GPU) of who restored it.
+# place in the shard, and who restored it (host and process), with its peak memory (bytes: of the
+# process, of its GPU).
 SHARD, GENERATION, INDEX = "__shard", "__generation", "__index"
 PEAK, DEVICE_PEAK = "__peak_memory", "__peak_device_memory"
-HIDDEN = (SHARD, GENERATION, INDEX, PEAK, DEVICE_PEAK)
+ACTOR = "__actor"
+HIDDEN = (SHARD, GENERATION, INDEX, ACTOR, PEAK, DEVICE_PEAK)
 
 # Of a row's image, from loading it to encoding the result (pipeline.pictures.metadata.Metadata).
 IMAGE_METADATA = pa.struct(

@@ -15,9 +15,8 @@ from jobs.export.values import as_cell, plain_rows
 from jobs.measurements import Measurement, Measurements
 from jobs.report.embed import heat
 from jobs.report.fields import FACTS, METRIC_FIELDS, Field, own_fields
-from jobs.results import opened
+from jobs.results import read_columns
 from jobs.thumbnails import rgb
-from manifests import storage
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
 from pipeline.output.parts import Part
@@ -102,10 +101,7 @@ class Cards:
         """
         uri = self.folder.layout.part(part.name)
         rows = pa.array(places, pa.int64())
-        try:
-            results = opened(uri).read(self.columns).take(rows)
-        except (pa.ArrowException, OSError, ValueError) as e:
-            raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+        results = read_columns(uri, self.columns).take(rows)
         planned = read_shard(self.folder.shards[part.shard], self.folder.layout).take(rows)
         try:
             measure = self.measurements.reader(planned)

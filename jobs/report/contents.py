@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import yaml
 
+from jobs.report import figures
 from jobs.report.cards import Card, Cards
 from jobs.report.choose import choose, main_metric
 from jobs.report.fields import METRIC_FIELDS
 from jobs.report.gallery import Gallery
 from jobs.report.scan import PLACE, SHARD, Scan
+from jobs.results import read_columns
 from manifests import storage
 
 TILES = ("psnr", "gain", "ssim", "residual", "seconds")  # means at the top of the page
@@ -59,8 +61,26 @@ class Contents:
             "fields": [field.plain() for field in cards.fields],
             "sort": sort_of(metric),
             "rows": rows,
+            "figures": [
+                *figures.plots_of(table, self.scan.groups, places, [row["key"] for row in rows]),
+                *figures.work_plots(self.scan.tallies.values()),
+            ],
+            "tables": figures.tables_of(table, self.scan.groups),
+            "failures": list(self._failures()),
+            "retry": "diffpir run JOB.yaml --retry-failed",
             "job": [{"title": self.shown, "text": job_text(folder.record.spec)}],
         }
+
+    def _failures(self) -> Iterator[dict[str, Any]]:
+        """Of each kind of failure how many rows have it, and the ids and errors of some."""
+        for kind, count, places in figures.failures_of(self.scan.table):
+            examples = []
+            for shard, place in places:
+                part = self.scan.folder.state.latest[shard]
+                rows = read_columns(self.scan.folder.layout.part(part.name), ["id", "error"])
+                (row,) = rows.slice(place, 1).to_pylist()
+                examples.append([row["id"], row["error"]])
+            yield {"kind": kind, "count": count, "examples": examples}
 
     def _cards(self, cards: Cards, places: np.ndarray) -> Iterator[tuple[str, Card]]:
         """The cards of rows by their places in the scan's table, in that order."""

@@ -232,6 +232,34 @@ def test_the_page_is_accessible(browser, page_file, scheme):
             assert violations(page) == [], key
 
 
+def test_numbers_are_drawn_and_a_point_opens_its_pictures(page):
+    page.get_by_role("tab", name="Numbers").click()
+    drawn = page.locator("#figures canvas").evaluate_all(
+        "all => all.map(c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some("
+        "value => value > 0) && c.getAttribute('aria-label'))"
+    )
+    assert len(drawn) >= 8 and all(drawn)
+    bars = "figures.charts.find(c => c.config.type === 'bar').getDatasetMeta(0).data"
+    assert page.evaluate(f"Math.max(...{bars}.map(bar => bar.height * bar.width))") > 100
+    cells = page.locator("#tables tr", has_text="Gain over").first.locator("td").all_text_contents()
+    assert cells[:2] == ["Gain over the measurement", str(ROWS - 2)]
+    page.evaluate("figures.charts.find(c => c.config.type === 'scatter').canvas.scrollIntoView()")
+    place = page.evaluate("""() => {
+        const chart = figures.charts.find((c) => c.config.type === "scatter");
+        const [point] = chart.getDatasetMeta(0).data;
+        const area = chart.canvas.getBoundingClientRect();
+        return [area.x + point.x, area.y + point.y];
+    }""")
+    page.mouse.click(*place)
+    assert page.locator("#viewer").is_visible()
+
+
+def test_failures_are_told_with_what_retries_them(page):
+    page.get_by_role("tab", name="Failures (2)").click()
+    told = page.locator("#panel-failures").inner_text()
+    assert "--retry-failed" in told and "image: it is not there" in told
+
+
 def test_a_phone_sees_all_of_it(browser, page_file):
     with opened(browser, page_file.as_uri(), viewport={"width": 360, "height": 700}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360

@@ -50,7 +50,7 @@ function axis(title, more = {}) {
   return {
     title: { display: true, text: title, color: colour("--quiet") },
     ticks: { color: colour("--quiet") },
-    grid: { color: colour("--grid") },
+    grid: { color: colour("--grid"), display: true },
     ...more,
   };
 }
@@ -71,24 +71,21 @@ function chartOf(canvas, figure) {
 }
 
 function histogram(figure, options) {
-  const [first, second] = figure.edges;
-  options.scales.x.type = "linear";
-  options.scales.x.offset = false;
-  options.plugins.tooltip.callbacks.title = ([{ dataIndex: i }]) =>
-    `${digits(figure.edges[i])} to ${digits(figure.edges[i + 1])}`;
+  const { edges } = figure;
+  const ends = (i) => `${digits(edges[i])} to ${digits(edges[i + 1])}`;
+  options.plugins.tooltip.callbacks.title = ([{ dataIndex }]) => ends(dataIndex);
+  options.scales.x.grid.display = false;
   const colours = seriesColours();
   const datasets = figure.series.map(({ name, values }, s) => ({
     label: name,
-    data: values.map((y, i) => ({ x: (figure.edges[i] + figure.edges[i + 1]) / 2, y })),
+    data: values,
     backgroundColor: figure.series.length > 1 ? `${colours[s]}99` : colours[s],
     barPercentage: 1,
-    categoryPercentage: 1,
+    categoryPercentage: 0.94,
     grouped: false,
-    barThickness: "flex",
   }));
-  options.scales.x.min = first;
-  options.scales.x.max = figure.edges.at(-1) || second;
-  return { type: "bar", data: { datasets } };
+  const labels = edges.slice(1).map((edge, i) => digits((edge + edges[i]) / 2));
+  return { type: "bar", data: { labels, datasets } };
 }
 
 function bars(figure) {
@@ -130,7 +127,7 @@ function scatter(figure, options) {
   }
   const rowAt = (points) => {
     const [point] = points;
-    const key = point && datasets[point.datasetIndex].data[point.index].key;
+    const key = point && datasets[point.datasetIndex].data[point.index ?? point.dataIndex].key;
     return key && data.rows.find((row) => row.key === key);
   };
   options.onClick = (_, points) => {
