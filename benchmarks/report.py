@@ -22,7 +22,7 @@ CODE = """
 import resource, sys, time
 from jobs.report.write import write_report
 began = time.perf_counter()
-written = write_report(sys.argv[1], sys.argv[2], limit=200)
+written = write_report([sys.argv[1]], sys.argv[2], limit=200)
 seconds = time.perf_counter() - began
 used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
 peak = max(one.ru_maxrss for one in used)

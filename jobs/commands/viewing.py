@@ -15,7 +15,13 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    outputs: Annotated[
+        list[str],
+        typer.Argument(
+            help="A job's output folder or URI; of several over the same images, the others are "
+            "compared with the first."
+        ),
+    ],
     file: Annotated[
         str, typer.Option("--output", "-o", help="The page, by path or URI (.html).")
     ] = "report.html",
@@ -37,11 +43,11 @@ def report(
         from jobs.report.write import write_report
         from manifests import storage
 
-        note = unfinished(output)
+        notes = [unfinished(output) for output in dict.fromkeys(outputs)]
         written = write_report(
-            output, file, limit=limit, full=full, allow_code=allowed_code(allow_code)
+            outputs, file, limit=limit, full=full, allow_code=allowed_code(allow_code)
         )
     beside = f"; its full pictures: {storage.shown(written.folder)}" if written.folder else ""
     typer.echo(f"report: {storage.shown(file)} ({written.bytes / 1e6:.1f} MB){beside}")
-    if note:
+    for note in filter(None, notes):
         typer.echo(note, err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +92,13 @@ class Cards:
         left_out = {*FEATURES, "samples"}
         self.columns = [name for name in schema.names if name not in left_out]
 
-    def read(self, part: Part, places: Sequence[int]) -> Iterator[Card]:
+    def read(self, part: Part, places: Sequence[int], again: bool = True) -> Iterator[Card]:
         """Some rows of a part, by their places in it; one row's pictures in memory at a time.
+
+        Args:
+            part: of the results.
+            places: of the rows.
+            again: read the files of the manifest again, which hold what was measured.
 
         Raises:
             PipelineError: the part is damaged.
@@ -103,20 +108,20 @@ class Cards:
         rows = pa.array(places, pa.int64())
         results = read_columns(uri, self.columns).take(rows)
         planned = read_shard(self.folder.shards[part.shard], self.folder.layout).take(rows)
-        try:
-            measure = self.measurements.reader(planned)
-        except PipelineError as e:  # a kernel or a mask of the job is gone
-            gone = Measurement(error=str(e))
-
-            def measure(place: int) -> Measurement:
-                return gone
-
+        measure = self._reader(planned) if again else (lambda place: Measurement())
         pictures = [name for name in PICTURES.names if name in results.column_names]
         texts = plain_rows(results.drop_columns(pictures))
         manifest = known_columns(pa.chunked_array(planned.to_struct_array()))
         for i, (values, row) in enumerate(zip(texts, manifest, strict=True)):
             found = results.select(pictures).slice(i, 1).to_pylist()[0]
             yield self._card(values, row, found, lambda i=i: measure(i))
+
+    def _reader(self, planned: pa.Table) -> Callable[[int], Measurement]:
+        try:
+            return self.measurements.reader(planned)
+        except PipelineError as e:  # a kernel or a mask of the job is gone
+            gone = Measurement(error=str(e))
+            return lambda place: gone
 
     def _card(self, result: dict, row: dict, found: dict, measure) -> Card:
         failed = result["status"] != "ok"

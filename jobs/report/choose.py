@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +19,12 @@ def main_metric(table: pa.Table) -> str | None:
     return next((name for name in METRIC_FIELDS if len(_finite(table[name]))), None)
 
 
-def choose(table: pa.Table, limit: int, metric: str | None = None) -> np.ndarray:
+def choose(
+    table: pa.Table,
+    limit: int,
+    metric: str | None = None,
+    metrics: Collection[str] = tuple(METRIC_FIELDS),
+) -> np.ndarray:
     """Places in a scan's table of the rows to show, in its order; at most ``limit``.
 
     Of failed rows every kind is there, of restored ones the extremes of every metric; the rest are
@@ -27,6 +34,7 @@ def choose(table: pa.Table, limit: int, metric: str | None = None) -> np.ndarray
         table: of :class:`jobs.report.scan.Scan`.
         limit: rows.
         metric: that restored rows are ranked by; None for :func:`main_metric`.
+        metrics: whose extremes are to be there.
     """
     rows = np.arange(len(table))
     if len(rows) <= limit:
@@ -34,9 +42,9 @@ def choose(table: pa.Table, limit: int, metric: str | None = None) -> np.ndarray
     restored = pc.equal(table["status"], "ok").to_numpy()
     failed = rows[~restored]
     chosen = _of_kinds(table, failed, max(limit // FAILED_SHARE, limit - int(restored.sum())))
-    metric = metric or main_metric(table)
+    metric = metric or (main_metric(table) if metrics else None)
     good = rows[restored]
-    for name in (metric, *METRIC_FIELDS):
+    for name in (metric, *metrics):
         if name is None:
             continue
         ranked = _ranked(table[name], good)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import yaml
 
 from jobs.report import figures
@@ -39,6 +42,11 @@ class Contents:
         self.shown = storage.shown(output)
         self.scan.refresh()
 
+    @property
+    def rows(self) -> int:
+        """Rows that are there by now."""
+        return len(self.scan.table)
+
     def payload(self, gallery: Gallery) -> dict[str, Any]:
         """Everything that the page shows, as JSON holds it.
 
@@ -49,12 +57,12 @@ class Contents:
         table, folder = self.scan.table, self.scan.folder
         cards = Cards(folder, self.scan.schema, self.allow_code)
         places = choose(table, self.limit)
-        rows = list(gallery.plain(self._cards(cards, places)))
+        rows = list(gallery.plain(cards_at(cards, table, places)))
         metric = main_metric(table)
         failed = len(table) - _count_ok(table)
         return {
             "title": self.shown,
-            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "made": made_now(),
             "summary": summary_of(len(table), folder.rows, failed),
             "tiles": tiles_of(table),
             "note": sample_words(len(places), len(table), metric),
@@ -66,31 +74,47 @@ class Contents:
                 *figures.work_plots(self.scan.tallies.values()),
             ],
             "tables": figures.tables_of(table, self.scan.groups),
-            "failures": list(self._failures()),
+            "failures": list(failures(self.scan)),
             "retry": "diffpir run JOB.yaml --retry-failed",
             "job": [{"title": self.shown, "text": job_text(folder.record.spec)}],
         }
 
-    def _failures(self) -> Iterator[dict[str, Any]]:
-        """Of each kind of failure how many rows have it, and the ids and errors of some."""
-        for kind, count, places in figures.failures_of(self.scan.table):
-            examples = []
-            for shard, place in places:
-                part = self.scan.folder.state.latest[shard]
-                rows = read_columns(self.scan.folder.layout.part(part.name), ["id", "error"])
-                (row,) = rows.slice(place, 1).to_pylist()
-                examples.append([row["id"], row["error"]])
-            yield {"kind": kind, "count": count, "examples": examples}
 
-    def _cards(self, cards: Cards, places: np.ndarray) -> Iterator[tuple[str, Card]]:
-        """The cards of rows by their places in the scan's table, in that order."""
-        table = self.scan.table
-        shards, inside = (table[name].to_numpy()[places] for name in (SHARD, PLACE))
-        for shard in np.unique(shards):
-            chosen = inside[shards == shard].tolist()
-            part = self.scan.folder.state.latest[int(shard)]
-            for place, card in zip(chosen, cards.read(part, chosen), strict=True):
-                yield f"{shard}-{place}", card
+def cards_at(
+    source: Cards, table: pa.Table, places: np.ndarray, again: bool = True
+) -> Iterator[tuple[str, Card]]:
+    """The cards of rows by their places in a scan's table, each with a name for its files.
+
+    Args:
+        source: of the run.
+        table: of the scan.
+        places: in which the rows of a part are next to each other.
+        again: as of :meth:`Cards.read`.
+    """
+    shards, inside = (table[name].to_numpy()[places] for name in (SHARD, PLACE))
+    starts = np.flatnonzero(np.diff(shards, prepend=-1))
+    for start, stop in itertools.pairwise([*starts.tolist(), len(shards)]):
+        shard, chosen = int(shards[start]), inside[start:stop].tolist()
+        part = source.folder.state.latest[shard]
+        for place, card in zip(chosen, source.read(part, chosen, again), strict=True):
+            yield f"{shard}-{place}", card
+
+
+def failures(scan: Scan) -> Iterator[dict[str, Any]]:
+    """Of each kind of failure how many rows have it, and the ids and errors of some."""
+    for kind, count, places in figures.failures_of(scan.table):
+        examples = []
+        for shard, place in places:
+            part = scan.folder.state.latest[shard]
+            rows = read_columns(scan.folder.layout.part(part.name), ["id", "error"])
+            (row,) = rows.slice(place, 1).to_pylist()
+            examples.append([row["id"], row["error"]])
+        yield {"kind": kind, "count": count, "examples": examples}
+
+
+def made_now() -> str:
+    """The time, for the foot of a page."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def summary_of(done: int, rows: int, failed: int) -> str:
@@ -99,7 +123,7 @@ def summary_of(done: int, rows: int, failed: int) -> str:
     return f"{text}, {failed:,} failed" if failed else f"{text}, none failed"
 
 
-def tiles_of(table) -> list[dict[str, Any]]:
+def tiles_of(table: pa.Table) -> list[dict[str, Any]]:
     """The means that stand at the top of a page."""
     tiles = []
     for name in TILES:
@@ -136,9 +160,7 @@ def job_text(spec: dict) -> str:
     return yaml.safe_dump(given, sort_keys=False, allow_unicode=True)
 
 
-def _count_ok(table) -> int:
-    import pyarrow.compute as pc
-
+def _count_ok(table: pa.Table) -> int:
     return pc.sum(pc.equal(table["status"], "ok")).as_py() or 0
 
 

@@ -129,7 +129,7 @@ def _summary(title: str, records: list[dict], group: str | None) -> dict[str, An
         [
             *([] if group is None else [_group_text(record["group"])]),
             LABELS[record["metric"]],
-            *(_finite(record[name]) for name in SHOWN),
+            *(finite(record[name]) for name in SHOWN),
         ]
         for record in records
         if record.get("metric") in wanted
@@ -248,5 +248,6 @@ def _text(value: float) -> str:
     return f"{value:.4g}"
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A value, or None for a number that JSON does not know."""
     return value if not isinstance(value, float) or np.isfinite(value) else None

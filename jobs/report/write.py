@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from jobs.report.contents import Contents
 from jobs.report.full import Full
 from jobs.report.gallery import Gallery
 from jobs.report.page import render
+from jobs.report.pairs import Pairs
 from manifests import storage
 from pipeline.errors import PipelineError
 
@@ -31,24 +32,24 @@ class Written:
 
 
 def write_report(
-    output: str,
+    outputs: Sequence[str],
     file: str,
     *,
     limit: int,
     full: Full = Full.beside,
     allow_code: Collection[str] = (),
 ) -> Written:
-    """Write the page of a run.
+    """Write the page of a run, or of several over the same images.
 
     Args:
-        output: folder or URI of the job.
+        outputs: folders or URIs of jobs; the others are compared with the first.
         file: path or URI of the page, ``.html``.
         limit: rows that are shown with their pictures.
         full: where the page finds pictures that are larger than their previews.
         allow_code: modules and packages that a benchmark's task may import.
 
     Raises:
-        PipelineError: no results there, another kind of file, or a part is damaged.
+        PipelineError: no results there, no id in common, another kind of file, a part is damaged.
         StorageError: an output cannot be read, or the page not be written.
     """
     stem, suffix = os.path.splitext(file)
@@ -63,10 +64,14 @@ def write_report(
         storage.write_bytes(storage.join(folder, name), data)
         return f"{link}/{name}"
 
-    contents = Contents(output, limit, allow_code)
-    if not len(contents.scan.table):
-        raise PipelineError(f"{storage.shown(output)} holds no results yet")
-    payload = contents.payload(Gallery(min(limit, len(contents.scan.table)), full, store))
+    contents: Contents | Pairs
+    if len(outputs) > 1:
+        contents = Pairs(outputs, limit, allow_code)
+    else:
+        contents = Contents(outputs[0], limit, allow_code)
+    if not contents.rows:
+        raise PipelineError(f"{storage.shown(outputs[0])} holds no results yet")
+    payload = contents.payload(Gallery(min(limit, contents.rows), full, store))
     page = render(payload).encode()
     storage.write_bytes(file, page)
     return Written(len(page), len(payload["rows"]), folder if used else "")

@@ -43,7 +43,7 @@ def page_file(tmp_path_factory):
         failed_every=7,
         uncertainty=True,
     )
-    write_report(run, str(folder / "page.html"), limit=ROWS)
+    write_report([run], str(folder / "page.html"), limit=ROWS)
     return folder / "page.html"
 
 
@@ -212,7 +212,7 @@ def test_full_pictures_come_from_beside_the_page_when_they_are_wanted(browser, p
 
 def test_a_page_can_hold_the_full_pictures(browser, page_file):
     file = page_file.with_name("whole.html")
-    write_report(str(page_file.parent / "run"), str(file), limit=ROWS, full=Full.embed)
+    write_report([str(page_file.parent / "run")], str(file), limit=ROWS, full=Full.embed)
     assert not file.with_name("whole_files").exists()
     with opened(browser, file.as_uri()) as page:
         page.locator("#cards h3 button", has_text="scene-8").click()
