@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -74,3 +75,11 @@ def violations(page) -> list[str]:
 
     found = Axe().run(page).response["violations"]
     return [f"{v['id']}: {v['help']} {[n['html'] for n in v['nodes'][:3]]}" for v in found]
+
+
+def until(page, expression: str, seconds: float = 60) -> None:
+    """Wait until an expression is true; Playwright's own waiting is against the page's policy."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(expression):
+        assert time.monotonic() < deadline, f"never true: {expression}"
+        page.wait_for_timeout(50)

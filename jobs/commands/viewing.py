@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -23,8 +24,14 @@ def report(
         ),
     ],
     file: Annotated[
-        str, typer.Option("--output", "-o", help="The page, by path or URI (.html).")
-    ] = "report.html",
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The page, by path or URI (.html).",
+            show_default="report.html",
+        ),
+    ] = None,
     limit: Annotated[
         int, typer.Option(min=1, help="Images that are shown; of more, a sample.")
     ] = 200,
@@ -35,9 +42,30 @@ def report(
             "itself (embed), or none."
         ),
     ] = Full.beside,
+    live: Annotated[
+        bool,
+        typer.Option("--live", help="Serve the page instead, and keep it up to date."),
+    ] = False,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="--live: where to listen; others than loopback are reached from outside."
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="--live: 0 for any.")] = 0,
     allow_code: AllowCode = None,
 ) -> None:
-    """Make a page of a job's results that opens in any browser: pictures, numbers, failures."""
+    """Make a page of a job's results that opens in any browser: pictures, numbers, failures.
+
+    With --live the page is served, to those who have the link that is printed, and shows a job
+    while it runs, wherever it runs: only its output is read. Ctrl-C ends the page, not the job.
+    """
+    if live:
+        if file is not None:
+            raise typer.BadParameter("--live writes no file; leave out --output")
+        _serve(outputs, limit, host, port, allow_code)
+        return
+    file = file or "report.html"
     with user_errors():
         from jobs.progress import unfinished
         from jobs.report.write import write_report
@@ -51,3 +79,21 @@ def report(
     typer.echo(f"report: {storage.shown(file)} ({written.bytes / 1e6:.1f} MB){beside}")
     for note in filter(None, notes):
         typer.echo(note, err=True)
+
+
+def _serve(
+    outputs: list[str], limit: int, host: str, port: int, allow_code: list[str] | None
+) -> None:
+    if len(outputs) > 1:
+        raise typer.BadParameter("--live shows one output")
+    with user_errors(), contextlib.suppress(KeyboardInterrupt):
+        from jobs.report.live import serve
+
+        serve(
+            outputs[0],
+            limit=limit,
+            host=host,
+            port=port,
+            allow_code=allowed_code(allow_code),
+            ready=lambda link: typer.echo(f"open {link}"),
+        )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +20,7 @@ from jobs.results import read_columns
 from jobs.thumbnails import rgb
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
-from pipeline.output.parts import Part
+from pipeline.output.parts import Part, Tally
 from pipeline.output.plan import read_shard
 from pipeline.output.record import spec_of
 from pipeline.output.run_folder import RunFolder
@@ -76,17 +77,24 @@ class Cards:
         folder: of the run.
         schema: of its results.
         allow_code: modules and packages that a benchmark's task may import.
+        tallies: part's name -> its tally, which says when the part was made.
 
     Raises:
         PipelineError: the run is of another version, or its task would import code that is not
             allowed.
     """
 
-    def __init__(self, folder: RunFolder, schema: pa.Schema, allow_code: Collection[str] = ()):
-        self.folder = folder
+    def __init__(
+        self,
+        folder: RunFolder,
+        schema: pa.Schema,
+        allow_code: Collection[str],
+        tallies: Mapping[str, Tally],
+    ):
+        self.folder, self.tallies = folder, tallies
         self.spec = spec_of(folder.record, folder.layout)
         self.measurements = Measurements(self.spec, allow_code)
-        there = {*schema.names, "gain", "pixels"}  # two that are computed
+        there = {*schema.names, "gain", "pixels", "made"}  # three that are computed
         ours = [f for f in (*METRIC_FIELDS.values(), *FACTS) if f.name in there]
         self.fields: list[Field] = [*ours, *own_fields(schema)]
         left_out = {*FEATURES, "samples"}
@@ -114,7 +122,14 @@ class Cards:
         manifest = known_columns(pa.chunked_array(planned.to_struct_array()))
         for i, (values, row) in enumerate(zip(texts, manifest, strict=True)):
             found = results.select(pictures).slice(i, 1).to_pylist()[0]
+            values["made"] = self._made(part)
             yield self._card(values, row, found, lambda i=i: measure(i))
+
+    def _made(self, part: Part) -> str | None:
+        tally = self.tallies.get(part.name)
+        if tally is None or not tally.ended:
+            return None
+        return datetime.fromtimestamp(tally.ended, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
     def _reader(self, planned: pa.Table) -> Callable[[int], Measurement]:
         try:

@@ -20,6 +20,7 @@ from jobs.report.gallery import Gallery
 from jobs.report.scan import PLACE, SHARD, Scan
 from jobs.results import read_columns
 from manifests import storage
+from pipeline.output.run_folder import RunFolder
 
 TILES = ("psnr", "gain", "ssim", "residual", "seconds")  # means at the top of the page
 
@@ -39,7 +40,8 @@ class Contents:
 
     def __init__(self, output: str, limit: int, allow_code: Collection[str] = ()):
         self.scan, self.limit, self.allow_code = Scan(output), limit, allow_code
-        self.shown = storage.shown(output)
+        self.output, self.shown = output, storage.shown(output)
+        self._known: dict[str, dict[str, Any]] = {}  # rows as a page shows them, by their names
         self.scan.refresh()
 
     @property
@@ -47,17 +49,23 @@ class Contents:
         """Rows that are there by now."""
         return len(self.scan.table)
 
-    def payload(self, gallery: Gallery) -> dict[str, Any]:
+    def payload(self, gallery: Gallery, newest: int = 0) -> dict[str, Any]:
         """Everything that the page shows, as JSON holds it.
+
+        Args:
+            gallery: makes plain values of the rows that no earlier call has shown.
+            newest: so many of the rows that came last are shown in any case.
 
         Raises:
             PipelineError: a part is damaged.
             StorageError: something cannot be read.
         """
         table, folder = self.scan.table, self.scan.folder
-        cards = Cards(folder, self.scan.schema, self.allow_code)
+        cards = Cards(folder, self.scan.schema, self.allow_code, self.scan.tallies)
         places = choose(table, self.limit)
-        rows = list(gallery.plain(cards_at(cards, table, places)))
+        if newest:
+            places = np.union1d(places, self._newest(newest)).astype(int)
+        rows = self._rows(cards, places, gallery)
         metric = main_metric(table)
         failed = len(table) - _count_ok(table)
         return {
@@ -79,6 +87,31 @@ class Contents:
             "job": [{"title": self.shown, "text": job_text(folder.record.spec)}],
         }
 
+    def _rows(self, cards: Cards, places: np.ndarray, gallery: Gallery) -> list[dict[str, Any]]:
+        table = self.scan.table
+        names = names_at(self.scan.folder, table, places)
+        fresh = places[[name not in self._known for name in names]]
+        for row in gallery.plain(cards_at(cards, table, fresh)):
+            self._known[row["key"]] = row
+        self._known = {name: self._known[name] for name in names}
+        return list(self._known.values())
+
+    def _newest(self, count: int) -> np.ndarray:
+        """Places in the scan's table of rows in the parts that were made last."""
+        latest = self.scan.folder.state.latest
+        ended = {shard: self.scan.tallies[part.name].ended for shard, part in latest.items()
+                 if part.name in self.scan.tallies}  # fmt: skip
+        shards = self.scan.table[SHARD].to_numpy()
+        times = np.array([ended[shard] for shard in shards.tolist()])
+        return np.argsort(times, kind="stable")[-count:]
+
+
+def names_at(folder: RunFolder, table: pa.Table, places: np.ndarray) -> list[str]:
+    """A name for each of some rows of a scan's table, which another version of it has not."""
+    shards, inside = (table[name].to_numpy()[places].tolist() for name in (SHARD, PLACE))
+    latest = folder.state.latest
+    return [f"{s}-{latest[s].generation}-{i}" for s, i in zip(shards, inside, strict=True)]
+
 
 def cards_at(
     source: Cards, table: pa.Table, places: np.ndarray, again: bool = True
@@ -93,11 +126,12 @@ def cards_at(
     """
     shards, inside = (table[name].to_numpy()[places] for name in (SHARD, PLACE))
     starts = np.flatnonzero(np.diff(shards, prepend=-1))
+    names = iter(names_at(source.folder, table, places))
     for start, stop in itertools.pairwise([*starts.tolist(), len(shards)]):
         shard, chosen = int(shards[start]), inside[start:stop].tolist()
         part = source.folder.state.latest[shard]
-        for place, card in zip(chosen, source.read(part, chosen, again), strict=True):
-            yield f"{shard}-{place}", card
+        for card in source.read(part, chosen, again):
+            yield next(names), card
 
 
 def failures(scan: Scan) -> Iterator[dict[str, Any]]:

@@ -64,9 +64,10 @@ FACTS = (
     Field("error_kind", "Kind of failure", kind="text"),
     Field("task", "Task", kind="text"),
     Field("kernel_estimate", "Estimated kernel", kind="text"),
+    Field("made", "Made at (UTC)", kind="text"),
     Field("seed", "Seed", kind="text"),  # JavaScript does not know all whole numbers
 )
-OURS = {*OUTCOME.names, *STATUS.names, *PICTURES.names, *TYPES, *VERSION, "id"}
+OURS = {*OUTCOME.names, *STATUS.names, *PICTURES.names, *TYPES, *VERSION, "id", "made"}
 
 
 def own_fields(schema: pa.Schema, ours: Collection[str] = frozenset(OURS)) -> list[Field]:

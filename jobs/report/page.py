@@ -17,7 +17,10 @@ POLICY = (
 
 SCRIPTS = (
     "vendor/chart.umd.min.js",
-    *(f"js/{name}.js" for name in ("base", "stage", "gallery", "viewer", "process", "figures")),
+    *(
+        f"js/{name}.js"
+        for name in ("base", "stage", "gallery", "viewer", "process", "figures", "live")
+    ),
     "js/page.js",
 )
 

@@ -151,7 +151,9 @@ class Pairs:
 
     def _cards(self, places: np.ndarray, fields: list[Field]) -> Iterator[tuple[str, Card]]:
         """The cards of images: those of the first run, with the other runs' results beside."""
-        sources = [Cards(scan.folder, scan.schema, self.allow_code) for scan in self.scans]
+        sources = [
+            Cards(scan.folder, scan.schema, self.allow_code, scan.tallies) for scan in self.scans
+        ]
         # Parts are read in their order, each once: the others' cards wait for those of the first.
         several: list[dict[int, Card]] = []
         for run, source in enumerate(sources[1:], 1):

@@ -7,13 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+from PIL import Image
+
 from jobs.report.contents import Contents
+from jobs.report.embed import data_uri, png
 from jobs.report.full import Full
 from jobs.report.gallery import Gallery
 from jobs.report.page import render
 from jobs.report.pairs import Pairs
 from manifests import storage
 from pipeline.errors import PipelineError
+
+FULL_BYTES = 1_000_000_000  # of the files beside a page
 
 
 @dataclass(frozen=True)
@@ -55,15 +60,7 @@ def write_report(
     stem, suffix = os.path.splitext(file)
     if suffix.lower() not in (".html", ".htm"):
         raise PipelineError(f"{storage.shown(file)}: a report is an .html file")
-    folder, used = f"{stem}_files", False
-    link = quote(folder.rpartition("/")[2])
-
-    def store(name: str, data: bytes) -> str:
-        nonlocal used
-        used = True
-        storage.write_bytes(storage.join(folder, name), data)
-        return f"{link}/{name}"
-
+    files = _FullPictures(full, f"{stem}_files")
     contents: Contents | Pairs
     if len(outputs) > 1:
         contents = Pairs(outputs, limit, allow_code)
@@ -71,7 +68,30 @@ def write_report(
         contents = Contents(outputs[0], limit, allow_code)
     if not contents.rows:
         raise PipelineError(f"{storage.shown(outputs[0])} holds no results yet")
-    payload = contents.payload(Gallery(min(limit, contents.rows), full, store))
+    payload = contents.payload(Gallery(min(limit, contents.rows), files.url))
     page = render(payload).encode()
     storage.write_bytes(file, page)
-    return Written(len(page), len(payload["rows"]), folder if used else "")
+    return Written(len(page), len(payload["rows"]), files.folder if files.bytes else "")
+
+
+class _FullPictures:
+    """Puts full pictures where a page finds them; up to ``FULL_BYTES`` beside it.
+
+    Args:
+        full: where.
+        folder: beside the page, for ``Full.beside``.
+    """
+
+    def __init__(self, full: Full, folder: str):
+        self.full, self.folder, self.bytes = full, folder, 0
+        self.link = quote(folder.rpartition("/")[2])
+
+    def url(self, name: str, picture: Image.Image) -> str | None:
+        if self.full == Full.none or self.bytes > FULL_BYTES:
+            return None
+        data = png(picture)
+        if self.full == Full.embed:
+            return data_uri(data, "image/png")
+        self.bytes += len(data)
+        storage.write_bytes(storage.join(self.folder, name), data)
+        return f"{self.link}/{name}"

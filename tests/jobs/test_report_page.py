@@ -11,7 +11,7 @@ from PIL import Image
 from benchmarks.outputs import write_output
 from jobs.report.full import Full
 from jobs.report.write import write_report
-from tests.browser import opened, violations
+from tests.browser import opened, until, violations
 from tests.pictures import photograph
 
 HOSTILE = [
@@ -91,7 +91,6 @@ def test_a_script_that_is_not_the_pages_own_does_not_run(page):
         document.body.insertAdjacentHTML("beforeend", "<a onclick='window.hacked = true'>x</a>");
         document.body.lastChild.click();
     }""")
-    page.wait_for_function("true")
     assert page.evaluate("window.hacked") is None
     assert page.said and all("Content Security Policy" in text for text in page.said)
     page.said.clear()
@@ -176,7 +175,7 @@ def test_a_difference_is_black_where_pictures_are_equal(page):
     for left in ("restored", "measured"):
         page.get_by_label("Left").select_option(left)
         page.get_by_label("Right").select_option("restored")
-        page.wait_for_function("[...document.querySelectorAll('#viewer-stage img')]"
+        until(page, "[...document.querySelectorAll('#viewer-stage img')]"
                                ".every(i => i.complete)")  # fmt: skip
         shot = page.locator("#viewer-stage .view").screenshot()
         seen[left] = brightness(shot)
@@ -187,7 +186,7 @@ def test_the_wheel_zooms_where_the_pointer_is(page):
     page.locator("#cards h3 button", has_text="scene-10").click()
     page.locator("#viewer-stage .view").first.hover(position={"x": 10, "y": 10})
     page.mouse.wheel(0, -300)
-    page.wait_for_function("viewer.zoom > 1")
+    until(page, "viewer.zoom > 1")
     assert page.evaluate("viewer.x") < 0.2
     page.get_by_role("button", name="Pixels").click()
     rendering = "getComputedStyle(document.querySelector('#viewer-stage img')).imageRendering"
@@ -199,7 +198,7 @@ def test_the_wheel_zooms_where_the_pointer_is(page):
 def test_full_pictures_come_from_beside_the_page_when_they_are_wanted(browser, page_file, tmp_path):
     with opened(browser, page_file.as_uri()) as page:
         page.locator("#cards h3 button", has_text="scene-8").click()
-        page.wait_for_function("[...document.querySelectorAll('#viewer-stage img')]"
+        until(page, "[...document.querySelectorAll('#viewer-stage img')]"
                                ".slice(0, 3).every(i => i.naturalWidth === 1400)")  # fmt: skip
     alone = tmp_path / "page.html"
     alone.write_bytes(page_file.read_bytes())
@@ -216,7 +215,7 @@ def test_a_page_can_hold_the_full_pictures(browser, page_file):
     assert not file.with_name("whole_files").exists()
     with opened(browser, file.as_uri()) as page:
         page.locator("#cards h3 button", has_text="scene-8").click()
-        page.wait_for_function("document.querySelector('#viewer-stage img').naturalWidth === 1400")
+        until(page, "document.querySelector('#viewer-stage img').naturalWidth === 1400")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -2,7 +2,8 @@
 
 /* What all scripts of the page share: its data, elements, and numbers as people read them. */
 
-const data = JSON.parse(document.getElementById("payload").textContent);
+// biome-ignore lint/style/useConst: a live page replaces it (live.js)
+let data = JSON.parse(document.getElementById("payload").textContent);
 
 const byId = (id) => document.getElementById(id);
 

@@ -220,17 +220,23 @@ function prepareRows() {
   });
 }
 
+function chooseModes() {
+  const modes = MODES.filter(
+    ([mode]) => mode === "side" || data.rows.some((row) => fits(row, mode)),
+  );
+  setOptions(
+    byId("mode"),
+    modes.filter(([mode]) => mode !== "process").map(([mode, text]) => [mode, text]),
+  );
+}
+
 function startGallery() {
   prepareRows();
   sortChoices();
   byId("sort").value = data.sort.field;
   orderChoices();
   byId("order").value = data.sort.order;
-  const modes = MODES.filter(([mode]) => data.rows.some((row) => fits(row, mode)));
-  setOptions(
-    byId("mode"),
-    modes.filter(([mode]) => mode !== "process").map(([mode, text]) => [mode, text]),
-  );
+  chooseModes();
   byId("tools").addEventListener("submit", (event) => event.preventDefault());
   byId("search").addEventListener("input", showGallery);
   byId("sort").addEventListener("change", () => {

@@ -13,6 +13,7 @@ function showHead() {
   document.title = `${data.title} · DiffPIR report`;
   byId("title").textContent = data.title;
   byId("summary").textContent = data.summary;
+  showProgress();
   byId("note").textContent = data.note;
   byId("made").textContent = `Made ${data.made} by DiffPIR-on-Ray.`;
   byId("tiles").replaceChildren(
