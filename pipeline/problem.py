@@ -40,6 +40,7 @@ class Problem:
         reference: (1, 3, H, W), the true image, where it is known; 1 is white.
         grey: y has three equal channels, and so the result.
         channels: of the picture that the result becomes, 1 or 3.
+        watched: what the sampler sees on the way is kept.
     """
 
     task: Task
@@ -52,6 +53,7 @@ class Problem:
     reference: Tensor | None
     grey: bool
     channels: int
+    watched: bool = False
     outcome: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     scale: float = 1.0
@@ -130,6 +132,7 @@ def build_problem(values: dict, files: Inputs, spec: JobSpec, assets: Assets) ->
         reference=reference,
         grey=grey,
         channels=1 if grey and files.image.ndim == 2 else 3,
+        watched=values["id"] in spec.sampler.watch_ids,
         outcome={**parts.outcome, "noise": told(noise)},
         key=key,
         scale=parts.scale,

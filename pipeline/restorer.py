@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -153,8 +154,14 @@ class Restorer:
             ("pixels", [result.picture for result in results]),
             ("uncertainty_pixels", [result.uncertainty for result in results]),
             ("sample_pixels", [result.samples for result in results]),
+            (
+                "step_pixels",
+                [np.stack(list(r.steps.values())) if r.steps else None for r in results],
+            ),
         ):
             done = done.append_column(name, pack(arrays))
+        names = pa.array([list(result.steps) for result in results], pa.list_(pa.string()))
+        done = done.append_column("step_names", names)
         told = {PEAK: peak_memory(), DEVICE_PEAK: peak_device_memory(), ACTOR: self.name}
         for name, value in told.items():
             done = done.append_column(name, pa.repeat(value, len(rows)))

@@ -43,9 +43,15 @@ SAMPLER = pa.struct(
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # The pictures of a row, after all other columns: the restored one; the standard deviation of
-# several samples at each pixel, as 16-bit grey where 65535 is 1; and these samples.
+# several samples at each pixel, as 16-bit grey where 65535 is 1; these samples; and of a watched
+# row what the sampler saw at some steps, before and after the data step, named by ``step_name``.
 PICTURES = pa.schema(
-    [("restored", PICTURE), ("uncertainty_map", PICTURE), ("samples", pa.list_(PICTURE))]
+    [
+        ("restored", PICTURE),
+        ("uncertainty_map", PICTURE),
+        ("samples", pa.list_(PICTURE)),
+        ("steps", pa.list_(PICTURE)),
+    ]
 )
 
 # Tells Hugging Face's `datasets` that columns hold pictures.

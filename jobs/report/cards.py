@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ from pipeline.steps import known_columns
 
 BRIGHTEST = 0.99  # share of a map's pixels below the value that has the lightest colour
 MAX_TEXT = 400  # characters of a value that a card shows
+STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.sampling.step_name
 NOT_EXPLAINED = 2.0  # residual of a linear task from which a card warns
 
 
@@ -59,6 +61,7 @@ class Card:
         error: why it failed, or empty.
         note: why a picture is not shown, or empty.
         pictures: as far as there are any.
+        steps: of a watched row, what each is called, and x0 before and after the data step.
     """
 
     id: str
@@ -68,6 +71,7 @@ class Card:
     error: str
     note: str
     pictures: Sequence[Shown]
+    steps: Sequence[tuple[str, Shown, Shown | None]] = ()
 
 
 class Cards:
@@ -149,6 +153,7 @@ class Cards:
             error=(result["error"] or "") if failed else "",
             note=note,
             pictures=shown,
+            steps=[] if failed else list(self._steps(found.get("steps") or ())),
         )
 
     def _pictures(self, found: dict, measure) -> tuple[list[Shown], str]:
@@ -166,6 +171,18 @@ class Cards:
             spread = self._decoded(seen).pixels
             shown.append(Shown("uncertainty", "Uncertainty", heat(spread, BRIGHTEST)))
         return shown, before.error
+
+    def _steps(self, cells: Sequence[dict]) -> Iterator[tuple[str, Shown, Shown | None]]:
+        found: dict[tuple[str, str], Image.Image] = {}
+        for cell in cells:
+            if match := STEP.search(cell["path"]):
+                found[match[1], match[2]] = rgb(self._decoded(cell).pixels)
+        for t, kind in found:
+            if kind == "denoised":
+                before = Shown(f"step-{t}", "x0 of the prior", found[t, kind])
+                after = found.get((t, "data"))
+                shown = Shown(f"step-{t}-data", "x0 with the data", after) if after else None
+                yield f"timestep {int(t)}", before, shown
 
     def _decoded(self, cell: dict):
         return decode_picture(cell["bytes"], max_pixels=self.spec.max_pixels)

@@ -21,6 +21,7 @@ from jobs.report.scan import PLACE, SHARD, Scan
 from jobs.results import read_columns
 from manifests import storage
 from pipeline.output.run_folder import RunFolder
+from pipeline.spec.job import WATCHED
 
 TILES = ("psnr", "gain", "ssim", "residual", "seconds")  # means at the top of the page
 
@@ -40,6 +41,8 @@ class Contents:
 
     def __init__(self, output: str, limit: int, allow_code: Collection[str] = ()):
         self.scan, self.limit, self.allow_code = Scan(output), limit, allow_code
+        sampler = self.scan.folder.record.spec.get("sampler") or {}
+        self.scan.with_ids = bool(sampler.get("watch_ids"))
         self.output, self.shown = output, storage.shown(output)
         self._known: dict[str, dict[str, Any]] = {}  # rows as a page shows them, by their names
         self.scan.refresh()
@@ -63,6 +66,7 @@ class Contents:
         table, folder = self.scan.table, self.scan.folder
         cards = Cards(folder, self.scan.schema, self.allow_code, self.scan.tallies)
         places = choose(table, self.limit)
+        places = np.union1d(places, self._watched()).astype(int)
         if newest:
             places = np.union1d(places, self._newest(newest)).astype(int)
         rows = self._rows(cards, places, gallery)
@@ -95,6 +99,15 @@ class Contents:
             self._known[row["key"]] = row
         self._known = {name: self._known[name] for name in names}
         return list(self._known.values())
+
+    def _watched(self) -> np.ndarray:
+        """Places in the scan's table of the rows whose steps were saved."""
+        sampler = self.scan.folder.record.spec.get("sampler") or {}
+        if not sampler.get("save_steps"):
+            return np.array([], int)
+        if ids := sampler.get("watch_ids"):
+            return pc.indices_nonzero(pc.is_in(self.scan.table["id"], pa.array(ids))).to_numpy()
+        return np.arange(min(WATCHED, len(self.scan.table)))
 
     def _newest(self, count: int) -> np.ndarray:
         """Places in the scan's table of rows in the parts that were made last."""

@@ -44,7 +44,8 @@ class Gallery:
                 yield waiting.popleft().result()
 
     def _plain(self, name: str, card: Card) -> dict[str, Any]:
-        budget = max(self.row_bytes // max(1, len(card.pictures)), LEAST_BYTES)
+        count = len(card.pictures) + 2 * len(card.steps)
+        budget = max(self.row_bytes // max(1, count), LEAST_BYTES)
         return {
             "key": name,
             "id": card.id,
@@ -54,6 +55,14 @@ class Gallery:
             "error": card.error,
             "note": card.note,
             "pictures": [self._picture(name, shown, budget) for shown in card.pictures],
+            "steps": [
+                {
+                    "label": label,
+                    "before": self._picture(name, before, budget),
+                    "after": after and self._picture(name, after, budget),
+                }
+                for label, before, after in card.steps
+            ],
         }
 
     def _picture(self, name: str, shown: Shown, budget: int) -> dict[str, Any]:

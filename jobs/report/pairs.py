@@ -198,6 +198,11 @@ class Pairs:
             warnings=[*errors, *warnings] if pictures else warnings,
             error="; ".join(errors),
             pictures=pictures,
+            steps=[
+                (f"{LETTERS[run]}, {label}", before, after)
+                for run, one in enumerate(cards)
+                for label, before, after in one.steps
+            ],
         )
 
     def _tiles(self, differences: dict[str, np.ndarray], metric: str | None) -> list[dict]:
