@@ -1,4 +1,4 @@
-"""The commands that show a job's results to eyes: report."""
+"""The commands that show results to eyes: report, show."""
 
 from __future__ import annotations
 
@@ -97,3 +97,28 @@ def _serve(
             allow_code=allowed_code(allow_code),
             ready=lambda link: typer.echo(f"open {link}"),
         )
+
+
+@app.command()
+def show(
+    output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Of the row.")],
+    folder: Annotated[
+        str, typer.Option("--output", "-o", help="Folder or URI for its pictures.")
+    ] = "shown",
+    allow_code: AllowCode = None,
+) -> None:
+    """Print one row of a job's results in full, and write its pictures as files."""
+    with user_errors():
+        from jobs.export.values import as_cell
+        from jobs.show import show_row
+        from jobs.tables import print_records
+        from manifests import storage
+
+        values, files, note = show_row(output, id, folder, allowed_code(allow_code))
+    records = [{"column": name, "value": as_cell(value)} for name, value in values.items()]
+    print_records([record for record in records if record["value"]], "table")
+    for file in files:
+        typer.echo(storage.shown(file))
+    if note:
+        typer.echo(note, err=True)

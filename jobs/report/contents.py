@@ -16,7 +16,7 @@ from jobs.report import figures
 from jobs.report.cards import Card, Cards
 from jobs.report.choose import choose, main_metric
 from jobs.report.fields import METRIC_FIELDS
-from jobs.report.gallery import Gallery
+from jobs.report.previews import Gallery
 from jobs.report.scan import PLACE, SHARD, Scan
 from jobs.results import read_columns
 from manifests import storage

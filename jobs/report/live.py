@@ -16,8 +16,8 @@ from aiohttp import web
 from jobs.progress import progress_of
 from jobs.report.cards import Cards
 from jobs.report.contents import Contents
-from jobs.report.gallery import Gallery
 from jobs.report.page import render
+from jobs.report.previews import Gallery
 from manifests.errors import ManifestError
 from pipeline.errors import PipelineError
 

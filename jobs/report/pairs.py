@@ -16,7 +16,7 @@ from jobs.report.cards import Card, Cards, Shown
 from jobs.report.choose import choose
 from jobs.report.contents import cards_at, failures, job_text, made_now
 from jobs.report.fields import METRIC_FIELDS, Field
-from jobs.report.gallery import Gallery
+from jobs.report.previews import Gallery
 from jobs.report.scan import PLACE, SHARD, Scan
 from manifests import storage
 from pipeline.errors import PipelineError

@@ -12,9 +12,9 @@ from PIL import Image
 from jobs.report.contents import Contents
 from jobs.report.embed import data_uri, png
 from jobs.report.full import Full
-from jobs.report.gallery import Gallery
 from jobs.report.page import render
 from jobs.report.pairs import Pairs
+from jobs.report.previews import Gallery
 from manifests import storage
 from pipeline.errors import PipelineError
 
@@ -61,17 +61,28 @@ def write_report(
     if suffix.lower() not in (".html", ".htm"):
         raise PipelineError(f"{storage.shown(file)}: a report is an .html file")
     files = _FullPictures(full, f"{stem}_files")
-    contents: Contents | Pairs
-    if len(outputs) > 1:
-        contents = Pairs(outputs, limit, allow_code)
-    else:
-        contents = Contents(outputs[0], limit, allow_code)
-    if not contents.rows:
-        raise PipelineError(f"{storage.shown(outputs[0])} holds no results yet")
+    contents = contents_of(outputs, limit, allow_code)
     payload = contents.payload(Gallery(min(limit, contents.rows), files.url))
     page = render(payload).encode()
     storage.write_bytes(file, page)
     return Written(len(page), len(payload["rows"]), files.folder if files.bytes else "")
+
+
+def contents_of(
+    outputs: Sequence[str], limit: int, allow_code: Collection[str]
+) -> Contents | Pairs:
+    """What the page of these outputs shows; the arguments are those of :func:`write_report`.
+
+    Raises:
+        PipelineError: no results there, no id in common, or code that is not allowed.
+        StorageError: an output cannot be read.
+    """
+    if len(outputs) > 1:
+        return Pairs(outputs, limit, allow_code)
+    contents = Contents(outputs[0], limit, allow_code)
+    if not contents.rows:
+        raise PipelineError(f"{storage.shown(outputs[0])} holds no results yet")
+    return contents
 
 
 class _FullPictures:

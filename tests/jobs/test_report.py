@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from benchmarks.outputs import write_output
 from jobs.aggregate import metrics_of
+from jobs.cli import app
 from jobs.report.choose import choose
 from jobs.report.contents import Contents
 from jobs.report.fields import METRIC_FIELDS
-from jobs.report.gallery import Gallery
 from jobs.report.pairs import Pairs
+from jobs.report.previews import Gallery
 from jobs.report.write import write_report
+from jobs.tables import render
 from pipeline.errors import PipelineError
 from tests.pictures import photograph
 
@@ -122,3 +127,53 @@ def test_a_page_that_cannot_be_made_is_refused_in_words(tmp_path):
     with pytest.raises(PipelineError, match="no results yet"):
         write_report([empty], str(tmp_path / "r.html"), limit=5)
     assert not os.path.exists(tmp_path / "r.html")
+
+
+def diffpir(*arguments: str):
+    return CliRunner().invoke(app, [*arguments])
+
+
+def test_one_row_is_shown_in_full_with_its_pictures(outputs, tmp_path):
+    done = diffpir("show", outputs[0], "scene-0000003", "-o", str(tmp_path / "shown"))
+    assert done.exit_code == 0, done.output
+    assert {"site", "psnr", "noise_level"} <= {
+        line.split()[0] for line in done.stdout.split("\n")[:-1]
+    }
+    assert sorted(os.listdir(tmp_path / "shown")) == [
+        "measured.png", "reference.png", "restored.webp",
+    ]  # fmt: skip
+    done = diffpir("show", outputs[0], "scene-0000008", "-o", str(tmp_path / "failed"))
+    assert "it is not there" in done.stdout and not (tmp_path / "failed").exists()
+    done = diffpir("show", outputs[0], "nobody")
+    assert done.exit_code == 2 and "has no row with the id 'nobody'" in done.stderr
+
+
+def test_tables_are_ruled_on_a_terminal_and_plain_in_a_pipe(outputs):
+    command = [sys.executable, "-m", "jobs", "metrics", outputs[0], "--by", "site"]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    ours, theirs = os.openpty()
+    env = os.environ | {"COLUMNS": "160", "TERM": "xterm"}
+    subprocess.run(command, stdout=theirs, env=env, check=True)
+    os.close(theirs)
+    seen = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert "─" in seen and "site 3" in seen
+    assert "─" not in piped and "\x1b" not in piped and "site 3" in piped
+
+
+def test_a_value_cannot_steer_the_terminal():
+    assert "\x1b" not in render([{"id": "\x1b]0;title\x07[bold]x"}], "table")
+
+
+def test_a_report_by_the_command_line(outputs, tmp_path):
+    file = tmp_path / "r.html"
+    done = diffpir("report", *outputs, "-o", str(file), "--limit", "5", "--full", "none")
+    assert done.exit_code == 0, done.output
+    assert file.stat().st_size > 1e5 and os.listdir(tmp_path) == ["r.html"]
+    for wrong, words in (
+        ((str(tmp_path / "none"),), "is no job's output"),
+        ((*outputs, "--live"), "--live shows one output"),
+        ((outputs[0], "--live", "-o", "r.html"), "--live writes no file"),
+    ):
+        done = diffpir("report", *wrong)
+        assert done.exit_code == 2 and words in done.stderr, done.output

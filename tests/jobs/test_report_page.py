@@ -259,6 +259,21 @@ def test_failures_are_told_with_what_retries_them(page):
     assert "--retry-failed" in told and "image: it is not there" in told
 
 
+def test_a_notebook_shows_the_page_in_a_frame(browser, page_file, tmp_path):
+    from jobs.report import gallery
+
+    shown = gallery(str(page_file.parent / "run"), limit=6)._repr_html_()
+    assert len(shown) < 6e6
+    notebook = tmp_path / "notebook.html"
+    notebook.write_text(f"<!doctype html><title>notebook</title>{shown}")
+    with opened(browser, notebook.as_uri()) as page:
+        frame = page.frame_locator("iframe")
+        frame.locator("#cards h3 button").first.click()
+        frame.locator("#viewer-stage img").first.wait_for()
+        assert page.title() == "notebook"
+        page.said[:] = [text for text in page.said if "frame-ancestors" not in text]
+
+
 def test_a_phone_sees_all_of_it(browser, page_file):
     with opened(browser, page_file.as_uri(), viewport={"width": 360, "height": 700}) as page:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360

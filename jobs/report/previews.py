@@ -12,7 +12,7 @@ from PIL import Image
 from jobs.report.cards import Card, Shown
 from jobs.report.embed import data_uri, preview
 
-PAGE_BYTES = 7_500_000  # of all previews; base64 makes 10 MB of them
+PAGE_BYTES = 7_500_000  # of all previews of a page; base64 makes 10 MB of them
 LEAST_BYTES = 4_000  # of a preview: a page of very many rows grows
 ENCODERS = 4  # threads
 AHEAD = 8  # cards that are read before they are encoded
@@ -25,12 +25,18 @@ class Gallery:
 
     Args:
         rows: that the page is to have.
+        page_bytes: of all previews together.
         full: gives the URL of a picture that a preview does not hold exactly, by a name for its
             file; None where there is none.
     """
 
-    def __init__(self, rows: int, full: FullUrl = lambda name, picture: None):
-        self.row_bytes, self.full = PAGE_BYTES // max(1, rows), full
+    def __init__(
+        self,
+        rows: int,
+        full: FullUrl = lambda name, picture: None,
+        page_bytes: int = PAGE_BYTES,
+    ):
+        self.row_bytes, self.full = page_bytes // max(1, rows), full
 
     def plain(self, cards: Iterable[tuple[str, Card]]) -> Iterator[dict[str, Any]]:
         """The cards in their order as JSON holds them; each comes with a name for its files."""
