@@ -77,7 +77,7 @@ class Contents:
             "made": made_now(),
             "summary": summary_of(len(table), folder.rows, failed),
             "tiles": tiles_of(table),
-            "note": sample_words(len(places), len(table), metric),
+            "note": sample_words(len(places), len(table), metric, newest > 0),
             "fields": [field.plain() for field in cards.fields],
             "sort": sort_of(metric),
             "rows": rows,
@@ -188,15 +188,16 @@ def sort_of(metric: str | None) -> dict[str, str]:
     return {"field": metric or "id", "order": "best" if metric else "up"}
 
 
-def sample_words(shown: int, rows: int, metric: str | None) -> str:
+def sample_words(shown: int, rows: int, metric: str | None, newest: bool = False) -> str:
     """Which rows the gallery has, for people."""
     if shown == rows:
         return f"All {rows:,} images are shown."
     label = METRIC_FIELDS[metric].label if metric else ""
+    kind = "the newest ones" if newest else "the same sample every time"
     spread = f"the others are spread evenly from the worst to the best {label}" if label else ""
     return (
-        f"A sample of {shown:,} of {rows:,} images is shown, the same one every time: failures of "
-        f"every kind, the extremes of every metric{', and ' + spread if spread else ''}. All "
+        f"A sample of {shown:,} of {rows:,} images is shown ({kind}): failures of every "
+        f"kind, the extremes of every metric{', and ' + spread if spread else ''}. All "
         "numbers are of all images."
     )
 

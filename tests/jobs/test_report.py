@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from typer.testing import CliRunner
 
 from benchmarks.outputs import write_output
@@ -24,8 +25,11 @@ from jobs.report.pairs import Pairs
 from jobs.report.previews import Gallery
 from jobs.report.write import write_report
 from jobs.tables import render
+from manifests import storage
 from pipeline.errors import PipelineError
+from tests.faults import FaultyProxy
 from tests.pictures import photograph
+from tests.s3 import forget_clients
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,32 @@ def test_numbers_are_those_of_all_rows_whatever_is_shown(outputs):
     actors = next(f for f in payload["figures"] if f["title"] == "Images by actor")
     assert sum(actors["series"][0]["values"]) == 90
     json.dumps(payload, allow_nan=False)
+
+
+def test_of_a_run_on_s3_only_what_is_shown_is_fetched(s3_prefix, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (240, 320, 3), np.uint8)
+    local = write_output(tmp_path, 160, shard_rows=10, pictures=[Image.fromarray(noise)])
+    size = 0
+    for folder, _, names in os.walk(local):
+        for name in names:
+            path = os.path.join(folder, name)
+            with open(path, "rb") as file:
+                data = file.read()
+            storage.write_bytes(f"{s3_prefix}/run/{os.path.relpath(path, local)}", data)
+            size += len(data)
+    server = os.environ["AWS_ENDPOINT_URL"]
+    try:
+        with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:
+            patch.setenv("AWS_ENDPOINT_URL", proxy.url)
+            forget_clients()
+            payload = Contents(f"{s3_prefix}/run", 3).payload(Gallery(3))
+            fetched = proxy.bytes_sent
+    finally:
+        forget_clients()  # or every later test would ask a proxy that is gone
+    assert len(payload["rows"]) == 3
+    assert sum(len(row["pictures"]) for row in payload["rows"]) == 9
+    # The last bytes of each part, where its index is, and the pictures of the parts of three rows.
+    assert 0 < fetched < size / 2
 
 
 def test_runs_are_compared_image_by_image(outputs):
