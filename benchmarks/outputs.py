@@ -18,7 +18,7 @@ from pipeline.output.layout import Layout
 from pipeline.output.plan import Shard, write_plan
 from pipeline.output.record import create_record, read_record
 from pipeline.schema import OUTCOME, PICTURE, PICTURES, STATUS
-from pipeline.spec.job import JobSpec
+from pipeline.spec.job import WATCHED, JobSpec
 
 KINDS = ("not_found", "decode")  # of failures
 FAILED_EVERY = 97  # one row in so many
@@ -35,6 +35,7 @@ def write_output(
     own: Callable[[int], dict[str, Any]] = lambda i: {"site": f"site {i % 5}"},
     failed_every: int = FAILED_EVERY,
     uncertainty: bool = False,
+    save_steps: int | None = None,
     shards: Sequence[int] | None = None,
 ) -> str:
     """Write an output with scores drawn at random; returns its path.
@@ -48,6 +49,7 @@ def write_output(
         id_of, own: of each row its id, and the user's own columns.
         failed_every: one row in so many fails.
         uncertainty: give each row a map.
+        save_steps: give the first rows so many steps of the sampler.
         shards: those that are committed; None for all.
     """
     (folder / "pictures").mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,7 @@ def write_output(
             "manifest": str(folder / "manifest.parquet"),
             "output": str(folder / "run"),
             "task": {"kind": "denoise", "noise_level": 0.1},
-            "sampler": {"nfe": 20},
+            "sampler": {"nfe": 20, "save_steps": save_steps},
         }
     )
     layout = Layout(storage.absolute(spec.output))
@@ -128,6 +130,13 @@ def write_output(
             {"bytes": spread, "path": "map.png"} if uncertainty and cell else None for cell in cells
         ]
         columns["uncertainty_map"] = pa.array(maps, PICTURE)
+        saved = [
+            {"bytes": files[k % len(files)][0], "path": f"id/t{900 - k:03d}-{kind}.webp"}
+            for k in range(save_steps or 0)
+            for kind in ("denoised", "data")
+        ]
+        steps = [saved[:-1] if saved and n < WATCHED and not failed[n - start] else None for n in i]
+        columns["steps"] = pa.array(steps, pa.list_(PICTURE))
         for field in PICTURES:
             if field.name not in columns:
                 columns[field.name] = pa.nulls(len(i), field.type)

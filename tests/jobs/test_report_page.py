@@ -42,6 +42,7 @@ def page_file(tmp_path_factory):
         own=lambda i: {"<b>site</b>": HOSTILE[i % 2], "__proto__": f"p{i % 3}", "weight": 1.5 * i},
         failed_every=7,
         uncertainty=True,
+        save_steps=3,
     )
     write_report([run], str(folder / "page.html"), limit=ROWS)
     return folder / "page.html"
@@ -242,7 +243,10 @@ def test_numbers_are_drawn_and_a_point_opens_its_pictures(page):
     assert page.evaluate(f"Math.max(...{bars}.map(bar => bar.height * bar.width))") > 100
     cells = page.locator("#tables tr", has_text="Gain over").first.locator("td").all_text_contents()
     assert cells[:2] == ["Gain over the measurement", str(ROWS - 2)]
-    page.evaluate("figures.charts.find(c => c.config.type === 'scatter').canvas.scrollIntoView()")
+    page.evaluate(
+        "figures.charts.find(c => c.config.type === 'scatter').canvas"
+        ".scrollIntoView({block: 'center'})"
+    )
     place = page.evaluate("""() => {
         const chart = figures.charts.find((c) => c.config.type === "scatter");
         const [point] = chart.getDatasetMeta(0).data;
@@ -250,13 +254,31 @@ def test_numbers_are_drawn_and_a_point_opens_its_pictures(page):
         return [area.x + point.x, area.y + point.y];
     }""")
     page.mouse.click(*place)
-    assert page.locator("#viewer").is_visible()
+    page.locator("#viewer").wait_for()
 
 
 def test_failures_are_told_with_what_retries_them(page):
     page.get_by_role("tab", name="Failures (2)").click()
     told = page.locator("#panel-failures").inner_text()
     assert "--retry-failed" in told and "image: it is not there" in told
+
+
+def test_the_process_is_stepped_through_and_played(page):
+    page.get_by_label("Search").fill(HOSTILE[3])
+    page.locator("#cards h3 button").click()
+    page.keyboard.press("p")
+    stage = page.locator("#viewer-stage")
+    assert stage.locator(".strip figure").count() == 3
+    slider = stage.get_by_role("slider", name="Step of the sampler")
+    captions = stage.locator(".stage figcaption")
+    assert captions.all_text_contents() == ["x0 of the prior", "Restored"]  # the last step
+    slider.press("Home")
+    assert captions.all_text_contents() == ["x0 of the prior", "x0 with the data"]
+    assert stage.get_by_text("1 of 3: timestep 900").is_visible()
+    stage.get_by_role("button", name="Play").click()
+    stage.get_by_text("3 of 3: timestep 898").wait_for()
+    stage.get_by_role("button", name="Play").wait_for()  # it has stopped at the end
+    assert violations(page) == []
 
 
 def test_a_notebook_shows_the_page_in_a_frame(browser, page_file, tmp_path):

@@ -11,7 +11,7 @@ from pipeline.arrays import pack, unpack
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Encode
+from pipeline.steps import INPUTS, Encode
 from pipeline.tasks.assets import Assets
 from tests.pictures import decoded
 from tests.support import versions_of
@@ -46,7 +46,7 @@ def restored(spec: JobSpec, side: int = 16) -> pa.Table:
             "error": pa.repeat("", ROWS),
             "error_kind": pa.repeat("", ROWS),
             "image": pack(list(images)),
-            **dict.fromkeys(("reference", "mask", "kernel", "stored", "alpha"), none),
+            **dict.fromkeys((*INPUTS[1:], "alpha"), none),
             "metadata": pa.nulls(ROWS, pa.struct([("exif", pa.binary())])),
         }
     )
