@@ -17,10 +17,10 @@ def facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
         spec: of the job.
     """
     yield from spec.task.caption(row, result)
-    if result["noise_level"]:
+    if result.get("noise_level"):
         estimated = own(row, "noise_level", spec.task.noise_level) == "auto"
         words = f"noise {result['noise_level']:.3g}"
-        if model := result["noise"]:
+        if model := result.get("noise"):  # results of earlier versions have none
             words += f" {model}".replace('"', "")
             estimated = "auto" in (own(row, "noise", None) or str(spec.task.noise))
         yield words + (" (estimated)" if estimated else "")
