@@ -1,4 +1,4 @@
-"""A pytest plugin: a real browser for the session, and what a page does in it.
+"""A pytest plugin: a real browser for a module, and what a page does in it.
 
 The browser is Debian's ``chromium``, driven by Playwright. Where either is missing the tests that
 want it are skipped; with ``DIFFPIR_REQUIRE_BROWSER=1`` they fail.
@@ -25,9 +25,9 @@ def _missing(what: str) -> None:
     pytest.skip(text)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """A headless Chromium."""
+    """A headless Chromium. Not for longer: beside Playwright no other event loop can run."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser")
     if executable is None:
         _missing("no chromium is installed")
