@@ -88,7 +88,7 @@ def write_output(
         )
 
     plan = write_plan(map(planned, range(0, rows, shard_rows)), layout)
-    create_record(layout, {"model_digest": "0" * 64}, spec, plan, None)
+    create_record(layout, {"model_digest": "0" * 64}, spec, plan, None, "builtin")
     record = read_record(layout)
     committer = Committer(layout, record.id)
 

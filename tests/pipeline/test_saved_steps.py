@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from diffpir.schedule import Schedule
 from jobs.specfile import JobFileError, make_job
 from pipeline.arrays import pack, unpack
 from pipeline.restorer import Restorer
@@ -67,7 +68,7 @@ def test_steps_of_the_rows_watched_are_kept_and_change_no_result(tiny_model, sam
     first, steps, last = results["steps"].to_pylist()
     assert first is None and last is None
     paths = [step["path"] for step in steps]
-    timesteps = spec.sampler_config(spectral=False).timesteps()
+    timesteps = spec.sampler_config(spectral=False).timesteps(Schedule.linear())
     moments = [timesteps[i] for i in (0, len(timesteps) // 2, -1)]
     names = [f"id/1/t{t:03d}-{kind}.png" for t in moments for kind in ("denoised", "data")]
     assert paths == names[:-1]  # the last evaluation only denoises
