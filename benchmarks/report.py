@@ -1,73 +1,64 @@
-"""What a report on many parts fetches and takes, beside the size of the parts.
+"""What the page of a run takes: seconds, memory, and bytes.
 
-    python benchmarks/report.py --parts 2000 [--image-kb 200] [--output s3://bucket/prefix]
+    python benchmarks/report.py --rows 10000 [--shard-rows 64] [--folder out/report]
 
-Writes parts as a job does, with noise for images, and reads the metrics of all of them.
+Writes an output of so many rows as a job does, with a few photographs in turn, and its report.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import subprocess
+import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
+from PIL import Image
 
-from jobs.report import report
-from jobs.results import METRICS
-from manifests import storage
-from pipeline.output.layout import Layout
-from pipeline.output.parts import Part, create_part, tally_of
+from benchmarks.outputs import write_output
 
-RUN = "0123456789ab"
-ROWS = 16  # of a part
-
-
-def write_parts(layout: Layout, parts: int, image_bytes: int) -> int:
-    """An output of a finished job; returns the bytes of its images."""
-    rng = np.random.default_rng(0)
-    images = [rng.bytes(image_bytes) for _ in range(ROWS)]
-    record = {"id": RUN, "identity": {}, "plan": []}
-    storage.write_bytes(layout.run, json.dumps(record).encode())
-
-    def write(shard: int) -> None:
-        values = np.random.default_rng(shard).normal(28, 2, ROWS)
-        rows = pa.table(
-            {
-                "id": [f"{shard}-{i}" for i in range(ROWS)],
-                "site": [f"{(shard + i) % 3}" for i in range(ROWS)],
-                "status": ["ok"] * ROWS,
-                "error_kind": [""] * ROWS,
-                "restored": [{"bytes": image, "path": ""} for image in images],
-                **{name: values for name in METRICS if name != "gain"},
-            }
-        )
-        create_part(layout, Part(shard, 0, RUN), rows, tally_of(rows))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(parts)))
-    return parts * ROWS * image_bytes
+CODE = """
+import resource, sys, time
+from jobs.report.write import write_report
+began = time.perf_counter()
+written = write_report([sys.argv[1]], sys.argv[2], limit=200)
+seconds = time.perf_counter() - began
+used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+peak = max(one.ru_maxrss for one in used)
+cpu = sum(one.ru_utime + one.ru_stime for one in used)
+print(f"{written.rows} rows shown, page {written.bytes / 1e6:.1f} MB, {seconds:.1f} s "
+      f"({cpu:.1f} s of CPU time), {peak / 1e6:.2f} GB at most in a process")
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parts", type=int, default=2000)
-    parser.add_argument("--image-kb", type=int, default=20)
-    parser.add_argument("--output", help="folder or URI; default: a temporary folder")
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--shard-rows", type=int, default=64)
+    parser.add_argument("--side", type=int, default=256, help="of the pictures, in pixels")
+    parser.add_argument("--folder", type=Path, help="default: a temporary folder")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        layout = Layout(storage.absolute(options.output or folder))
-        size = write_parts(layout, options.parts, options.image_kb << 10)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
         began = time.perf_counter()
-        records = report(layout.output, "site")
-        seconds = time.perf_counter() - began
-    if sum(r["count"] for r in records if r["metric"] == "psnr") != options.parts * ROWS:
-        raise RuntimeError("rows are missing")
-    print(f"{options.parts} parts, {options.parts * ROWS} rows, {size / 1e6:.0f} MB of images")
-    print(f"report: {seconds:.1f} s")
+        output = write_output(
+            folder, options.rows, shard_rows=options.shard_rows, pictures=textures(options.side)
+        )
+        print(f"output of {options.rows} rows written in {time.perf_counter() - began:.0f} s")
+        page = str(folder / "report.html")
+        subprocess.run([sys.executable, "-c", CODE, output, page], check=True)
+
+
+def textures(side: int) -> list[Image.Image]:
+    """Pictures with something in them at every scale."""
+    pictures = []
+    for i in range(8):
+        noise = Image.effect_noise((side, side), 60 + 10 * i)
+        mandelbrot = Image.effect_mandelbrot((side, side), (-2 + i / 20, -1.2, 0.8, 1.2), 80)
+        gradient = Image.radial_gradient("L").resize((side, side))
+        pictures.append(Image.merge("RGB", (mandelbrot, gradient, noise)))
+    return pictures
 
 
 if __name__ == "__main__":

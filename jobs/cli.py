@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from jobs.commands import cluster, manifest, priors, reproducing, restoring, results
+from jobs.commands import cluster, manifest, priors, reproducing, restoring, results, viewing
 from jobs.console import STOPPED
 from jobs.interrupts import leave_within
 
@@ -19,6 +19,7 @@ app.add_typer(restoring.app)
 app.add_typer(reproducing.app)
 app.add_typer(cluster.app)
 app.add_typer(results.app)
+app.add_typer(viewing.app)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(priors.app)
 

@@ -70,7 +70,16 @@ def _columns(output: str) -> pa.Table:
 def _compared(
     a: tuple[str, pa.Table], b: tuple[str, pa.Table], confidence: float
 ) -> tuple[list[dict], dict[str, int]]:
-    one, two = a[1], b[1]
+    records, counts = compare_rows(a[1], b[1], confidence)
+    if not counts["both"]:
+        raise PipelineError(f"{a[0]} and {b[0]} have no id in common")
+    return records, counts
+
+
+def compare_rows(
+    one: pa.Table, two: pa.Table, confidence: float = 0.95
+) -> tuple[list[dict], dict[str, int]]:
+    """As :func:`compare`, of columns that were read: ``id``, ``status`` and all metrics."""
     place = pc.index_in(one["id"], two["id"].combine_chunks())
     both = pc.is_valid(place)
     joined = two.take(place.filter(both))
@@ -81,8 +90,6 @@ def _compared(
         "failed_a": _failed(one.filter(both)),
         "failed_b": _failed(joined),
     }
-    if not len(joined):
-        raise PipelineError(f"{a[0]} and {b[0]} have no id in common")
     one = one.filter(both)
     records = (_record(name, one[name], joined[name], confidence) for name in METRICS)
     return [record for record in records if record], counts

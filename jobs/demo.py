@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from PIL import Image
 
+from jobs.aggregate import metrics_of
 from jobs.console import ProgressLine
-from jobs.report import report
 from jobs.sheet import write_sheet
 from jobs.specfile import make_job
 from jobs.tables import render
@@ -52,7 +52,7 @@ def run_demo(output: Path, nfe: int, progress: ProgressLine) -> None:
         typer.echo(name, err=True)
         run_job(spec, progress)
         outputs.append(spec.output)
-        tables += report(spec.output, "task")
+        tables += metrics_of(spec.output, "task")
     kept = ("task", "metric", "count", "mean", "min", "max")
     typer.echo(render([{k: r[k] for k in kept if k in r} for r in tables], "table"))
     sheet = output / "contact-sheet.png"

@@ -25,7 +25,8 @@ class OutputProgress:
             work know; None where none is.
         images_per_second: of the drivers at work, since each began; None before their first image.
         seconds_left: by that rate.
-        drivers: host, process and seconds since the last sign of life of each.
+        drivers: host, process, seconds since the last sign of life of each, and bytes free on the
+            disk of its machine.
     """
 
     state: str
@@ -71,7 +72,12 @@ def progress_of(output: str) -> OutputProgress:
         images_per_second=round(rate, 4) if rate else None,
         seconds_left=round((rows - done) / rate) if rate else None,
         drivers=[
-            {"host": d["host"], "pid": d["pid"], "seen_seconds_ago": round(d["age"])}
+            {
+                "host": d["host"],
+                "pid": d["pid"],
+                "seen_seconds_ago": round(d["age"]),
+                "free_disk": d["free_disk"],
+            }
             for d in drivers
         ],
     )

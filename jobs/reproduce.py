@@ -8,10 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from jobs.aggregate import metrics_of
 from jobs.console import say_left_out
 from jobs.fid import distances
 from jobs.published import BOX, FFHQ_TEST, PUBLISHED, Dataset, Published
-from jobs.report import report
 from jobs.specfile import make_job
 from jobs.tables import render
 from manifests.build import build, write_manifest
@@ -112,7 +112,7 @@ def _box(pictures: pa.Table) -> dict[str, Any]:
 
 
 def _record(line: Published, output: str, *, fid: bool) -> dict[str, Any]:
-    found = {r["metric"]: r for r in report(output, None) if "metric" in r}
+    found = {r["metric"]: r for r in metrics_of(output, None) if "metric" in r}
     counts = next(iter(found.values()), None)
     record: dict[str, Any] = {
         "line": line.name,

@@ -87,7 +87,7 @@ def _open_output(
             f"{storage.shown(output)} holds no results (no parts in "
             f"{storage.shown(layout.results)})"
         )
-    schema = _opened(layout.part(parts[0].name)).schema_arrow
+    schema = opened(layout.part(parts[0].name)).schema_arrow
     paths = {name: [] if name == "gain" else _path(name, schema) for name in names}
     if group is not None:
         virtual = group == "gain" and group not in schema.names
@@ -116,9 +116,23 @@ def _fields(kind: pa.DataType) -> list[str]:
     return [field.name for field in kind] if pa.types.is_struct(kind) else []
 
 
-def _opened(uri: str) -> pq.ParquetFile:
+def opened(uri: str) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(RangedFile(uri), pre_buffer=True)
+    except (pa.ArrowException, OSError, ValueError) as e:
+        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+
+
+def read_columns(uri: str, names: list[str]) -> pa.Table:
+    """Columns of a part's file; of it, no more is fetched than they need.
+
+    Raises:
+        PipelineError: it is damaged.
+        StorageError: it cannot be read.
+    """
+    file = opened(uri)
+    try:
+        return file.read(names)
     except (pa.ArrowException, OSError, ValueError) as e:
         raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
 
@@ -127,11 +141,7 @@ def _read(uri: str, paths: dict[str, list[str] | None]) -> pa.Table:
     wanted = {".".join(path) for path in paths.values() if path}
     if [] in paths.values():
         wanted |= {"psnr", "baseline_psnr"}
-    file = _opened(uri)
-    try:
-        table = file.read(sorted(wanted))
-    except (pa.ArrowException, OSError, ValueError) as e:
-        raise PipelineError(f"{storage.shown(uri)} is damaged: {e}") from None
+    table = read_columns(uri, sorted(wanted))
     columns = {}
     for name, path in paths.items():
         if path is None:

@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 
 import pyarrow as pa
-from PIL import Image
 
+from jobs.captions import facts
 from jobs.drawing import Cell, Row, contact_sheet
+from jobs.measurements import Measurement, Measurements
+from jobs.restored import RestoredPictures
 from jobs.results import first_rows
-from jobs.thumbnails import brightest_at, detail, fitted, liveliest, rgb, rgb_of_tensor, same_shape
+from jobs.thumbnails import brightest_at, detail, fitted, liveliest, same_shape
 from manifests import storage
-from manifests.expand import root_of
-from manifests.schema import FILES
-from pipeline.arrays import unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
 from pipeline.output.layout import Layout
 from pipeline.output.plan import read_shard
 from pipeline.output.record import read_record, spec_of
 from pipeline.output.run_folder import RunFolder
-from pipeline.pictures.values import Values
-from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Load, errors_of, known_columns
-from pipeline.tasks.assets import Assets
-from pipeline.tasks.row import Inputs, own
-from pipeline.users_code import check_allowed
+from pipeline.steps import known_columns
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (
@@ -88,57 +83,42 @@ def sheet_rows(
     layout = Layout(storage.absolute(output))
     record = read_record(layout)
     spec = spec_of(record, layout)
-    benchmark = spec.mode == "benchmark"
-    channels = record.identity.get("prior_channels", 3)
-    if benchmark:  # its measurements are made again, by the task's operator
-        check_allowed(spec, allow_code)
-    # The picture that a user gave is what was measured, whatever mask and kernel came with it.
-    files = files_of(spec) if benchmark else ["image", "reference"]
-    base = root_of(spec.manifest)
+    channels = record.prior_channels
+    measurements = Measurements(spec, channels, allow_code)
+    show = RestoredPictures(spec, channels)
     for part, results in first_rows(output, COLUMNS, limit):
         planned = read_shard(record.shards[part.shard], layout).slice(0, len(results))
-        names = tuple(name for name in files if name in planned.column_names)
-        load = Load.of(spec, base, names, beside=not benchmark, channels=channels)
-        kernels = [planned["kernel"]] if "kernel" in planned.column_names else []
-        assets = Assets.of(spec.task.all_assets(spec.mode, kernels)) if benchmark else Assets()
-        for i, result in enumerate(results.to_pylist()):
-            row = pa.chunked_array(planned.slice(i, 1).to_struct_array())
-            yield _row(result, row, load, spec, assets, side, channels)
+        rows = known_columns(pa.chunked_array(planned.to_struct_array()))
+        measurement = measurements.reader(planned)
+        for i, (result, row) in enumerate(zip(results.to_pylist(), rows, strict=True)):
+            yield _row(result, row, partial(measurement, i), show, spec, side)
 
 
 def _row(
     result: dict,
-    planned: pa.ChunkedArray,
-    load: Load,
+    row: dict,
+    measure: Callable[[], Measurement],
+    show: RestoredPictures,
     spec: JobSpec,
-    assets: Assets,
     side: int,
-    channels: int,
 ) -> Row:
-    (row,) = known_columns(planned)
-    title = f"{result['id']}: {', '.join(_facts(result, row, spec))}"
+    title = f"{result['id']}: {', '.join(facts(result, row, spec))}"
     if result["status"] != "ok":
         return Row(title, words=result["error"])
     try:
-        picture = decode_picture(
-            result["restored"]["bytes"],
-            max_pixels=spec.max_pixels,
-            channels=channels,
-            numbers=spec.picture.bits == 32,
-        )
+        restored = show(result["restored"]["bytes"])
     except RowError as e:
         return Row(title, words=f"restored: {e}")
-    pixels = Values.of(spec).eight_bits(picture.pixels)
-    restored, words = rgb(pixels, picture.alpha), ""
-    try:
-        measured, reference = _given(planned, load, spec, assets, channels)
-    except RowError as e:
-        measured, reference, words = None, None, str(e)
+    measurement = measure()
     captions = {"measured": "measured", "restored": "restored", "reference": "reference"}
     if result["psnr"] is not None:
         captions["measured"] += f" (baseline {result['baseline_psnr']:.1f} dB)"
         captions["restored"] += f", {result['psnr']:.1f} dB"
-    found = {"measured": measured, "restored": restored, "reference": reference}
+    found = {
+        "measured": measurement.measured,
+        "restored": restored,
+        "reference": measurement.reference,
+    }
     if seen := result["uncertainty_map"]:
         spread = decode_picture(seen["bytes"], max_pixels=spec.max_pixels).pixels
         found["uncertainty"] = brightest_at(spread, BRIGHTEST)
@@ -154,40 +134,4 @@ def _row(
                 if same_shape(p, restored)
             ]
         )
-    return Row(title, lines, words)
-
-
-def _facts(result: dict, row: dict, spec: JobSpec) -> Iterator[str]:
-    """The task, and what of it was estimated; ``row`` is the manifest's."""
-    yield from spec.task.caption(row, result)
-    if result["noise_level"]:
-        estimated = own(row, "noise_level", spec.task.noise_level) == "auto"
-        words = f"noise {result['noise_level']:.3g}"
-        if model := result["noise"]:
-            words += f" {model}".replace('"', "")
-            estimated = "auto" in (own(row, "noise", None) or str(spec.task.noise))
-        yield words + (" (estimated)" if estimated else "")
-
-
-def _given(
-    planned: pa.ChunkedArray, load: Load, spec: JobSpec, assets: Assets, channels: int
-) -> tuple[Image.Image | None, Image.Image | None]:
-    """A row's measurement, as it was given or as the benchmark made it, and its reference."""
-    loaded = load(pa.table({"row": planned, "error": [""], "error_kind": [""]}))
-    if (error := errors_of(loaded)[0])[0]:
-        raise RowError(*error)
-    arrays = {name: unpack(loaded[name])[0] for name in FILES}
-    image, reference = arrays.pop("image"), arrays["reference"]
-    assert image is not None  # a row without one has an error
-    if spec.mode == "restore":
-        alpha = unpack(loaded["alpha"])[0]
-        read = Values.of(spec).as_eight_bits
-        return rgb(read(image), alpha), None if reference is None else rgb(read(reference))
-    inputs = Inputs(image, **arrays)
-    problem = build_problem(known_columns(planned)[0], inputs, spec, assets, channels)
-    assert problem.reference is not None  # a benchmark's is the image that it degraded
-    y = problem.y if problem.colours is None else problem.colours
-    return (
-        rgb_of_tensor(problem.peak * y, channels),
-        rgb_of_tensor(problem.reference, channels),
-    )
+    return Row(title, lines, measurement.error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, get_args
 
 import yaml
@@ -34,8 +34,12 @@ class DuplicateKeyError(Exception):
     """A key of a YAML file stands there twice."""
 
 
-def load_job(uri: str) -> JobSpec:
+def load_job(uri: str, watch_ids: Sequence[str] | None = None) -> JobSpec:
     """Read a YAML job file, by path or URI.
+
+    Args:
+        uri: of the file.
+        watch_ids: in place of its ``sampler.watch_ids``.
 
     Raises:
         JobFileError: not YAML, or not a job; names the file and each key.
@@ -58,6 +62,8 @@ def load_job(uri: str) -> JobSpec:
         raise JobFileError(f"{name} is not YAML: {e}") from None
     if not isinstance(content, dict):
         raise JobFileError(f"{name} must hold keys and values (manifest: ..., output: ...)")
+    if watch_ids and isinstance(sampler := content.get("sampler", {}), dict):
+        content["sampler"] = {**sampler, "watch_ids": list(watch_ids)}
     return make_job(content, uri)
 
 

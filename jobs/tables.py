@@ -5,7 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from enum import StrEnum
+
+import typer
 
 
 class Style(StrEnum):
@@ -46,8 +49,31 @@ def render(records: list[dict], style: str) -> str:
     )
 
 
+def print_records(records: list[dict], style: str) -> None:
+    """The records on the standard output: a table of a terminal is ruled and fits its width."""
+    if style != Style.table or not sys.stdout.isatty():
+        typer.echo(render(records, style))
+        return
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text  # which takes no markup: values are anybody's
+
+    columns = list(dict.fromkeys(name for record in records for name in record))
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for name in columns:
+        numeric = all(isinstance(record.get(name), int | float | None) for record in records)
+        table.add_column(Text(_cell(name)), justify="right" if numeric else "left", overflow="fold")
+    for record in records:
+        table.add_row(*(Text(_cell(record.get(name))) for name in columns))
+    Console().print(table)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
-    # A value with line breaks would break the table.
-    return f"{value:.4g}" if isinstance(value, float) else " ".join(str(value).split())
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    # A value with line breaks would break the table, and one with an escape the terminal.
+    text = " ".join(str(value).split())
+    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)

@@ -17,7 +17,7 @@ from pipeline.isolate import Isolated, Step
 from pipeline.job import Job
 from pipeline.ledger import Ledger
 from pipeline.metering import BatchMetrics
-from pipeline.output.plan import Work
+from pipeline.output.plan import Work, read_shard
 from pipeline.output.run_folder import RunFolder
 from pipeline.perceptual import with_absolute_paths
 from pipeline.prior import located
@@ -27,6 +27,7 @@ from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
 from pipeline.source import ShardSource
+from pipeline.spec.job import WATCHED, JobSpec
 from pipeline.steps import Encode, Load
 
 LOADING_DEATHS = 4  # Ray would start actors that die while they load without end
@@ -36,7 +37,7 @@ def restore_shards(
     job: Job, folder: RunFolder, work: Sequence[Work], resources: Resources, ledger: Ledger
 ) -> None:
     """Restore and commit this work; returns when all of it is committed."""
-    spec = job.spec
+    spec = with_watched_ids(job.spec, folder)
     images = storage.absolute(spec.images) if spec.images else None
     files = tuple(name for name in files_of(spec) if name in job.manifest.schema.names)
     # A benchmark's images stand for others: what they have beside their colours is not kept.
@@ -98,6 +99,19 @@ def restore_shards(
         )
         .write_datasink(ShardSink(folder.committer, work, ledger), ray_remote_args=step)
     )
+
+
+def with_watched_ids(spec: JobSpec, folder: RunFolder) -> JobSpec:
+    """Name the rows whose steps are to be saved, where the job leaves that to the manifest."""
+    if spec.sampler.save_steps is None or spec.sampler.watch_ids:
+        return spec
+    ids: list[str] = []
+    for shard in folder.shards:
+        ids += read_shard(shard, folder.layout)["id"].to_pylist()
+        if len(ids) >= WATCHED:
+            break
+    sampler = spec.sampler.model_copy(update={"watch_ids": tuple(ids[:WATCHED])})
+    return spec.model_copy(update={"sampler": sampler})
 
 
 def in_flight(shards: int, least: int, most: int) -> int:

@@ -43,6 +43,7 @@ class Problem:
         channels: of the picture that a grey result becomes; None for those of the scene.
         colours: (1, 3, h, w), what was measured, where y is its luma and the chroma stays; else
             None.
+        watched: what the sampler sees on the way is kept.
     """
 
     task: Task
@@ -56,6 +57,7 @@ class Problem:
     grey: bool
     channels: int | None
     colours: Tensor | None = None
+    watched: bool = False
     outcome: Mapping[str, Any] = field(default_factory=dict)
     key: Hashable = None
     scale: float = 1.0
@@ -151,6 +153,7 @@ def build_problem(
         channels=np.atleast_3d(files.image).shape[2] if grey else None,
         colours=colours,
         outcome=outcome,
+        watched=values["id"] in spec.sampler.watch_ids,
         key=key,
         scale=parts.scale,
         last_level=level if spec.has_own_levels else None,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
+import numpy as np
 import pyarrow as pa
 import torch
 
@@ -29,7 +31,7 @@ from pipeline.prior import files_of_prior
 from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
-from pipeline.schema import DEVICE_PEAK, OUTCOME, PEAK
+from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
 from pipeline.steps import INPUTS, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
@@ -72,6 +74,7 @@ class Restorer:
         for field, digest in code_digests(spec).items():
             check_digest(field, spec.code()[field], digest, versions.code[field])
         self.uris = list(texts_of(spec.model_dump()))
+        self.name = f"{platform.node()}:{os.getpid()}"
         self.device = device_of(gpu)
         usual = torch.get_num_threads()
         # Ray calls from another thread than this. Threads that OpenMP had started for this one
@@ -154,10 +157,17 @@ class Restorer:
             ("pixels", [result.picture for result in results]),
             ("uncertainty_pixels", [result.uncertainty for result in results]),
             ("sample_pixels", [result.samples for result in results]),
+            (
+                "step_pixels",
+                [np.stack(list(r.steps.values())) if r.steps else None for r in results],
+            ),
         ):
             done = done.append_column(name, pack(arrays))
-        for name, peak in ((PEAK, peak_memory()), (DEVICE_PEAK, peak_device_memory())):
-            done = done.append_column(name, pa.repeat(peak, len(rows)))
+        names = pa.array([list(result.steps) for result in results], pa.list_(pa.string()))
+        done = done.append_column("step_names", names)
+        told = {PEAK: peak_memory(), DEVICE_PEAK: peak_device_memory(), ACTOR: self.name}
+        for name, value in told.items():
+            done = done.append_column(name, pa.repeat(value, len(rows)))
         return with_errors(done, [result.error for result in results], self.uris)
 
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:

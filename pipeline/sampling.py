@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,7 @@ from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator, luminance
 from diffpir.posterior import Posterior, coverage
 from diffpir.randomness import noise_stream, sample_seed
-from diffpir.sampler import NoiseLevel, Sampling, sample, together
+from diffpir.sampler import NoiseLevel, Sampling, Step, sample, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
@@ -41,6 +41,8 @@ class Restored:
         uncertainty: (H, W) uint16, the standard deviation of several samples at each pixel (root
             mean square of its channels), 65535 being 1; None if it was not asked for.
         samples: (K, H, W) or (K, H, W, C), if they were asked for.
+        steps: of a watched problem, x0 at some steps by its name (:func:`step_name`), as it would
+            be stored.
     """
 
     outcome: dict = field(default_factory=dict)
@@ -48,6 +50,12 @@ class Restored:
     error: tuple[str, str] = ("", "")
     uncertainty: np.ndarray | None = None
     samples: np.ndarray | None = None
+    steps: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def step_name(t: int, after_data: bool) -> str:
+    """What x0 at a timestep is called, before or after the data step."""
+    return f"t{t:03d}-{'data' if after_data else 'denoised'}"
 
 
 class Batch:
@@ -64,6 +72,12 @@ class Batch:
         ]
         channels, height, width = self.operator.initial(self.y).shape[1:]
         self.shape = channels, height, width  # of a scene
+        # Of each watched problem its first sample, by its place in the batch.
+        self.watched: dict[int, dict[str, np.ndarray]] = {
+            i: {}
+            for i, (problem, k) in enumerate(zip(problems, itertools.cycle(samples), strict=False))
+            if problem.watched and k == 0
+        }
 
     def noise_for(self, config: SamplerConfig) -> NoiseLevel:
         """The noise as the sampler's method takes it.
@@ -129,12 +143,17 @@ class ImageSampler:
         batches = [Batch(group, self.device, range(1)) for group in groups]
         if self.spec.samples == 1:
             scenes = self._draw(batches)
-            return [self._finish(batch, x) for batch, x in zip(batches, scenes, strict=True)]
+            return [
+                self._finish(batch, x, batch.watched)
+                for batch, x in zip(batches, scenes, strict=True)
+            ]
         posteriors = [[Posterior(self.spec.estimate_of) for _ in group] for group in groups]
         kept: list[list[list[np.ndarray]]] = [[[] for _ in group] for group in groups]
+        watched: list[dict[int, dict[str, np.ndarray]]] = [{} for _ in groups]
         for samples in self._chunks(groups):
             drawn = [Batch(group, self.device, samples) for group in groups]
             for g, (batch, x) in enumerate(zip(drawn, self._draw(drawn), strict=True)):
+                watched[g] |= {i // len(samples): steps for i, steps in batch.watched.items()}
                 x = x.clamp(0, 1)  # as it would be stored
                 residuals = metrics.residual(x, batch.operator, batch.y, batch.noise).tolist()
                 drawn_of = zip(batch.problems, x, residuals, strict=True)
@@ -144,8 +163,12 @@ class ImageSampler:
                     if self.spec.keep_samples:
                         kept[g][member].append(self._stored(one, batch.operator, problem))
         return [
-            self._finish(batch, torch.stack([p.image for p in posterior]), posterior, samples)
-            for batch, posterior, samples in zip(batches, posteriors, kept, strict=True)
+            self._finish(
+                batch, torch.stack([p.image for p in posterior]), steps, posterior, samples
+            )
+            for batch, steps, posterior, samples in zip(
+                batches, watched, posteriors, kept, strict=True
+            )
         ]
 
     def _chunks(self, groups: list[list[Problem]]) -> Iterator[range]:
@@ -175,12 +198,35 @@ class ImageSampler:
             noise=noise_stream(batch.seeds, batch.shape, self.device),
             guess=start_of(batch.problems, batch.operator, batch.y, config),
             spectrum=self.spectrum,
+            callback=self._watcher(batch, config) if batch.watched else None,
         )
+
+    def _watcher(self, batch: Batch, config: SamplerConfig) -> Callable[[Step], None]:
+        """Keeps x0 of the batch's watched problems, at moments evenly spread over the timesteps."""
+        timesteps = config.timesteps(self.schedule)
+        count = min(self.spec.sampler.save_steps or 0, len(timesteps))
+        moments = {
+            timesteps[i] for i in np.linspace(0, len(timesteps) - 1, count).round().astype(int)
+        }
+
+        def watch(step: Step) -> None:
+            if step.t not in moments:
+                return
+            for i, steps in batch.watched.items():
+                for x0, after_data in ((step.x0_denoised, False), (step.x0_data, True)):
+                    if x0 is not None:
+                        scene = (x0[i] + 1) / 2
+                        steps[step_name(step.t, after_data)] = self._stored(
+                            scene, batch.operator, batch.problems[i]
+                        )
+
+        return watch
 
     def _finish(
         self,
         batch: Batch,
         x: Tensor,
+        watched: Mapping[int, dict[str, np.ndarray]],
         posteriors: Sequence[Posterior] = (),
         samples: Sequence[list[np.ndarray]] = (),
     ) -> list[Restored]:
@@ -214,6 +260,7 @@ class ImageSampler:
                     },
                     picture=picture,
                     samples=np.stack(samples[i]) if samples and samples[i] else None,
+                    steps=watched.get(i, {}),
                 )
             )
             if posteriors and self.spec.uncertainty:

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 # Columns inside the flow, not of the results: the shard and generation that a row belongs to, its
-# place in the shard, and the peak memory (bytes: of the process, of its GPU) of who restored it.
+# place in the shard, and who restored it (host and process), with its peak memory (bytes: of the
+# process, of its GPU).
 SHARD, GENERATION, INDEX = "__shard", "__generation", "__index"
 PEAK, DEVICE_PEAK = "__peak_memory", "__peak_device_memory"
-HIDDEN = (SHARD, GENERATION, INDEX, PEAK, DEVICE_PEAK)
+ACTOR = "__actor"
+HIDDEN = (SHARD, GENERATION, INDEX, ACTOR, PEAK, DEVICE_PEAK)
 
 # Of a row's image, from loading it to encoding the result (pipeline.pictures.metadata.Metadata).
 IMAGE_METADATA = pa.struct(
@@ -43,9 +45,15 @@ SAMPLER = pa.struct(
 
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 # The pictures of a row, after all other columns: the restored one; the standard deviation of
-# several samples at each pixel, as 16-bit grey where 65535 is 1; and these samples.
+# several samples at each pixel, as 16-bit grey where 65535 is 1; these samples; and of a watched
+# row what the sampler saw at some steps, before and after the data step, named by ``step_name``.
 PICTURES = pa.schema(
-    [("restored", PICTURE), ("uncertainty_map", PICTURE), ("samples", pa.list_(PICTURE))]
+    [
+        ("restored", PICTURE),
+        ("uncertainty_map", PICTURE),
+        ("samples", pa.list_(PICTURE)),
+        ("steps", pa.list_(PICTURE)),
+    ]
 )
 
 _HUGGING_FACE = b"huggingface"

@@ -12,7 +12,7 @@ from pipeline.ledger import Ledger
 from pipeline.output.commit import Committer
 from pipeline.output.parts import tally_of
 from pipeline.output.plan import Work
-from pipeline.schema import DEVICE_PEAK, GENERATION, HIDDEN, INDEX, PEAK, SHARD
+from pipeline.schema import ACTOR, DEVICE_PEAK, GENERATION, HIDDEN, INDEX, PEAK, SHARD
 
 
 class ShardSink(Datasink):
@@ -36,9 +36,11 @@ class ShardSink(Datasink):
     def _write(self, shard: int, rows: pa.Table) -> None:
         if len(rows) != self.rows[shard]:
             raise RuntimeError(f"shard {shard} arrived with {len(rows)} rows of {self.rows[shard]}")
-        peaks = (pc.max(rows[name]).as_py() or 0 for name in (PEAK, DEVICE_PEAK))
+        peak, device_peak = (pc.max(rows[name]).as_py() or 0 for name in (PEAK, DEVICE_PEAK))
         results, done_now = rows.drop_columns(list(HIDDEN)), tally_of(rows)
-        if self.committer.commit(shard, rows[GENERATION][0].as_py(), results, *peaks):
+        actor = rows[ACTOR][0].as_py() or ""
+        generation = rows[GENERATION][0].as_py()
+        if self.committer.commit(shard, generation, results, peak, device_peak, actor):
             self.ledger.commit(done_now)
         else:
             self.ledger.found(done_now.rows)

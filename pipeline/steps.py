@@ -5,10 +5,11 @@ A row whose ``error`` is not empty is only passed on.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -281,9 +282,11 @@ class Encode:
             table["metadata"].to_pylist(),
             unpack(table["uncertainty_pixels"]),
             unpack(table["sample_pixels"]),
+            unpack(table["step_pixels"]),
+            table["step_names"].to_pylist(),
         )
         cells: list[dict] = []
-        for i, (image_id, pixels, alpha, metadata, uncertainty, samples) in enumerate(
+        for i, (image_id, pixels, alpha, metadata, uncertainty, samples, steps, names) in enumerate(
             zip(*parts, strict=True)
         ):
             cells.append(dict.fromkeys(PICTURES.names))
@@ -299,13 +302,10 @@ class Encode:
                         "path": image_path(image_id, SUFFIXES[EXACT.format]),
                     }
                 if samples is not None:
-                    cells[i]["samples"] = [
-                        {
-                            "bytes": encode_picture(sample, self.how),
-                            "path": image_path(f"{image_id}/{k}", suffix),
-                        }
-                        for k, sample in enumerate(samples)
-                    ]
+                    numbers = map(str, range(len(samples)))
+                    cells[i]["samples"] = self._several(image_id, samples, numbers)
+                if steps is not None:
+                    cells[i]["steps"] = self._several(image_id, steps, names)
             except RowError as e:
                 errors[i] = str(e), e.kind
                 cells[i] = dict.fromkeys(PICTURES.names)
@@ -332,6 +332,19 @@ class Encode:
         for name in HIDDEN:
             result = result.append_column(name, table[name])
         return result
+
+    def _several(
+        self, image_id: str, pictures: Iterable[np.ndarray], names: Iterable[str]
+    ) -> list[dict]:
+        """More pictures of a row, named apart."""
+        suffix = SUFFIXES[self.how.format]
+        return [
+            {
+                "bytes": encode_picture(picture, self.how),
+                "path": image_path(f"{image_id}/{name}", suffix),
+            }
+            for picture, name in zip(pictures, names, strict=True)
+        ]
 
 
 def _open(rows: pa.Table) -> pa.Table:

@@ -22,7 +22,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-pytest_plugins = ["tests.s3", "tests.clouds"]  # the second imports the first
+pytest_plugins = ["tests.browser", "tests.s3", "tests.clouds"]  # the last imports the second
 
 # Files that are not to be left for the end of one of two processes.
 LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_faults.py")

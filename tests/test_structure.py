@@ -49,7 +49,7 @@ def test_imports_point_one_way(package):
         ("import diffpir", {"torch"}),
         # Processes that only read, encode and write, and commands that only ask.
         ("import pipeline.source, pipeline.steps, pipeline.sink, pipeline.ledger", {"torch"}),
-        ("import jobs.submit, jobs.cluster, jobs.progress, jobs.verify, jobs.report", {"torch"}),
+        ("import jobs.submit, jobs.cluster, jobs.progress, jobs.verify, jobs.aggregate", {"torch"}),
         ("import pipeline.run", {"torchmetrics", "scipy"}),
     ],
 )

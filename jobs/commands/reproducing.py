@@ -62,7 +62,7 @@ def reproduce(
     """
     with interruptible(), user_errors():
         from jobs.reproduce import reproduce as run_table
-        from jobs.tables import render
+        from jobs.tables import print_records
 
         records = run_table(
             images,
@@ -77,5 +77,5 @@ def reproduce(
             on_progress=ProgressLine(),
             on_note=say,
         )
-    typer.echo(render(records, "table"))
+    print_records(records, "table")
     say(f"also in {output / 'table.md'}")

@@ -57,6 +57,17 @@ class RestoreCommand(TyperCommand):
         return params
 
 
+WatchIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch-ids",
+        metavar="ID",
+        help="Whose steps are saved (repeatable).",
+        show_default="the first four images",
+    ),
+]
+
+
 class Boundary(StrEnum):
     circular = "circular"
     reflect = "reflect"
@@ -70,6 +81,7 @@ def run(
     fresh: Fresh = False,
     overwrite: Overwrite = False,
     allow_code: AllowCode = None,
+    watch_ids: WatchIds = None,
 ) -> None:
     """Run a job, or resume it where it stopped.
 
@@ -82,7 +94,7 @@ def run(
         from jobs.specfile import load_job
         from pipeline.run import run_job
 
-        spec = load_job(job)
+        spec = load_job(job, watch_ids)
         fetch_of(spec.model)
         summary = run_job(
             spec,
@@ -177,6 +189,11 @@ def restore(
         bool,
         typer.Option("--uncertainty", help="Of several samples: a picture of how far they differ."),
     ] = False,
+    save_steps: Annotated[
+        int | None,
+        typer.Option(help="Keep what the sampler saw at so many steps, for diffpir report."),
+    ] = None,
+    watch_ids: WatchIds = None,
     seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
     precision: Annotated[
@@ -232,7 +249,13 @@ def restore(
             model=model,
             channels=channels,
             range=value_range,
-            sampler={"preset": preset, "method": method, "nfe": nfe},
+            sampler={
+                "preset": preset,
+                "method": method,
+                "nfe": nfe,
+                "save_steps": save_steps,
+                "watch_ids": watch_ids,
+            },
             samples=samples,
             estimate=estimate,
             uncertainty=uncertainty,

@@ -22,12 +22,12 @@ def metrics(
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
     with user_errors():
+        from jobs.aggregate import metrics_of
         from jobs.progress import unfinished
-        from jobs.report import report
-        from jobs.tables import render
+        from jobs.tables import print_records
 
         notes = [unfinished(output)]  # before it is read: what comes in between is no harm
-        typer.echo(render(report(output, by), format))
+        print_records(metrics_of(output, by), format)
     _say(notes)
 
 
@@ -46,14 +46,14 @@ def compare(
     with user_errors():
         from jobs.compare import compare_several, letter
         from jobs.progress import unfinished
-        from jobs.tables import render
+        from jobs.tables import print_records
         from manifests.storage import shown
 
         notes = [unfinished(output) for output in dict.fromkeys((a, *others))]
         records, counts = compare_several((a, *others), confidence)
         if len(others) == 1:
             records = [{k: v for k, v in r.items() if k != "run"} for r in records]
-    typer.echo(render(records, format))
+    print_records(records, format)
     for place, (output, count) in enumerate(zip(others, counts, strict=True), start=1):
         words = (
             "{both} ids in both (failed: {failed_a} in A, {failed_b} in B), {only_a} only in A, "
@@ -81,11 +81,11 @@ def fid(
     with user_errors():
         from jobs.fid import distances
         from jobs.progress import unfinished
-        from jobs.tables import render
+        from jobs.tables import print_records
 
         missing = [unfinished(output) for output in outputs]
         records, notes = distances(outputs, against)
-    typer.echo(render(records, format))
+    print_records(records, format)
     _say([*notes, *missing])
 
 

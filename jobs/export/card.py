@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 import diffpir
+from jobs.aggregate import metrics_of
 from jobs.export.source import Source
-from jobs.report import report
 from jobs.tables import Style, render
 from manifests.secrets import without_secrets
 from manifests.uris import has_scheme
@@ -106,7 +106,7 @@ def _rows(source: Source, rows: int, missing: int) -> str:
 
 
 def _metrics(source: Source) -> list[str]:
-    records = report(source.folder.layout.output, None)
+    records = metrics_of(source.folder.layout.output, None)
     shown = [{name: record[name] for name in SHOWN} for record in records if "metric" in record]
     if not shown:
         return []

@@ -43,7 +43,7 @@ class Measured:
                 "leave out --with-measured"
             )
         self.base = root_of(self.spec.manifest)
-        channels = source.folder.record.identity.get("prior_channels", 3)
+        channels = source.folder.record.prior_channels
         self.load = Load.of(self.spec, self.base, ("image",), beside=False, channels=channels)
         self.reason = ""
 

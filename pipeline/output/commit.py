@@ -24,7 +24,7 @@ class Committer:
     run: str
 
     def commit(
-        self, shard: int, generation: int, rows: pa.Table, peak: int, device_peak: int
+        self, shard: int, generation: int, rows: pa.Table, peak: int, device_peak: int, actor: str
     ) -> bool:
         """Create a shard's part; False if another writer was faster, whose part counts.
 
@@ -34,6 +34,7 @@ class Committer:
                 before, which is then taken for superseded.
             rows: of the results.
             peak, device_peak: bytes of the restorer's process, and of its GPU, at most.
+            actor: host and process of the restorer.
 
         Raises:
             PipelineError: the output is gone.
@@ -47,7 +48,7 @@ class Committer:
             rows = merged(read_part(self.layout, old), rows)
             peak = max(peak, earlier.peak_memory)
             device_peak = max(device_peak, earlier.peak_device_memory)
-        created = create_part(self.layout, part, rows, tally_of(rows, peak, device_peak))
+        created = create_part(self.layout, part, rows, tally_of(rows, peak, device_peak, actor))
         if old:
             empty_part(self.layout, old)
         return created

@@ -10,6 +10,8 @@ import json
 import os
 import platform
 import re
+import shutil
+import tempfile
 import threading
 import uuid
 
@@ -69,7 +71,12 @@ class Heartbeat:
                 continue  # the storage may be back for the next one
 
     def _touch(self) -> None:
-        record = {"host": platform.node(), "pid": os.getpid(), "progress": self.said}
+        record = {
+            "host": platform.node(),
+            "pid": os.getpid(),
+            "progress": self.said,
+            "free_disk": shutil.disk_usage(tempfile.gettempdir()).free,  # where Ray spills
+        }
         storage.write_bytes(self.layout.driver(self.name), json.dumps(record).encode())
 
 
@@ -83,7 +90,8 @@ def at_work(layout: Layout, now: float, own: str | None = None) -> list[dict]:
         own: name of a file.
 
     Returns:
-        What the file of each says: ``host``, ``pid``, ``progress``; and its ``age`` in seconds.
+        What the file of each says: ``host``, ``pid``, ``progress``, ``free_disk`` (bytes of its
+        machine); and its ``age`` in seconds.
     """
     live = []
     for name in storage.list_names(layout.drivers):
@@ -109,9 +117,15 @@ def _record(data: bytes) -> dict:
     """What a driver's file says; of a damaged one, only that it is there."""
     try:
         record = json.loads(data)
-        return {"progress": {}, "host": record["host"], "pid": record["pid"], **record}
+        return {
+            "progress": {},
+            "free_disk": None,
+            "host": record["host"],
+            "pid": record["pid"],
+            **record,
+        }
     except (ValueError, KeyError, TypeError):
-        return {"host": "an unknown machine", "pid": None, "progress": {}}
+        return {"host": "an unknown machine", "pid": None, "progress": {}, "free_disk": None}
 
 
 def _gone(record: dict) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -58,6 +59,8 @@ class Tally:
         seconds: of the restorers' work on the rows.
         peak_memory: bytes resident in a restorer's process, at most.
         peak_device_memory: bytes on its GPU, at most; 0 without one.
+        actor: host and process of who restored a part; empty of many.
+        ended: when a part was made, in seconds since 1970; of many, the last one.
     """
 
     rows: int = 0
@@ -66,6 +69,8 @@ class Tally:
     seconds: float = 0.0
     peak_memory: int = 0
     peak_device_memory: int = 0
+    actor: str = ""
+    ended: float = 0.0
 
     @staticmethod
     def total(tallies: Iterable[Tally]) -> Tally:
@@ -80,11 +85,14 @@ class Tally:
             seconds=sum(t.seconds for t in tallies),
             peak_memory=max((t.peak_memory for t in tallies), default=0),
             peak_device_memory=max((t.peak_device_memory for t in tallies), default=0),
+            ended=max((t.ended for t in tallies), default=0.0),
         )
 
 
-def tally_of(rows: pa.Table, peak_memory: int = 0, peak_device_memory: int = 0) -> Tally:
-    """Count the rows of a result."""
+def tally_of(
+    rows: pa.Table, peak_memory: int = 0, peak_device_memory: int = 0, actor: str = ""
+) -> Tally:
+    """Count the rows of a result that this actor has made now."""
     failed = rows.filter(pc.equal(rows["status"], "error"))
     kinds = Counter(failed["error_kind"].to_pylist())
     return Tally(
@@ -94,6 +102,8 @@ def tally_of(rows: pa.Table, peak_memory: int = 0, peak_device_memory: int = 0) 
         seconds=pc.sum(rows["seconds"], min_count=0).as_py(),
         peak_memory=peak_memory,
         peak_device_memory=peak_device_memory,
+        actor=actor,
+        ended=time.time(),
     )
 
 

@@ -47,6 +47,11 @@ class Record:
     spec: dict
     version: str | None
 
+    @property
+    def prior_channels(self) -> int:
+        """That the prior takes; of records that do not say so, colours."""
+        return int(self.identity.get("prior_channels", 3))
+
     def differences(self, identity: dict, spec: JobSpec) -> list[str]:
         """In what a job with that identity and specification is another one, in words."""
         planned, asked = _flat(self.identity), _flat(identity)

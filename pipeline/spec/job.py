@@ -30,6 +30,7 @@ from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
 from pipeline.tasks.task import Mode
 
+WATCHED = 4  # rows whose steps are saved where the job names none
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 Host = Annotated[str, AfterValidator(checked_entry)]
@@ -49,7 +50,13 @@ BatchPixels = Annotated[Literal["auto"] | int, BeforeValidator(_batch_pixels)]
 
 
 class Sampler(Spec):
-    """A preset's settings (or the task's usual ones), with any of them replaced."""
+    """A preset's settings (or the task's usual ones), with any of them replaced.
+
+    Attributes:
+        save_steps: of the rows watched, keep what the sampler saw at so many of its steps: x0
+            before and after the data step. No result hangs on it.
+        watch_ids: of these rows; empty for the first few of the manifest.
+    """
 
     preset: str | None = None
     method: Method | None = None
@@ -64,11 +71,15 @@ class Sampler(Spec):
     sigma_max: float | None = None
     sigma_min: float | None = None
     prior_std: float | None = None
+    save_steps: Annotated[int, Field(ge=1, le=100)] | None = None
+    watch_ids: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _valid(self):
         if self.preset:
             preset(self.preset)
+        if self.watch_ids and self.save_steps is None:
+            raise ValueError("watch_ids: nothing is saved of them; set save_steps")
         for name, value in self.given.items():
             check_setting(name, value)  # what they make together, the job knows
         return self
@@ -81,7 +92,7 @@ class Sampler(Spec):
     @property
     def given(self) -> dict[str, Any]:
         """The settings that replace others."""
-        return self.model_dump(exclude_none=True, exclude={"preset"})
+        return self.model_dump(exclude_none=True, exclude={"preset", "save_steps", "watch_ids"})
 
     def resolve(self, usual: SamplerConfig) -> SamplerConfig:
         """The settings meant, ``usual`` being those of a job that gives none.

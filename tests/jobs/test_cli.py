@@ -23,10 +23,10 @@ from typer.testing import CliRunner
 
 from diffpir import load_model
 from diffpir.networks.checkpoint import read_spectrum, save_model
+from jobs.aggregate import aggregate
 from jobs.cli import app
 from jobs.console import user_errors
 from jobs.photographs import photographs_of
-from jobs.report import aggregate
 from jobs.restore import restore_job
 from jobs.results import METRICS
 from manifests.errors import ManifestError

@@ -299,6 +299,8 @@ def test_a_picture_too_large_for_its_format_is_a_failed_row():
             "pixels": pack([pixels, pixels[:, :9]]),
             "uncertainty_pixels": pack([None, None]),
             "sample_pixels": pack([None, None]),
+            "step_pixels": pack([None, None]),
+            "step_names": pa.array([None, None], pa.list_(pa.string())),
             "alpha": pack([None, None]),
             "metadata": pa.nulls(2, IMAGE_METADATA),
             **{name: pa.repeat(0, 2) for name in HIDDEN},

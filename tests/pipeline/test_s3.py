@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
-from jobs.report import report
+from jobs.aggregate import metrics_of
 from manifests import storage
 from manifests.build import build, write_manifest
 from manifests.check import check
@@ -77,7 +77,7 @@ def test_a_job_lives_wholly_in_a_bucket(cluster, s3_prefix, tiny_model, tmp_path
     again = run_job(spec)
     assert (again.ok, again.failed) == (3, 1)
     assert len(storage.list_names(f"{s3_prefix}/out/results", ".parquet")) == 4
-    record = next(r for r in report(f"{s3_prefix}/out", None))
+    record = next(r for r in metrics_of(f"{s3_prefix}/out", None))
     assert (record["rows"], record["failed"], record["metric"]) == (4, 1, "psnr")
 
 

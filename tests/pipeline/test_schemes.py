@@ -87,6 +87,8 @@ def test_results_do_not_repeat_the_secrets_of_uris():
             "pixels": pack([None, None]),
             "uncertainty_pixels": pack([None, None]),
             "sample_pixels": pack([None, None]),
+            "step_pixels": pack([None, None]),
+            "step_names": pa.array([None, None], pa.list_(pa.string())),
             "alpha": pack([None, None]),
             "metadata": pa.nulls(2, IMAGE_METADATA),
             **{name: pa.repeat(0, 2) for name in HIDDEN},

@@ -54,6 +54,8 @@ def encoded(table: pa.Table) -> pa.Table:
         "pixels": pack([None] * len(table)),
         "uncertainty_pixels": pack([None] * len(table)),
         "sample_pixels": pack([None] * len(table)),
+        "step_pixels": pack([None] * len(table)),
+        "step_names": pa.array([None] * len(table), pa.list_(pa.string())),
         "alpha": pack([None] * len(table)),
         "metadata": pa.nulls(len(table), IMAGE_METADATA),
         **{name: pa.repeat(0, len(table)) for name in HIDDEN},

@@ -12,7 +12,7 @@ QUANTILES = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 FIELDS = {"rows", "failed", "metric", "count", "mean", "std", "sem", "min", *QUANTILES, "max"}
 
 
-def report(output: str, by: str | None) -> list[dict]:
+def metrics_of(output: str, by: str | None) -> list[dict]:
     """One record for each group and metric that has values; each names the group's failed rows.
 
     Args:
@@ -28,7 +28,7 @@ def report(output: str, by: str | None) -> list[dict]:
 
 
 def aggregate(table: pa.Table, by: str | None, heading: str | None = None) -> list[dict]:
-    """As :func:`report`, of columns that were read; ``heading`` is what a group is shown under."""
+    """As :func:`metrics_of`, of columns that were read; a group is shown under ``heading``."""
     if by is None:
         return _records(table, {})
     heading = by if heading is None else heading

@@ -1,4 +1,4 @@
-"""What a report makes of the parts of an output, and what of them it fetches."""
+"""What tables of metrics make of the parts of an output, and what of them is fetched."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.report import ROWS, RUN, write_parts
+from benchmarks.metrics import ROWS, RUN, write_parts
+from jobs.aggregate import FIELDS, metrics_of
 from jobs.cli import app
 from jobs.compare import compare, letter
-from jobs.report import FIELDS, report
 from jobs.results import METRICS
 from jobs.tables import Style, render
 from manifests import storage
@@ -40,14 +40,14 @@ def output_of(folder, planned: int = 3, **columns) -> str:
     return str(folder)
 
 
-def test_a_report_does_not_fetch_the_images(s3_prefix):
+def test_metrics_do_not_fetch_the_images(s3_prefix):
     size = write_parts(Layout(s3_prefix), PARTS, 100_000)
     server = os.environ["AWS_ENDPOINT_URL"]
     try:
         with pytest.MonkeyPatch.context() as patch, FaultyProxy(server, rates={}) as proxy:
             patch.setenv("AWS_ENDPOINT_URL", proxy.url)
             forget_clients()
-            records = report(s3_prefix, "site")
+            records = metrics_of(s3_prefix, "site")
             fetched = proxy.bytes_sent
             records_of_pairs, counts = compare(s3_prefix, s3_prefix)
     finally:
@@ -62,7 +62,7 @@ def test_a_report_does_not_fetch_the_images(s3_prefix):
 @pytest.mark.parametrize("name", sorted(FIELDS | {"gain", "status ", "__group", "a.b"}))
 def test_a_users_column_is_a_group_whatever_its_name(tmp_path, name):
     out = output_of(tmp_path, **{name: ["x", "y", "x"]})
-    records = report(out, name)
+    records = metrics_of(out, name)
     heading = f"by {name}" if name in FIELDS else name
     assert {record[heading]: record["rows"] for record in records} == {"x": 2, "y": 1}
     assert {record["metric"] for record in records} == set(METRICS)
@@ -73,9 +73,9 @@ def test_a_users_column_is_a_group_whatever_its_name(tmp_path, name):
 
 
 def test_a_gain_that_is_not_stored_is_the_computed_one(tmp_path):
-    assert {r["gain"]: r["rows"] for r in report(output_of(tmp_path, site=["a"] * 3), "gain")} == {
-        0.0: 3
-    }
+    assert {
+        r["gain"]: r["rows"] for r in metrics_of(output_of(tmp_path, site=["a"] * 3), "gain")
+    } == {0.0: 3}
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,9 @@ def test_a_gain_that_is_not_stored_is_the_computed_one(tmp_path):
     ],
 )
 def test_groups_are_right_for_every_type_that_has_equality(tmp_path, column, sizes):
-    records = [r for r in report(output_of(tmp_path, site=column), "site") if r["metric"] == "psnr"]
+    records = [
+        r for r in metrics_of(output_of(tmp_path, site=column), "site") if r["metric"] == "psnr"
+    ]
     found = {record["site"]: record["rows"] for record in records}
     assert (found if isinstance(sizes, dict) else list(found.values())) == sizes
     assert sum(record["count"] for record in records) == 3
@@ -106,11 +108,11 @@ def test_groups_are_right_for_every_type_that_has_equality(tmp_path, column, siz
 def test_what_is_no_group_is_said_in_words(tmp_path):
     out = output_of(tmp_path, site=[[1], [2], None], place=[{"x": 1}] * 3)
     with pytest.raises(PipelineError, match=r"cannot group by column 'site': it holds list<"):
-        report(out, "site")
+        metrics_of(out, "site")
     with pytest.raises(PipelineError, match="'place': it holds struct"):
-        report(out, "place")
+        metrics_of(out, "place")
     with pytest.raises(PipelineError, match="no column ''; there are id, status"):
-        report(out, "")
+        metrics_of(out, "")
 
 
 def test_metrics_of_an_unfinished_job_say_so(tmp_path):
