@@ -9,6 +9,7 @@ import yaml
 
 from diffpir.config import SamplerConfig
 from diffpir.methods import RIVALS
+from pipeline.errors import ERROR_KINDS
 from pipeline.spec.job import JobSpec
 from pipeline.tasks import TASKS
 
@@ -46,6 +47,7 @@ def test_pages_tell_of_all_that_a_job_may_say():
     text = "".join(page.read_text() for page in DOCS)
     names = set(JobSpec.model_fields) | set(SamplerConfig.__dataclass_fields__)
     names |= {*TASKS, *RIVALS, "diffpir-spectral"}
+    names |= set(ERROR_KINDS)
     names |= {name for task in TASKS.values() for name in task.model_fields}
     missing = {name for name in names if not re.search(rf"\b{name}\b", text)}
     assert not missing
