@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from typing import Annotated
 
 import typer
 
+from diffpir import __version__
 from jobs.commands import cluster, manifest, priors, reproducing, restoring, results, viewing
 from jobs.console import STOPPED
 from jobs.interrupts import leave_within
 
 app = typer.Typer(
-    help="Restore datasets of images with a diffusion prior (DiffPIR) on Ray.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -22,6 +23,22 @@ app.add_typer(results.app)
 app.add_typer(viewing.app)
 app.add_typer(manifest.app, name="manifest")
 app.add_typer(priors.app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"diffpir {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Restore datasets of images with a diffusion prior (DiffPIR) on Ray."""
 
 
 def main() -> None:
