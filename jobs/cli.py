@@ -8,7 +8,16 @@ from typing import Annotated
 import typer
 
 from diffpir import __version__
-from jobs.commands import cluster, manifest, priors, reproducing, restoring, results, viewing
+from jobs.commands import (
+    beginning,
+    cluster,
+    manifest,
+    priors,
+    reproducing,
+    restoring,
+    results,
+    viewing,
+)
 from jobs.console import STOPPED
 from jobs.interrupts import leave_within
 
@@ -17,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(restoring.app)
+app.add_typer(beginning.app)
 app.add_typer(reproducing.app)
 app.add_typer(cluster.app)
 app.add_typer(results.app)

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Annotated, Any
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, SerializationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    SerializationInfo,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from manifests.uris import absolute
 
@@ -15,11 +24,25 @@ BUILTIN = "builtin"  # the prior that comes with the package, where a checkpoint
 DECODE_SECONDS = 60.0  # for one file: ten times what a picture of 100 megapixels takes
 ABSOLUTE = {"absolute": True}  # context of a dump that is read in other folders
 
+TEXT: Mapping[str, Any] = {"type": "string", "minLength": 1}  # as JSON Schema
+
 Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
 class Spec(BaseModel):
+    """Attributes:
+    short_form: JSON Schema of what may stand in a job file for the keys of this part.
+    """
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    short_form: ClassVar[Mapping[str, Any] | None] = None
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        schema = handler(core_schema)
+        return {"anyOf": [dict(cls.short_form), schema]} if cls.short_form else schema
 
 
 def _as_asked(location: str, info: SerializationInfo) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -117,6 +118,7 @@ class Sampler(Spec):
 class Actors(Spec):
     """How many hold a model: ``4`` is short for ``{min: 4, max: 4}``."""
 
+    short_form: ClassVar[Mapping[str, Any] | None] = {"type": "integer", "minimum": 1}
     min: Annotated[int, Field(ge=1)] = 1
     max: Annotated[int, Field(ge=1)]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, PlainSerializer, SerializationInfo, model_validator
 
@@ -10,7 +11,7 @@ from diffpir.schedule import MOST_STEPS, Schedule, ScheduleKind
 from manifests.uris import absolute
 from pipeline.hub import repository_of
 from pipeline.known_priors import KNOWN
-from pipeline.spec.base import ABSOLUTE, BUILTIN, Location, Spec, parse_text
+from pipeline.spec.base import ABSOLUTE, BUILTIN, TEXT, Location, Spec, parse_text
 
 EXAMPLE = "a checkpoint, as a path or such as {path: model.pt, num_heads: 4}"
 Beta = Annotated[float, Field(gt=0, lt=1)]
@@ -38,6 +39,7 @@ class ScheduleSpec(Spec):
         file: path or URI of a table (:mod:`diffpir.schedule_file`), instead of all that.
     """
 
+    short_form: ClassVar[Mapping[str, Any] | None] = {"enum": list(get_args(ScheduleKind))}
     kind: ScheduleKind | None = None
     steps: Annotated[int, Field(ge=2, le=MOST_STEPS)] | None = None
     beta_start: Beta | None = None
@@ -87,6 +89,7 @@ class Model(Spec):
         label: class, of a class-conditional network.
     """
 
+    short_form: ClassVar[Mapping[str, Any] | None] = TEXT
     path: ModelLocation = BUILTIN
     config: Location | None = None
     num_head_channels: Annotated[int, Field(ge=1)] | None = None

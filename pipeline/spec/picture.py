@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from pipeline.spec.base import Spec
 
+Format = Literal["png", "webp", "jpeg", "tiff", "npy"]
 JPEG_QUALITY = 95
 
 
@@ -25,7 +27,8 @@ class PictureFile(Spec):
             the highest possible one, which the column ``ceiling`` tells.
     """
 
-    format: Literal["png", "webp", "jpeg", "tiff", "npy"] = "png"
+    short_form: ClassVar[Mapping[str, Any] | None] = {"enum": list(get_args(Format))}
+    format: Format = "png"
     quality: Annotated[int, Field(ge=1, le=100)] | None = None
     bits: Literal[8, 16, 32] = 8
     range: Literal["display", "scene"] = "display"

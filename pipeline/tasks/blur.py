@@ -34,13 +34,16 @@ Boundary = Literal["circular", "reflect", "unknown"]
 class Blurred(Compressible):
     """A blur, perhaps with a reduction.
 
-    ``boundary`` says what the blur took for the scene beyond the frame: ``circular`` its other
-    side, ``reflect`` its mirror image, ``unknown`` what was really there, as a camera does. None:
-    unknown to restore images, circular (the paper's) for benchmarks.
+    Attributes:
+        kernel: the blur's: a file, ``{gaussian: {std: 3}}``, ``{motion: {length: 25, angle: 30}}``,
+            ``{disk: {radius: 4}}`` or ``{levin: 3}``.
+        boundary: what the blur took for the scene beyond the frame: ``circular`` its other side,
+            ``reflect`` its mirror image, ``unknown`` what was really there, as a camera does. None:
+            unknown to restore images, circular (the paper's) for benchmarks.
     """
 
     kernel: KernelField = None
-    boundary: Boundary | None = None
+    boundary: Annotated[Boundary | None, Field(examples=["unknown"])] = None
 
     columns: ClassVar[tuple[str, ...]] = ("kernel",)
 

@@ -22,6 +22,7 @@ class Colorize(Task):
     noise_level: NoiseLevel | None = 0.0
 
     gives_colour: ClassVar[bool] = True
+    example: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Defaults]] = {
         "colorize": Defaults(
             paper=PRESETS["ffhq-inpaint-box"],  # the paper has no colorization

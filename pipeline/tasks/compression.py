@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,7 +26,7 @@ class Compressible(Task):
     """A task whose measurement may have been compressed since.
 
     Attributes:
-        then: ``jpeg``: what was measured, with its noise, was stored as a JPEG file.
+        then: ``jpeg`` says that what was measured, noise and all, was stored as a JPEG file.
         quality: of libjpeg, with which a benchmark does that.
         sampling: of the colours, in a benchmark.
     """
@@ -34,6 +34,8 @@ class Compressible(Task):
     then: Literal["jpeg"] | None = None
     quality: Quality | None = None
     sampling: Sampling = "4:2:0"
+
+    of_benchmarks: ClassVar[tuple[str, ...]] = ("quality", "sampling")
 
     def check(self, mode: Mode) -> None:
         super().check(mode)

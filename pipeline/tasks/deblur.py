@@ -33,13 +33,21 @@ if TYPE_CHECKING:
 
 
 class Deblur(Blurred):
-    """With a mask, what it hides of the blurred image was not measured."""
+    """Undo a blur.
+
+    Attributes:
+        mask: what it hides of the blurred image was not measured.
+    """
 
     kind: Literal["deblur"]
     mask: MaskField = None
 
     columns: ClassVar[tuple[str, ...]] = ("kernel", "mask")
     required: ClassVar[tuple[str, ...]] = ("noise_level", "kernel")
+    example: ClassVar[Mapping[str, str]] = {
+        "kernel": "{gaussian: {std: 3.0}}",
+        "noise_level": "0.02",
+    }
     presets: ClassVar[Mapping[str, Defaults]] = {"deblur": replace(USUAL, spectral=SPECTRAL)}
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "deblur-gaussian": {"kernel": {"gaussian": {"size": 61, "std": 3.0}}, "noise_level": 0.05},

@@ -44,10 +44,12 @@ class Declip(BoundsTask):
     noise_level: NoiseLevel | None = 0.0
     low: Thresholds = 0.0
     high: Thresholds = 1.0
-    ceiling: Annotated[float, Field(ge=1, le=16)] | None = None
+    ceiling: Annotated[Annotated[float, Field(ge=1, le=16)] | None, Field(examples=["1.5"])] = None
     clipped: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     required: ClassVar[tuple[str, ...]] = ()
+    of_benchmarks: ClassVar[tuple[str, ...]] = ("clipped",)
+    example: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Defaults]] = {
         "declip": Defaults(paper=SETTINGS, builtin=SETTINGS)
     }

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 class Demosaic(Task):
-    """Grey pictures are what a sensor with a Bayer filter saw, ``pattern`` its first 2 x 2."""
+    """Grey pictures are what a sensor with a Bayer filter saw.
+
+    Attributes:
+        pattern: the colours of the sensor's first 2 x 2 pixels, row by row.
+    """
 
     kind: Literal["demosaic"]
     pattern: Literal["rggb", "bggr", "grbg", "gbrg"] = "rggb"

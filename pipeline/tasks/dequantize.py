@@ -41,10 +41,13 @@ class Dequantize(BoundsTask):
 
     kind: Literal["dequantize"]
     noise_level: NoiseLevel | None = 0.0
-    levels: Annotated[int, Field(ge=2, le=MAX_LEVELS)] | None = None
+    levels: Annotated[Annotated[int, Field(ge=2, le=MAX_LEVELS)] | None, Field(examples=["16"])] = (
+        None
+    )
     cells: Cells | None = None
 
     required: ClassVar[tuple[str, ...]] = ()
+    example: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Defaults]] = {
         "dequantize": Defaults(paper=SETTINGS, builtin=SETTINGS)
     }

@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 
 class InpaintTask(Task):
-    """``y = m x + n`` where the mask m is 1."""
+    """``y = m x + n`` where the mask m is 1.
+
+    Attributes:
+        mask: a file (light is known, dark is hidden), or what tells the hidden pixels of each
+            picture: ``alpha``, ``values:0,255``, ``colour:#ff00ff``.
+    """
 
     kind: Literal["inpaint"]
     mask: MaskField = None
@@ -39,6 +44,7 @@ class InpaintTask(Task):
 
     columns: ClassVar[tuple[str, ...]] = ("mask",)
     required: ClassVar[tuple[str, ...]] = ("noise_level", "mask")
+    example: ClassVar[Mapping[str, str]] = {"mask": "mask.png", "noise_level": "0.0"}
     presets: ClassVar[Mapping[str, Defaults]] = {
         "inpaint": Defaults(
             paper=PRESETS["ffhq-inpaint-box"],

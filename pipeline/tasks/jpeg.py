@@ -51,6 +51,8 @@ class JpegTask(Task):
     required: ClassVar[tuple[str, ...]] = ()
     is_linear: ClassVar[bool] = False
     equal_channels_are_grey: ClassVar[bool] = False
+    of_benchmarks: ClassVar[tuple[str, ...]] = ("quality", "sampling")
+    example: ClassVar[Mapping[str, str]] = {}
     presets: ClassVar[Mapping[str, Defaults]] = {"jpeg": Defaults(paper=SETTINGS, builtin=SETTINGS)}
 
     @property

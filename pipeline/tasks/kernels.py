@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from manifests.schema import is_parametric
 from pipeline.errors import RowError
-from pipeline.spec.base import Location, Spec, exactly_one, parse_text
+from pipeline.spec.base import TEXT, Location, Spec, exactly_one, parse_text
 
 Std = Annotated[float, Field(gt=0, le=1024)]
 KernelSize = Annotated[int, Field(ge=1, le=1024)]
@@ -23,6 +24,9 @@ class Gaussian(Spec):
 
     Without a ``size`` it is the authors' 61, or what 4 standard deviations to each side need.
     """
+
+    # Whoever writes a job need not give the size, which is then made from ``std``.
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
 
     size: KernelSize
     std: Std | tuple[Std, Std] = 3.0
@@ -99,6 +103,9 @@ class Kernel(Spec):
             (:mod:`diffpir.blind`).
     """
 
+    short_form: ClassVar[Mapping[str, Any] | None] = {
+        "anyOf": [TEXT, KernelFile.model_json_schema()]
+    }
     gaussian: Annotated[Gaussian | None, Field(examples=["{std: 3}"])] = None
     motion: Annotated[Motion | None, Field(examples=["{length: 25, angle: 30}"])] = None
     disk: Annotated[Disk | None, Field(examples=["{radius: 4}"])] = None

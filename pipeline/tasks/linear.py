@@ -27,6 +27,10 @@ class LinearTask(Task):
 
     It returns an object with ``forward`` and ``adjoint``
     (:class:`diffpir.operators.linear.Linear`), for images of any size.
+
+    Attributes:
+        operator: ``module:factory``; to run it takes ``--allow-code module``.
+        options: keywords for the factory.
     """
 
     kind: Literal["linear"]
@@ -35,6 +39,7 @@ class LinearTask(Task):
 
     # What a user's operator measured of colours may have three equal channels too.
     equal_channels_are_grey: ClassVar[bool] = False
+    example: ClassVar[Mapping[str, str]] = {"operator": "my.module:make", "noise_level": "0.01"}
     presets: ClassVar[Mapping[str, Defaults]] = {"linear": USUAL}
 
     def code(self) -> dict[str, str]:

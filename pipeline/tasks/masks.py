@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import BeforeValidator, Field, model_validator
@@ -15,7 +15,7 @@ from manifests.schema import is_parametric
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_mask
 from pipeline.pictures.pixel_mask import Channels, PixelMask
-from pipeline.spec.base import Location, Spec, exactly_one, parse_text
+from pipeline.spec.base import TEXT, Location, Spec, exactly_one, parse_text
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.task import Arrays, Mode, stacked
 
@@ -52,6 +52,7 @@ class Mask(Spec):
         grow: what is hidden, by so many pixels to all sides.
     """
 
+    short_form: ClassVar[Mapping[str, Any] | None] = TEXT
     random: Annotated[float, Field(ge=0, le=1)] | None = None
     box: Annotated[int, Field(ge=1)] | None = None
     file: Location | None = None

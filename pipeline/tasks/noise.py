@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -55,6 +55,7 @@ class Noise(Spec):
             size.
     """
 
+    short_form: ClassVar[Mapping[str, Any] | None] = {"type": "string", "pattern": r"^\s*\{"}
     gaussian: Levels = None
     poisson: Levels = None
     map: Location | None = None

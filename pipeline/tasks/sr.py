@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 
 class SuperResolve(Blurred):
-    """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one."""
+    """Without a kernel, the reduction was (is) MATLAB's antialiased bicubic one.
+
+    Attributes:
+        factor: how many times wider and higher the restored picture is.
+    """
 
     kind: Literal["sr"]
     factor: Annotated[int, Field(ge=2, le=16)]
 
+    example: ClassVar[Mapping[str, str]] = {"factor": "4", "noise_level": "0.02"}
     presets: ClassVar[Mapping[str, Defaults]] = {
         "sr": Defaults(
             paper=PRESETS["ffhq-sr4"],

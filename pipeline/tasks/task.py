@@ -152,10 +152,13 @@ class Task(Spec):
 
     Attributes:
         kind: the name that jobs give; a ``Literal`` of one name in each subclass.
-        noise_level: standard deviation of the measurement's noise, pixels on [0, 1].
+        noise_level: standard deviation of the measurement's noise, pixels on [0, 1]; ``auto`` to
+            tell it from each image.
         noise: what it is like where one number does not say; in place of ``noise_level``.
         columns: of a manifest, naming files that the task reads besides the image.
         required: fields that a column of the manifest must hold where the job gives none.
+        example: field -> YAML, of a job that restores, to begin with.
+        of_benchmarks: fields that say how clean images are degraded.
         presets: name -> settings; the one named as the kind is the default.
         benchmarks: name -> fields of the tasks that the quality benchmarks measure.
         gives_colour: a restored image has colours even if the measurement is grey.
@@ -169,6 +172,8 @@ class Task(Spec):
 
     columns: ClassVar[tuple[str, ...]] = ()
     required: ClassVar[tuple[str, ...]] = ("noise_level",)
+    example: ClassVar[Mapping[str, str]] = {"noise_level": "0.02"}
+    of_benchmarks: ClassVar[tuple[str, ...]] = ()
     presets: ClassVar[Mapping[str, Defaults]] = {}
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     gives_colour: ClassVar[bool] = False

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+import pytest
+import yaml
+from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
 import diffpir
 from jobs.cli import app
+from jobs.specfile import JobFileError, load_job, make_job
+from pipeline.tasks import TASKS
 
 
 def command(*arguments):
@@ -18,3 +26,92 @@ def command(*arguments):
 def test_the_version_is_that_of_the_package():
     result = command("--version")
     assert (result.exit_code, result.stdout) == (0, f"diffpir {diffpir.__version__}\n")
+
+
+@pytest.fixture(scope="module")
+def schema():
+    result = command("schema")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    Draft202012Validator.check_schema(found)
+    return Draft202012Validator(found)
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_a_job_file_to_begin_with_loads_whichever_of_its_settings_is_used(kind, schema, tmp_path):
+    file = tmp_path / "job.yaml"
+    assert command("init", kind, "-o", file).exit_code == 0
+    text = file.read_text()
+    assert text.startswith("# yaml-language-server: $schema=diffpir-job.schema.json\n")
+    assert json.loads((tmp_path / "diffpir-job.schema.json").read_text()) == schema.schema
+    assert command("init", kind).stdout == text.replace(str(file), "job.yaml")
+    assert isinstance(load_job(str(file)).task, TASKS[kind])
+    settings = re.findall(r"^ *# [a-z_]+: .*\n", text, re.MULTILINE)
+    settings = [line for line in settings if not line.startswith("# yaml-language-server")]
+    assert len(settings) >= 5
+    for line in settings:
+        file.write_text(text.replace(line, line.replace("# ", "", 1)))
+        assert load_job(str(file)), line
+        schema.validate(yaml.safe_load(file.read_text()))
+
+
+def test_a_job_file_that_is_there_is_kept(tmp_path):
+    (tmp_path / "job.yaml").write_text("mine")
+    result = command("init", "sr", "-o", tmp_path / "job.yaml")
+    assert result.exit_code == 2 and "is there already; choose another name" in result.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["job.yaml"]
+    assert (tmp_path / "job.yaml").read_text() == "mine"
+
+
+def test_init_names_the_tasks_that_there_are():
+    result = command("init", "blur")
+    assert result.exit_code == 2 and "deblur, sr, inpaint" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"task": {"kind": "deblur", "kernel": "k.npy", "noise_level": "auto"}},
+        {"task": {"kind": "deblur", "kernel": {"file": "k.mat", "name": "k[3]"}}},
+        {"task": {"kind": "sr", "factor": 2, "kernel": {"motion": {"length": 3, "angle": 0}}}},
+        {"task": {"kind": "inpaint", "mask": "values:0,255"}},
+        {"task": {"kind": "inpaint", "mask": {"values": [0, 255], "areas": True}}},
+        {"task": {"kind": "denoise", "noise": {"gaussian": [0.1, 0.1, 0.2], "poisson": 0.01}}},
+        {"model": "m.pt", "picture": "webp", "actors": 3, "batch_pixels": 4096},
+        {"model": {"path": "m.pt", "schedule": "cosine"}, "actors": {"max": 2}, "range": [0, 9]},
+    ],
+)
+def test_the_schema_takes_what_jobs_take(settings, schema):
+    job = {"manifest": "m", "output": "o", "task": {"kind": "denoise"}} | settings
+    make_job(job, "job")
+    schema.validate(job)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"tasks": 1},
+        {"mode": "restored"},
+        {"seed": -1},
+        {"picture": "gif"},
+        {"actors": 0},
+        {"task": {"kind": "unblur"}},
+        {"task": {"kind": "sr"}},
+        {"task": {"kind": "denoise", "factor": 2}},
+        {"sampler": {"nfe": "many"}},
+        {"model": {"path": "m.pt", "schedule": "cosinus"}},
+    ],
+)
+def test_the_schema_refuses_what_jobs_refuse(settings, schema):
+    job = {"manifest": "m", "output": "o", "task": {"kind": "denoise"}} | settings
+    with pytest.raises(JobFileError):
+        make_job(job, "job")
+    assert not schema.is_valid(job)
+
+
+def test_the_schema_has_words_for_every_key_of_a_job(schema):
+    parts = schema.schema["$defs"]
+    told = [field.get("description", "") for field in parts["JobSpec"]["properties"].values()]
+    assert all(text and text[-1] in ".)" for text in told) and not any("`" in t for t in told)
+    assert "mirror image" in parts["SuperResolve"]["properties"]["boundary"]["description"]
