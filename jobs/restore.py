@@ -9,6 +9,7 @@ import pyarrow as pa
 import typer
 
 from jobs.console import say_left_out
+from jobs.option_names import option_of
 from jobs.specfile import JobFileError, make_job
 from manifests import storage
 from manifests.build import build, write_manifest
@@ -21,8 +22,6 @@ from manifests.uris import host_of
 from pipeline.output.layout import Layout
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.masks import mask_fields
-
-OPTIONS = {"noise_level": "--noise"}  # that are not called as the field of the job
 
 
 def restore_job(
@@ -102,10 +101,9 @@ def noise_fields(option: str | None) -> dict[str, Any]:
 def _check_told(spec: JobSpec) -> None:
     """What a manifest's columns could say must be said by options."""
     for field in spec.task.missing:
-        option = OPTIONS.get(field, f"--{field}")
         raise JobFileError(
-            f"{option} is required to {spec.task.kind} pictures (or a manifest as SOURCE with "
-            f"a column {field!r})"
+            f"{option_of(field)} is required to {spec.task.kind} pictures (or a manifest as SOURCE "
+            f"with a column {field!r})"
         )
 
 

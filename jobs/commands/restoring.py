@@ -232,44 +232,46 @@ def restore(
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
     with interruptible(), user_errors():
         from jobs.fetching import fetch_of
+        from jobs.option_names import told_by_options
         from jobs.restore import grown_mask, noise_fields, restore_job
         from pipeline.run import run_job
 
-        spec = restore_job(
-            source,
-            output,
-            task={
-                "kind": task,
-                "kernel": kernel,
-                **noise_fields(noise),
-                "factor": factor,
-                "mask": grown_mask(mask, grow),
-                "boundary": boundary and boundary.value,
-            },
-            model=model,
-            channels=channels,
-            range=value_range,
-            sampler={
-                "preset": preset,
-                "method": method,
-                "nfe": nfe,
-                "save_steps": save_steps,
-                "watch_ids": watch_ids,
-            },
-            samples=samples,
-            estimate=estimate,
-            uncertainty=uncertainty,
-            seed=seed,
-            actors=actors,
-            precision=precision.value,
-            batch_pixels=batch_pixels,
-            compile=compile,
-            images=images,
-            picture={"format": format, "quality": quality, "bits": bits},
-            columns={"image": image_column, "id": id_column},
-        )
-        fetch_of(spec.model)
-        summary = run_job(spec, ProgressLine(), on_note=say)
+        with told_by_options(task):
+            spec = restore_job(
+                source,
+                output,
+                task={
+                    "kind": task,
+                    "kernel": kernel,
+                    **noise_fields(noise),
+                    "factor": factor,
+                    "mask": grown_mask(mask, grow),
+                    "boundary": boundary and boundary.value,
+                },
+                model=model,
+                channels=channels,
+                range=value_range,
+                sampler={
+                    "preset": preset,
+                    "method": method,
+                    "nfe": nfe,
+                    "save_steps": save_steps,
+                    "watch_ids": watch_ids,
+                },
+                samples=samples,
+                estimate=estimate,
+                uncertainty=uncertainty,
+                seed=seed,
+                actors=actors,
+                precision=precision.value,
+                batch_pixels=batch_pixels,
+                compile=compile,
+                images=images,
+                picture={"format": format, "quality": quality, "bits": bits},
+                columns={"image": image_column, "id": id_column},
+            )
+            fetch_of(spec.model)
+            summary = run_job(spec, ProgressLine(), on_note=say)
     finish(summary, spec.output)
 
 
