@@ -114,6 +114,8 @@ def finish(summary: Summary, output: str) -> None:
         f"{summary.ok} restored, {summary.failed} failed, in {duration(summary.seconds)} "
         f"({summary.images_per_second:.2f} images/s): {storage.shown(output)}/results"
     )
+    for warning in summary.warnings:
+        typer.secho(f"warning: {warning}", err=True, fg="yellow")
     if summary.failed:
         kinds = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())
         typer.echo(f"failed: {kinds} (their column 'error' says more)", err=True)

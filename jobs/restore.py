@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os.path
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import typer
 
-from jobs.console import say_left_out
+from jobs.console import say, say_left_out
 from jobs.option_names import option_of
 from jobs.specfile import JobFileError, make_job
 from manifests import storage
@@ -110,6 +111,7 @@ def _check_told(spec: JobSpec) -> None:
 def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa.Table:
     """The images of ``source``, as the output's manifest keeps them from its first run on."""
     table = build(source, say_left_out)
+    _say_inside(source, spec.output, table)
     kept = read_manifest(manifest) if storage.exists(manifest) else None
     begun = storage.exists(Layout(spec.output).run)
     if kept is not None or begun:
@@ -136,6 +138,28 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa
             f"choose another output{hint}"
         )
     return table
+
+
+def _say_inside(source: str, output: str, table: pa.Table) -> None:
+    """Words for those whose outputs lie among their pictures."""
+    top = _place(source).rstrip("/") + "/"
+    if not storage.is_local(source) or not os.path.isdir(top):
+        return
+    own = _place(output)
+    if own.startswith(top):
+        say(
+            f"the output {own} lies inside the source: this job leaves its own pictures out, but a "
+            "job with another output would restore them again; better keep outputs elsewhere"
+        )
+    named = {os.path.dirname(image) for image in table["image"].to_pylist()}
+    folders = {Path(_place(folder)) for folder in named if storage.is_local(folder)}
+    folders |= {parent for folder in folders for parent in folder.parents}
+    for folder in sorted(str(folder) for folder in folders):
+        if folder.startswith(top) and folder != own and os.path.exists(Layout(folder).run):
+            say(
+                f"{folder} is the output of another job, whose restored pictures are restored "
+                "again here; to leave them out, move that folder out of the source"
+            )
 
 
 def _place(uri: str) -> str:

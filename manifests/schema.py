@@ -120,7 +120,8 @@ def row_fault(row: dict[str, Any]) -> str | None:
         value = row.get(name)
         if value is not None and not (low <= value <= (float("inf") if high is None else high)):
             wanted = f"{low:g} or more" if high is None else f"from {low:g} to {high:g}"
-            return f"{name}: expected {wanted}, got {value}"
+            hint = " (is it on 0..255? Then divide it by 255)" if name == "noise_level" else ""
+            return f"{name}: expected {wanted}, got {value}{hint if value > 1 else ''}"
     return None
 
 

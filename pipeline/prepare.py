@@ -21,6 +21,7 @@ from manifests.scan import scan
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
+from pipeline.doubts import doubts
 from pipeline.errors import PipelineError
 from pipeline.job import Job
 from pipeline.memory import activation_bytes
@@ -88,7 +89,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         prior.channels,
         versions,
         identity,
-        prior.notes,
+        (*prior.notes, *doubts(spec, assets)),
         prior.activations,
     )
 

@@ -19,6 +19,7 @@ from jobs.report.embed import heat
 from jobs.report.fields import FACTS, METRIC_FIELDS, Field, own_fields
 from jobs.restored import RestoredPictures
 from jobs.results import read_columns
+from pipeline.doubts import NOT_EXPLAINED
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
 from pipeline.output.parts import Part, Tally
@@ -31,7 +32,6 @@ from pipeline.steps import known_columns
 BRIGHTEST = 0.99  # share of a map's pixels below the value that has the lightest colour
 MAX_TEXT = 400  # characters of a value that a card shows
 STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.sampling.step_name
-NOT_EXPLAINED = 2.0  # residual of a linear task from which a card warns
 
 
 @dataclass(frozen=True)

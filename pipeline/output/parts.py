@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.formats import opens
+from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED
 from pipeline.output.layout import Layout
 from pipeline.schema import FEATURES, metadata_of
 
@@ -60,6 +61,8 @@ class Tally:
         peak_memory: bytes resident in a restorer's process, at most.
         peak_device_memory: bytes on its GPU, at most; 0 without one.
         actor: host and process of who restored a part; empty of many.
+        unexplained: rows with a residual above 2; in tasks that are not linear there are none.
+        mostly_hidden: rows whose masks hide more than 95 %.
         ended: when a part was made, in seconds since 1970; of many, the last one.
     """
 
@@ -71,6 +74,8 @@ class Tally:
     peak_device_memory: int = 0
     actor: str = ""
     ended: float = 0.0
+    unexplained: int = 0
+    mostly_hidden: int = 0
 
     @staticmethod
     def total(tallies: Iterable[Tally]) -> Tally:
@@ -86,6 +91,8 @@ class Tally:
             peak_memory=max((t.peak_memory for t in tallies), default=0),
             peak_device_memory=max((t.peak_device_memory for t in tallies), default=0),
             ended=max((t.ended for t in tallies), default=0.0),
+            unexplained=sum(t.unexplained for t in tallies),
+            mostly_hidden=sum(t.mostly_hidden for t in tallies),
         )
 
 
@@ -104,7 +111,14 @@ def tally_of(
         peak_device_memory=peak_device_memory,
         actor=actor,
         ended=time.time(),
+        unexplained=_above(rows, "residual", NOT_EXPLAINED),
+        mostly_hidden=_above(rows, "hidden", MOSTLY_HIDDEN),
     )
+
+
+def _above(rows: pa.Table, name: str, limit: float) -> int:
+    """How many rows have more than that in the column."""
+    return pc.sum(pc.greater(rows[name], limit)).as_py() or 0 if name in rows.column_names else 0
 
 
 def create_part(layout: Layout, part: Part, rows: pa.Table, tally: Tally) -> bool:

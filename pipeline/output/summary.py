@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from manifests import storage
+from pipeline.doubts import outcome_doubts
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
 
@@ -23,6 +24,7 @@ class Summary:
         peak_memory, peak_device_memory: bytes of one restorer's process and of its GPU, at most.
         seconds, images_per_second: of the run that wrote this, and of the images it restored.
         finished: when, in UTC.
+        warnings: what the user should hear of the results, in words.
     """
 
     rows: int
@@ -35,6 +37,7 @@ class Summary:
     seconds: float
     images_per_second: float
     finished: str
+    warnings: tuple[str, ...] = ()
 
 
 def write_summary(
@@ -53,6 +56,9 @@ def write_summary(
         seconds=round(seconds, 2),
         images_per_second=round(done_now / seconds, 4),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        warnings=tuple(
+            outcome_doubts(total.rows - total.failed, total.unexplained, total.mostly_hidden)
+        ),
     )
     storage.write_bytes(layout.summary, json.dumps(asdict(summary), indent=1).encode())
     return summary

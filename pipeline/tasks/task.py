@@ -37,13 +37,24 @@ Mode = Literal["restore", "benchmark"]
 Arrays = Mapping[str, np.ndarray]
 
 
+def _on_255(value: Any) -> str:
+    """A hint for who gives noise as on 0..255, or in percent."""
+    try:
+        level = float(value)
+    except (TypeError, ValueError):
+        return ""
+    if not 1 < level <= 255:
+        return ""
+    return f"; if it is on 0..255, write {level / 255:.2g}; if in percent, {level / 100:.2g}"
+
+
 def _noise_level(value: Any) -> Any:
     try:
         good = value is None or value == "auto" or 0 <= float(value) <= 1
     except (TypeError, ValueError):
         good = False
     if not good or isinstance(value, bool):
-        raise ValueError("must be a finite number from 0 to 1, or auto")
+        raise ValueError(f"must be a finite number from 0 to 1, or auto{_on_255(value)}")
     return value
 
 
