@@ -1,4 +1,4 @@
-"""The commands to begin with: init, schema."""
+"""The commands to begin with: init, schema, doctor."""
 
 from __future__ import annotations
 
@@ -75,3 +75,36 @@ def schema() -> None:
         from jobs.job_schema import job_schema_text
 
         typer.echo(job_schema_text(), nl=False)
+
+
+COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
+
+
+@app.command()
+def doctor(
+    places: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PLACE]...",
+            help="Folders or URIs to be read and written (a small file, removed again), such as "
+            "s3://bucket/prefix.",
+        ),
+    ] = None,
+) -> None:
+    """Check the installation, by trying it, and say what to mend.
+
+    Exits with 1 if something is broken that jobs need.
+
+    Example: diffpir doctor s3://bucket/runs
+    """
+    broken = 0
+    with user_errors():
+        from jobs.doctor import examine
+
+        for finding in examine(places or ()):
+            state = typer.style(f"{finding.state:8}", fg=COLOURS[finding.state])
+            typer.echo(f"{state} {finding.name}: {finding.words}")
+            broken += finding.state == "broken"
+    if broken:
+        typer.echo(f"{broken} broken", err=True)
+        raise typer.Exit(1)

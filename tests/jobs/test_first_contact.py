@@ -14,6 +14,7 @@ import diffpir
 from jobs.cli import app
 from jobs.specfile import JobFileError, load_job, make_job
 from pipeline.tasks import TASKS
+from tests.s3 import free_port
 
 
 def command(*arguments):
@@ -115,3 +116,16 @@ def test_the_schema_has_words_for_every_key_of_a_job(schema):
     told = [field.get("description", "") for field in parts["JobSpec"]["properties"].values()]
     assert all(text and text[-1] in ".)" for text in told) and not any("`" in t for t in told)
     assert "mirror image" in parts["SuperResolve"]["properties"]["boundary"]["description"]
+
+
+def test_the_doctor_tells_what_is_broken(tmp_path, monkeypatch):
+    """Ray's address leads nowhere, a folder is missing; the rest of this machine is well."""
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    result = command("doctor", tmp_path, tmp_path / "gone")
+    found = {line[9:].split(": ")[0]: line for line in result.stdout.splitlines()}
+    assert result.exit_code == 1 and result.stderr == "2 broken\n"
+    assert found["Ray"].startswith("broken") and "unset RAY_ADDRESS" in found["Ray"]
+    assert found[f"{tmp_path}/gone"].startswith("broken")
+    assert found[str(tmp_path)] == f"ok       {tmp_path}: it can be read and written"
+    assert found["PyTorch"].startswith("ok") and found["Prior"].startswith("ok")
+    assert not list(tmp_path.iterdir())
