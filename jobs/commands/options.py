@@ -50,15 +50,18 @@ def allowed_code(given: list[str] | None) -> list[str]:
     return [*(given or ()), *user_settings().allow_code]
 
 
-ValueRange = Annotated[
-    tuple[float, float] | None,
-    typer.Option(
+def range_option(panel: str | None = None) -> Any:
+    """``--range``, in a panel of the help."""
+    return typer.Option(
         "--range",
         metavar="BLACK WHITE",
         help="The numbers in the files that are black and white.",
         show_default="all of 8 or 16 bits",
-    ),
-]
+        rich_help_panel=panel,
+    )
+
+
+ValueRange = Annotated[tuple[float, float] | None, range_option()]
 
 
 class Precision(StrEnum):

@@ -15,9 +15,9 @@ from jobs.commands.options import (
     Overwrite,
     Precision,
     RetryFailed,
-    ValueRange,
     allowed_code,
     local_output,
+    range_option,
 )
 from jobs.console import ProgressLine, finish, say, user_errors
 from jobs.interrupts import interruptible
@@ -57,6 +57,12 @@ class RestoreCommand(TyperCommand):
         return params
 
 
+# Panels of options in the help.
+IMAGES, SAMPLER = "What was done to the images", "Prior and sampler"
+MACHINE, OUTPUT = "Machine", "Output"
+SOURCE = "Where SOURCE is a manifest or Parquet files"
+
+
 WatchIds = Annotated[
     list[str] | None,
     typer.Option(
@@ -64,6 +70,7 @@ WatchIds = Annotated[
         metavar="ID",
         help="Whose steps are saved (repeatable).",
         show_default="the first four images",
+        rich_help_panel=SAMPLER,
     ),
 ]
 
@@ -88,6 +95,14 @@ def run(
     Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
     started), 1 if it stopped on the way, 130 or 143 if SIGINT or SIGTERM interrupted it (the same
     command goes on).
+
+    Examples:
+
+    diffpir run job.yaml
+
+    diffpir run job.yaml --retry-failed
+
+    diffpir run job.yaml --fresh --overwrite
     """
     with interruptible(), user_errors():
         from jobs.fetching import fetch_of
@@ -117,13 +132,24 @@ def restore(
             "WebDataset files; or the output of another job."
         ),
     ],
-    output: Annotated[str, typer.Option("--output", "-o", help="Folder or URI for the results.")],
-    task: Annotated[str, typer.Option(parser=known_kind, help="What happened to the images.")],
+    output: Annotated[
+        str,
+        typer.Option(
+            "--output", "-o", help="Folder or URI for the results.", rich_help_panel=OUTPUT
+        ),
+    ],
+    task: Annotated[
+        str,
+        typer.Option(
+            parser=known_kind, help="What happened to the images.", rich_help_panel=IMAGES
+        ),
+    ],
     kernel: Annotated[
         str | None,
         typer.Option(
             help="deblur, sr: file of the blur kernel (.npy, .npz, .mat, image), "
-            "or a kernel such as '{gaussian: {std: 3}}'."
+            "or a kernel such as '{gaussian: {std: 3}}'.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     noise: Annotated[
@@ -131,26 +157,34 @@ def restore(
         typer.Option(
             help="Standard deviation of the noise, pixels on [0, 1], or 'auto'; "
             "gaussian=0.01,poisson=0.004 for the variance 0.01^2 + 0.004 x (or auto for both); "
-            "map=FILE (.npy, .npz, .mat)."
+            "map=FILE (.npy, .npz, .mat).",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
-    factor: Annotated[int | None, typer.Option(help="sr: how many times larger.")] = None,
+    factor: Annotated[
+        int | None, typer.Option(help="sr: how many times larger.", rich_help_panel=IMAGES)
+    ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
             help="inpaint, deblur: mask file (light is known, dark is hidden); or what tells the "
             "hidden pixels of each picture: 'alpha', 'values:0,255', 'colour:#ff00ff', or "
-            "'{values: [0, 255], channels: each}'."
+            "'{values: [0, 255], channels: each}'.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     grow: Annotated[
-        int | None, typer.Option(help="Of what the mask hides: by so many pixels to all sides.")
+        int | None,
+        typer.Option(
+            help="Of what the mask hides: by so many pixels to all sides.", rich_help_panel=IMAGES
+        ),
     ] = None,
     boundary: Annotated[
         Boundary | None,
         typer.Option(
             help="deblur, sr: what the blur met beyond the border; unknown: the scene went on.",
             show_default="unknown",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     model: Annotated[
@@ -158,7 +192,8 @@ def restore(
         typer.Option(
             help="As a job has it: 'builtin', a known name (diffpir models list), org/name of the "
             "Hugging Face Hub, the path or URI of a file or folder, or one with what is to be said "
-            "of it, such as '{path: m.pt, num_heads: 4}'."
+            "of it, such as '{path: m.pt, num_heads: 4}'.",
+            rich_help_panel=SAMPLER,
         ),
     ] = "builtin",
     channels: Annotated[
@@ -166,70 +201,126 @@ def restore(
         typer.Option(
             help="Of colours, with a prior of one channel: each, or luma (the chroma stays).",
             show_default="each",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
-    value_range: ValueRange = None,
-    preset: Annotated[str | None, typer.Option(help="Named sampler settings.")] = None,
-    nfe: Annotated[int | None, typer.Option(help="Network evaluations per image.")] = None,
+    value_range: Annotated[tuple[float, float] | None, range_option(IMAGES)] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Named sampler settings.", rich_help_panel=SAMPLER)
+    ] = None,
+    nfe: Annotated[
+        int | None, typer.Option(help="Network evaluations per image.", rich_help_panel=SAMPLER)
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(
             help="diffpir, diffpir-spectral (priors with an error spectrum); or to compare with: "
             "hqs, ddnm, ddrm, red-diff, dds, daps, pigdm, dps.",
             show_default="the prior's best",
+            rich_help_panel=SAMPLER,
         ),
     ] = None,
     samples: Annotated[
-        int, typer.Option(help="Of the posterior of each image; their mean is restored.")
+        int,
+        typer.Option(
+            help="Of the posterior of each image; their mean is restored.", rich_help_panel=SAMPLER
+        ),
     ] = 1,
     estimate: Annotated[
-        str | None, typer.Option(help="Of several samples: mean, sample, best.")
+        str | None,
+        typer.Option(help="Of several samples: mean, sample, best.", rich_help_panel=SAMPLER),
     ] = None,
     uncertainty: Annotated[
         bool,
-        typer.Option("--uncertainty", help="Of several samples: a picture of how far they differ."),
+        typer.Option(
+            "--uncertainty",
+            help="Of several samples: a picture of how far they differ.",
+            rich_help_panel=SAMPLER,
+        ),
     ] = False,
     save_steps: Annotated[
         int | None,
-        typer.Option(help="Keep what the sampler saw at so many steps, for diffpir report."),
+        typer.Option(
+            help="Keep what the sampler saw at so many steps, for diffpir report.",
+            rich_help_panel=SAMPLER,
+        ),
     ] = None,
     watch_ids: WatchIds = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    actors: Annotated[int | None, typer.Option(help="How many hold a model.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.", rich_help_panel=SAMPLER)] = 0,
+    actors: Annotated[
+        int | None, typer.Option(help="How many hold a model.", rich_help_panel=MACHINE)
+    ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of the network; auto: bf16 where the hardware has it.")
+        Precision,
+        typer.Option(
+            help="Of the network; auto: bf16 where the hardware has it.", rich_help_panel=MACHINE
+        ),
     ] = Precision.auto,
     batch_pixels: Annotated[
-        str, typer.Option(help="Pixels per network call at most, a number or 'auto'.")
+        str,
+        typer.Option(
+            help="Pixels per network call at most, a number or 'auto'.", rich_help_panel=MACHINE
+        ),
     ] = "auto",
     compile: Annotated[
-        bool, typer.Option("--compile", help="Compile the network, per size of image and batch.")
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the network, per size of image and batch.",
+            rich_help_panel=MACHINE,
+        ),
     ] = False,
     images: Annotated[
-        str | None, typer.Option(help="Where the pictures go.", show_default="OUTPUT/images")
+        str | None,
+        typer.Option(
+            help="Where the pictures go.", show_default="OUTPUT/images", rich_help_panel=OUTPUT
+        ),
     ] = None,
     format: Annotated[
-        str | None, typer.Option(help="Of them: png, webp, jpeg, tiff, npy.", show_default="png")
+        str | None,
+        typer.Option(
+            help="Of them: png, webp, jpeg, tiff, npy.", show_default="png", rich_help_panel=OUTPUT
+        ),
     ] = None,
     quality: Annotated[
-        int | None, typer.Option(help="1 to 100: jpeg (95), webp (lossless).", show_default=False)
+        int | None,
+        typer.Option(
+            help="1 to 100: jpeg (95), webp (lossless).", show_default=False, rich_help_panel=OUTPUT
+        ),
     ] = None,
     bits: Annotated[
         int | None,
         typer.Option(
-            help="8, 16 (png, tiff, npy), or 32, floating point (tiff, npy).", show_default="8"
+            help="8, 16 (png, tiff, npy), or 32, floating point (tiff, npy).",
+            show_default="8",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     image_column: Annotated[
         str | None,
-        typer.Option(help="Of a manifest or Parquet files.", show_default="image"),
+        typer.Option(
+            help="What the column image is called there.",
+            show_default="image",
+            rich_help_panel=SOURCE,
+        ),
     ] = None,
     id_column: Annotated[
         str | None,
-        typer.Option(help="Of a manifest or Parquet files.", show_default="id"),
+        typer.Option(
+            help="What the column id is called there.", show_default="id", rich_help_panel=SOURCE
+        ),
     ] = None,
 ) -> None:
-    """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images."""
+    """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images.
+
+    Examples:
+
+    diffpir restore photos/ -o out/ --task deblur --kernel k.npy --noise 0.02
+
+    diffpir restore small/ -o out/ --task sr --factor 2 --noise auto
+
+    diffpir restore scans/ -o out/ --task inpaint --mask values:0,255
+    """
     with interruptible(), user_errors():
         from jobs.fetching import fetch_of
         from jobs.option_names import told_by_options

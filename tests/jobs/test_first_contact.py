@@ -129,3 +129,18 @@ def test_the_doctor_tells_what_is_broken(tmp_path, monkeypatch):
     assert found[str(tmp_path)] == f"ok       {tmp_path}: it can be read and written"
     assert found["PyTorch"].startswith("ok") and found["Prior"].startswith("ok")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_help_of_restore_has_its_options_in_panels():
+    words = command("restore", "--help").stdout
+    panels = re.split(r"╭─ (.*?) ─+╮", words)[1:]
+    options = {
+        name: set(re.findall(r"│ +\*? *(--[a-z-]+)", text))
+        for name, text in zip(panels[::2], panels[1::2], strict=True)
+    }
+    assert {"--kernel", "--noise", "--mask", "--task"} <= options["What was done to the images"]
+    assert {"--model", "--nfe", "--seed"} <= options["Prior and sampler"]
+    assert {"--actors", "--precision"} <= options["Machine"]
+    assert {"--output", "--format"} <= options["Output"]
+    assert options["Options"] == {"--help"}
+    assert "diffpir restore small/ -o out/ --task sr --factor 2 --noise auto" in words
