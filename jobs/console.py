@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from pipeline.outlook import Outlook
     from pipeline.output.summary import Summary
     from pipeline.progress import Progress
 
@@ -120,3 +121,26 @@ def finish(summary: Summary, output: str) -> None:
         kinds = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())
         typer.echo(f"failed: {kinds} (their column 'error' says more)", err=True)
         raise typer.Exit(ROWS_FAILED)
+
+
+def show_outlook(found: Outlook) -> None:
+    """Print what a job would do."""
+    from manifests import storage
+
+    actors = f"{found.min_actors}"
+    if found.max_actors > found.min_actors:
+        actors += f" to {found.max_actors}"
+    typer.echo(f"rows: {found.rows} in {found.shards} shards")
+    if found.begun:
+        done = found.rows - found.rows_left
+        typer.echo(
+            f"there already: {done} rows; left: {found.rows_left} in {found.shards_left} shards"
+        )
+    else:
+        typer.echo("there already: nothing")
+    total = found.evaluations * found.rows_left
+    typer.echo(f"network evaluations: {found.evaluations} for each row, {total} in all")
+    typer.echo(f"actors: {actors}")
+    typer.echo(f"results: {storage.shown(found.output)}/results")
+    if found.images:
+        typer.echo(f"pictures: {storage.shown(found.images)}")

@@ -61,11 +61,11 @@ def run_job(
     job = check(spec, allow_code, fresh=fresh)
     if fresh:
         if overwrite:
-            _resources(spec)  # before anything is removed
+            resources_for(spec)  # before anything is removed
         begin_anew(job.layout, overwrite, is_read(spec, job.manifest))
     folder, resources = RunFolder.find(job), None
     if folder is None:
-        resources = _resources(spec)
+        resources = resources_for(spec)
         rows = rows_per_shard(job.rows, resources.max_actors, resources.batch_pixels)
         folder = RunFolder.create(job, spec.shard_rows or rows)
         for note in (*job.notes, *job.manifest.notes):
@@ -81,13 +81,13 @@ def run_job(
                     heartbeat.say(asdict(progress))
                     on_progress(progress)
 
-                done_now = _restore(job, folder, work, resources or _resources(spec), report)
+                done_now = _restore(job, folder, work, resources or resources_for(spec), report)
             return folder.finish(heartbeat, time.perf_counter() - began, done_now)
     except StorageError as e:
         raise JobStopped(str(e)) from None
 
 
-def _resources(spec: JobSpec) -> Resources:
+def resources_for(spec: JobSpec) -> Resources:
     """What a run takes of the cluster.
 
     Raises:

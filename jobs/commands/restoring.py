@@ -19,7 +19,7 @@ from jobs.commands.options import (
     local_output,
     range_option,
 )
-from jobs.console import ProgressLine, finish, say, user_errors
+from jobs.console import ProgressLine, finish, say, show_outlook, user_errors
 from jobs.interrupts import interruptible
 
 app = typer.Typer()
@@ -121,6 +121,30 @@ def run(
             on_note=say,
         )
     finish(summary, spec.output)
+
+
+@app.command()
+def plan(
+    job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
+    allow_code: AllowCode = None,
+) -> None:
+    """Check a job as `run` does, and say what that would do; nothing is restored.
+
+    Exits with 2 if the job is wrong.
+
+    Example: diffpir plan job.yaml
+    """
+    with interruptible(), user_errors():
+        from jobs.fetching import fetch_of
+        from jobs.specfile import load_job
+        from pipeline.outlook import outlook
+
+        spec = load_job(job)
+        fetch_of(spec.model)
+        found = outlook(spec, allowed_code(allow_code))
+    for note in found.notes:
+        say(note)
+    show_outlook(found)
 
 
 @app.command(cls=RestoreCommand)

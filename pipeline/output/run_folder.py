@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from manifests import storage
 from pipeline.errors import JobStopped, PipelineError
@@ -69,12 +72,16 @@ class RunFolder:
             )
         return cls(job.layout, record)
 
+    @staticmethod
+    def cut(job: Job, shard_rows: int) -> Iterator[pa.Table]:
+        """The rows of each shard that :meth:`create` would plan."""
+        enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
+        return shards_in(job.manifest.batches(), shard_rows, enlarged)
+
     @classmethod
     def create(cls, job: Job, shard_rows: int) -> RunFolder:
         """Cut the job's manifest into shards of at most this many rows, and record the run."""
-        enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
-        shards = shards_in(job.manifest.batches(), shard_rows, enlarged)
-        files = write_plan(shards, job.layout)
+        files = write_plan(cls.cut(job, shard_rows), job.layout)
         if create_record(job.layout, job.identity, job.spec, files, job.version, job.model):
             return cls(job.layout, read_record(job.layout))
         for entry in files:  # another driver was faster: its plan counts

@@ -77,6 +77,20 @@ def finished(photos, tmp_path_factory, tiny_model):
     return folder
 
 
+def test_plan_says_what_is_left_and_writes_nothing(finished, photos, tmp_path):
+    again = diffpir("plan", finished / "job.yaml")
+    assert again.exit_code == 0, again.output
+    assert "rows: 3 in " in again.stdout and "there already: 3 rows; left: 0 in 0" in again.stdout
+    text = (finished / "job.yaml").read_text().replace(f"{finished}/out", f"{tmp_path}/out")
+    (tmp_path / "job.yaml").write_text(text)
+    new = diffpir("plan", tmp_path / "job.yaml")
+    assert "there already: nothing" in new.stdout and not (tmp_path / "out").exists()
+    assert "network evaluations: 2 for each row, 6 in all\nactors: 1\n" in new.stdout
+    (tmp_path / "job.yaml").write_text(text.replace("/m.jsonl", "/gone.jsonl"))
+    wrong = diffpir("plan", tmp_path / "job.yaml")
+    assert wrong.exit_code == 2 and "gone.jsonl" in wrong.stderr
+
+
 def test_restore_needs_no_job_file(photos, tiny_model, tmp_path):
     np.save(tmp_path / "k.npy", np.ones((3, 3)))
     arguments = (
