@@ -30,8 +30,10 @@ Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
 class Spec(BaseModel):
-    """Attributes:
-    short_form: JSON Schema of what may stand in a job file for the keys of this part.
+    """A part of a job: frozen, and without unknown keys.
+
+    Attributes:
+        short_form: JSON Schema of what may stand in a job file for the keys of this part.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
