@@ -148,6 +148,8 @@ def _told(metadata: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _no_mark(entries: Mapping[str, Tensor]) -> str:
+    if not entries:
+        return "it holds no tensors"
     seems = what_tensors_seem(entries)
     if seems:
         return f"it seems to be {seems}"

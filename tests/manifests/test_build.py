@@ -250,5 +250,8 @@ def test_a_kernel_that_is_written_out_is_no_file(tmp_path):
         "c,good.png,gone.npy\n"
         "d,good.png,\n"
     )
-    found = check(str(tmp_path / "m.csv"), kernel_fault=lambda text: "radius" in text and "bad")
+    found = check(
+        str(tmp_path / "m.csv"),
+        text_faults={"kernel": lambda text: "bad" if "radius" in text else None},
+    )
     assert [(f.row, f.message[:16]) for f in found] == [(2, "kernel: bad"), (3, "kernel: no such ")]

@@ -346,9 +346,13 @@ CHECKPOINTS: dict[str, tuple[str, Callable[[], bytes], str]] = {
     "safetensors, lists in one another": (
         ".safetensors",
         lambda: safetensors("[" * 10**6),
-        "not a safetensors file",
+        "it holds no tensors",
     ),
-    "safetensors, digits": (".safetensors", lambda: safetensors("9" * 10**5), "safetensors file"),
+    "safetensors, digits": (
+        ".safetensors",
+        lambda: safetensors("9" * 10**5),
+        "it holds no tensors",
+    ),
     "safetensors, a header of 2^60 bytes": (
         ".safetensors",
         lambda: struct.pack("<Q", 2**60),

@@ -381,8 +381,9 @@ def test_a_job_that_does_not_go_with_its_priors_channels_is_refused(priors):
                 check_channels(spec, channels)
     spectral = {"sampler": {"method": "diffpir-spectral"}, "picture": "tiff"}
     with pytest.raises(PipelineError, match=r"of colours \(3 channels\) or of greys \(1\)"):
-        check_model(spec_of(priors[5], **spectral), priors[5])
-    assert check_model(spec_of(priors[5], picture="tiff"), priors[5])[1].method == "diffpir"
+        check_model(spec_of(priors[5], **spectral))
+    prior = check_model(spec_of(priors[5], picture="tiff"))
+    assert (prior.channels, prior.config.method) == (5, "diffpir")
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_from_a_bucket_to_googles(cloud, gs_prefix, tiny_model, tmp_path):
 
     # Two of the three row groups are larger than what a reader fetches of a file's end.
     rows = [{"id": name, "image": {"bytes": png(name), "path": None}} for name in NAMES]
-    rows = [row | {"noise": bytes(i << 16)} for i, row in enumerate(reversed(rows))]
+    rows = [row | {"filler": bytes(i << 16)} for i, row in enumerate(reversed(rows))]
     sink = io.BytesIO()
     options = {"row_group_size": 1, "compression": "none", "use_dictionary": False}
     pq.write_table(pa.Table.from_pylist(rows), sink, **options)

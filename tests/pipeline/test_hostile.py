@@ -41,6 +41,10 @@ def pixels(row: dict) -> int:
     return math.prod(int(side) for side in row["size"].split("x")) if row["size"] else 0
 
 
+# Of signed numbers only a job's range can tell which are black and white.
+SIGNED = "pillow/separate_planar_extra_samples.tiff"
+
+
 def is_tiff(name: str) -> bool:
     """Of which some are read that Pillow does not open: arrays of numbers."""
     return name.endswith((".tif", ".tiff"))
@@ -48,7 +52,7 @@ def is_tiff(name: str) -> bool:
 
 def expected(row: dict, max_pixels: int) -> str | None:
     """``array``, or the kind of error; None: an error of whatever kind."""
-    if row["opens"] != "yes":
+    if row["opens"] != "yes" or row["file"] == SIGNED:
         return None
     if pixels(row) > max_pixels:
         return "too_large"

@@ -24,6 +24,7 @@ from pipeline.tasks.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
+from pipeline.steps import INPUTS
 from tests.support import versions_of
 
 def table(count, side):
@@ -34,7 +35,7 @@ def table(count, side):
         INDEX: pa.array(range(count), pa.int64()),
         "row": pa.array([{"id": str(i), "image": "x"} for i in range(count)]),
         "error": pa.repeat("", count), "error_kind": pa.repeat("", count),
-        "image": pack(images), "reference": none, "mask": none, "kernel": none, "stored": none,
+        **dict.fromkeys(INPUTS, none), "image": pack(images),
     })
 
 spec = JobSpec.model_validate({
