@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from manifests import storage
@@ -37,7 +37,7 @@ class Summary:
     seconds: float
     images_per_second: float
     finished: str
-    warnings: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
 
 
 def write_summary(
@@ -56,7 +56,7 @@ def write_summary(
         seconds=round(seconds, 2),
         images_per_second=round(done_now / seconds, 4),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=tuple(
+        warnings=list(
             outcome_doubts(total.rows - total.failed, total.unexplained, total.mostly_hidden)
         ),
     )

@@ -301,7 +301,7 @@ def test_compiling_without_a_compiler_is_refused_before_any_work(photos, tmp_pat
         timeout=120,
     )
     assert done.returncode == 2, done.stderr
-    assert "error: compile: this machine cannot (" in done.stderr and not done.stdout
+    assert "error: --compile: this machine cannot (" in done.stderr and not done.stdout
     assert "Traceback" not in done.stderr
     assert os.listdir(tmp_path / "out") == ["manifest.parquet"]
 
