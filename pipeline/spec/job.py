@@ -294,6 +294,11 @@ class JobSpec(Spec):
                 f"sampler.method: {method} takes one noise_level for each image, and no "
                 "task.noise; those that do are diffpir and diffpir-spectral"
             )
+        if self.sampler.save_steps and method in ("hqs", "daps"):
+            raise ValueError(
+                f"sampler.save_steps: {method} goes by noise levels and has no timesteps to choose "
+                "from; leave it out, or take another method"
+            )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
         try:

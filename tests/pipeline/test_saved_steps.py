@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 
 from diffpir.schedule import Schedule
 from jobs.specfile import JobFileError, make_job
@@ -89,3 +90,15 @@ def test_ids_to_watch_without_steps_to_save_are_refused():
     job = {"manifest": "m", "output": "o", "task": {"kind": "denoise", "noise_level": 0.1}}
     with pytest.raises(JobFileError, match="set save_steps"):
         make_job({**job, "sampler": {"watch_ids": ["a"]}}, "job.yaml")
+
+
+@pytest.mark.parametrize("method", ["hqs", "daps"])
+def test_methods_without_timesteps_save_no_steps(method):
+    spec = {
+        "manifest": "m.csv",
+        "output": "out",
+        "task": {"kind": "denoise", "noise_level": 0.1},
+        "sampler": {"preset": method, "save_steps": 3},
+    }
+    with pytest.raises(ValidationError, match=r"save_steps.*has no timesteps"):
+        JobSpec.model_validate(spec)
