@@ -49,9 +49,7 @@ class PictureFile(Spec):
         if self.bits == 16 and self.format in ("jpeg", "webp"):
             raise ValueError(f"bits: {self.format} has 8 bits, 16 belong to png, tiff and npy")
         if self.range == "scene" and self.bits == 8:
-            raise ValueError(
-                "range: scene takes bits: 16 or 32: of 8, what is dark has few levels"
-            )
+            raise ValueError("range: scene takes bits: 16 or 32: of 8, what is dark has few levels")
         if self.bits == 32 and not self.holds_arrays:
             raise ValueError(
                 f"bits: {self.format} has no floating-point numbers (32), which belong to tiff and "
