@@ -14,6 +14,7 @@ import diffpir
 from jobs.cli import app
 from jobs.specfile import JobFileError, load_job, make_job
 from pipeline.tasks import TASKS
+from tests.local_ray import stop_ray
 from tests.s3 import free_port
 
 
@@ -120,6 +121,7 @@ def test_the_schema_has_words_for_every_key_of_a_job(schema):
 
 def test_the_doctor_tells_what_is_broken(tmp_path, monkeypatch):
     """Ray's address leads nowhere, a folder is missing; the rest of this machine is well."""
+    stop_ray()
     monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
     result = command("doctor", tmp_path, tmp_path / "gone")
     found = {line[9:].split(": ")[0]: line for line in result.stdout.splitlines()}

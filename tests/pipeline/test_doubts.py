@@ -78,12 +78,12 @@ def test_a_summary_says_which_share_does_not_explain_its_measurement(tmp_path, c
     first, second = summary.warnings
     assert first.startswith("2 of 4 results (50%) do not explain what was measured")
     assert second.startswith("1 of 4 masks hide more than 95%")
-    assert tuple(read_summary(layout).warnings) == summary.warnings
+    assert read_summary(layout).warnings == summary.warnings
     with pytest.raises(typer.Exit) as ended:
         finish(summary, str(tmp_path))
     assert ended.value.exit_code == 3  # one row failed; a warning changes nothing
     assert "warning: 2 of 4 results (50%) do not explain" in capsys.readouterr().err
-    assert write_summary(layout, [Tally(rows=3)], 1.0, 3).warnings == ()
+    assert write_summary(layout, [Tally(rows=3)], 1.0, 3).warnings == []
 
 
 def test_an_output_among_the_pictures_is_said(folder, capsys):

@@ -21,7 +21,6 @@ from pipeline.tasks.task import Batch, Defaults, Task
 from tests.pictures import decoded, photograph
 
 
-@register
 class Dimmed(Task):
     """A picture behind a grey filter: ``y = transmission x + n``."""
 
@@ -43,6 +42,7 @@ class Dimmed(Task):
 
 @pytest.fixture(autouse=True, scope="module")
 def only_here():
+    register(Dimmed)
     yield
     del TASKS["dimmed"]
 
