@@ -281,16 +281,16 @@ def test_the_digest_is_of_the_rows_not_of_the_chunks(a, b):
     assert content_digest([table]) != content_digest([other])
 
 
+ON_255 = "(is it on 0..255? Then divide it by 255)"
+
+
 @pytest.mark.parametrize(
     "values, fault",
     [
         ({}, None),
         ({"noise_level": 0.1, "seed": 0}, None),
         ({"noise_level": -0.1}, "noise_level: expected from 0 to 1, got -0.1"),
-        (
-            {"noise_level": 1.5},
-            "noise_level: expected from 0 to 1, got 1.5 (is it on 0..255? Then divide it by 255)",
-        ),
+        ({"noise_level": 1.5}, f"noise_level: expected from 0 to 1, got 1.5 {ON_255}"),
         ({"seed": -1}, "seed: expected 0 or more, got -1"),
         ({"image": ""}, "image: the row names none"),
     ],
