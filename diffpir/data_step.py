@@ -11,6 +11,7 @@ from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.operators import Compressed, Operator, Rho, per_image
+from diffpir.operators.circulant import circular_gain
 from diffpir.operators.circular import filtered
 from diffpir.operators.compressed import ROUNDS
 from diffpir.operators.protocol import Invertible, Map, Power, of_channels, of_pixels
@@ -84,6 +85,7 @@ class SpectralStep:
         usual: int = getattr(self.operator, "max_iterations", MAX_ITERATIONS)
         self.max_iterations = max_iterations or usual
         self.last: dict[int, Tensor] = {}  # by the first of its channels
+        self.gain: tuple[Tensor | None] | None = None  # of an operator without an inverse
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
         def power(height: int, width: int) -> Tensor:
@@ -121,9 +123,10 @@ class SpectralStep:
             def spread(x: Tensor) -> Tensor:  # S x
                 return mixed(filtered(mixed(x, basis), power(*x.shape[-2:])), basis.T)
 
-            inverse: Map = _same
             if invertible is not None:
                 inverse = _joint_inverse(invertible, weight, cache(power), basis)
+            else:
+                inverse = self._circular_inverse(residual, x, weight, power, basis)
             return x + self._step(residual, weight, spread, inverse, False, (1, 2, 3))
         # The basis' channels are systems of their own; those of a large image one after another,
         # which takes a third of the memory.
@@ -142,6 +145,22 @@ class SpectralStep:
             exact = invertible.exact
             steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), first))
         return x + mixed(torch.cat(steps, dim=1), basis.T)
+
+    def _circular_inverse(
+        self, residual: Tensor, x: Tensor, weight: Rho, power: Power, basis: Tensor
+    ) -> Map:
+        """Near ``(A S A^T + weight)^-1`` of an operator that is like a circular convolution."""
+        if residual.shape != x.shape or of_pixels(weight) or of_channels(weight):
+            return _same
+        if self.gain is None:
+            operator = self.operator
+            gain = circular_gain(lambda d: operator.forward(operator.adjoint(d)), residual)
+            self.gain = (gain,)
+        (gain,) = self.gain
+        if gain is None:
+            return _same
+        reciprocal = 1 / (gain * power(*x.shape[-2:]) + weight)
+        return lambda r: mixed(filtered(mixed(r, basis), reciprocal), basis.T)
 
     def _step(
         self,

@@ -12,6 +12,8 @@ from diffpir.config import SamplerConfig
 from diffpir.data_step import IsotropicStep, SpectralStep
 from diffpir.errors import ConfigError
 from diffpir.operators import Denoise, Downsample, Inpaint, Linear, PartialBlur, bayer, luminance
+from diffpir.operators.circulant import circular_gain
+from diffpir.operators.circular import filtered
 from diffpir.schedule import Schedule
 from diffpir.spectrum import FREQUENCIES, OPPONENT, PriorSpectrum, measure_spectrum
 
@@ -148,6 +150,35 @@ def test_with_equal_powers_it_is_diffpirs_step(name):
     step = SpectralStep(operator, y, 0.03, white, rtol=1e-12, max_iterations=500)
     usual = IsotropicStep(operator, y, 0.03, SamplerConfig())
     assert torch.allclose(step(x0, 0.5), usual(x0, 0.5), atol=1e-7)
+
+
+def test_an_operator_like_a_blur_is_preconditioned_as_one():
+    """Four applications of A in place of some thirty, and the blur's own result."""
+    blur = Downsample(torch.outer(*[torch.ones(5, dtype=torch.float64) / 5] * 2))
+    calls = []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        calls.append(None)
+        return blur.forward(x)
+
+    y = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x0 = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(2)).double()
+    wanted = SpectralStep(blur, y, 1e-3, COLOURED)(x0, 0.3)
+    found = SpectralStep(Linear(forward, blur.adjoint), y, 1e-3, COLOURED)(x0, 0.3)
+    assert len(calls) <= 5 and torch.allclose(found, wanted, atol=1e-8)
+
+
+@given(st.integers(0, 100))
+def test_only_what_resembles_a_convolution_has_its_gain(seed):
+    y = torch.zeros(1, 2, 16, 12, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    kernel = torch.rand(3, 3, generator=generator, dtype=torch.float64)
+    gram = Downsample(kernel).gram
+    gain = circular_gain(gram, y)
+    r = torch.randn(y.shape, generator=generator, dtype=torch.float64)
+    assert gain is not None and torch.allclose(filtered(r, gain), gram(r))
+    mask = (torch.rand(16, 12, generator=generator) > 0.5).double()
+    assert circular_gain(lambda d: mask * d, y) is None
 
 
 def test_where_the_last_step_ended_the_next_begins():
