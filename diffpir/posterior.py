@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.config import Estimate
+
+WIDTH = 2.0  # pixels, standard deviation of the neighbourhood that a deviation is the mean of
+ONE, TWO = (math.erf(deviations / 2**0.5) for deviations in (1, 2))  # 0.683 and 0.954
 
 
 class Posterior:
@@ -53,9 +59,17 @@ class Posterior:
 
     @property
     def std(self) -> Tensor:
-        """(C, H, W), the standard deviation of the posterior; two samples are needed at least."""
+        """(1, H, W), the standard deviation of the samples; two are needed at least.
+
+        A few samples say little of a single value. So it is the root mean square over the channels
+        and over a Gaussian neighbourhood, of those values that differ at all: what was measured
+        without noise is the same in all samples, and stays certain.
+        """
         assert self._squares is not None and self.count > 1, "two samples are needed"
-        return (self._squares / (self.count - 1)).sqrt()
+        variance = (self._squares / (self.count - 1)).mean(dim=0, keepdim=True)
+        varies = (variance > 0).to(variance)
+        share = _smooth(varies)
+        return varies * (_smooth(variance) / share.clamp(min=1e-6)).sqrt()
 
 
 def coverage(mean: Tensor, std: Tensor, reference: Tensor, deviations: float) -> float:
@@ -65,3 +79,27 @@ def coverage(mean: Tensor, std: Tensor, reference: Tensor, deviations: float) ->
     """
     within = (reference - mean).abs() <= deviations * std
     return within.double().mean().item()
+
+
+def calibration(mean: Tensor, std: Tensor, reference: Tensor) -> float:
+    """How many times the standard deviation would have to be such that 0.683 lie within one.
+
+    Values without a deviation do not count; NaN if there are no others.
+    """
+    std = std.expand_as(mean)
+    ratios = ((reference - mean).abs() / std)[std > 0].flatten()
+    if not len(ratios):
+        return math.nan
+    return ratios.kthvalue(max(1, round(ONE * len(ratios)))).values.item()
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """(1, H, W), the mean over a Gaussian neighbourhood."""
+    reach = round(3 * WIDTH)
+    offsets = torch.arange(-reach, reach + 1, dtype=x.dtype, device=x.device)
+    window = torch.exp(-0.5 * (offsets / WIDTH) ** 2)
+    window = window / window.sum()
+    padded = F.pad(x[None], (reach,) * 4, mode="replicate")
+    across = F.conv2d(padded, window.reshape(1, 1, 1, -1))
+    smooth: Tensor = F.conv2d(across, window.reshape(1, 1, -1, 1))[0]
+    return smooth

@@ -18,6 +18,7 @@ from pipeline.output.run_folder import RunFolder
 
 METRICS = (
     "psnr", "psnr_y", "ssim", "lpips_vgg", "lpips_alex", "residual", "uncertainty",
+    "uncertainty_scale",
     "within_1_std", "within_2_std", "baseline_psnr", "gain",
     "seconds",
 )  # fmt: skip

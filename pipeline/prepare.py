@@ -198,7 +198,13 @@ def check_model(spec: JobSpec) -> CheckedPrior:
             "calibrate"
         )
     doubt = check_prior(denoise)
-    notes = (f"model: {doubt}",) if doubt else ()
+    notes = [f"model: {doubt}"] if doubt else []
+    if spec.uncertainty and spec.uncertainty_scale_of(config) == 1:
+        notes.append(
+            "uncertainty: it is the deviation of the samples, which is often several times smaller "
+            "than the error; a benchmark on clean pictures measures how many times (column "
+            "uncertainty_scale), for the job's uncertainty_scale"
+        )
     activations = activation_bytes(denoise) if spec.takes_gradients else None
     return CheckedPrior(
         files.location,
@@ -206,7 +212,7 @@ def check_model(spec: JobSpec) -> CheckedPrior:
         denoise.channels,
         config,
         prior.diffusion,
-        notes,
+        tuple(notes),
         activations,
     )
 

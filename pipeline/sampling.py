@@ -15,7 +15,7 @@ from diffpir import metrics
 from diffpir.config import SamplerConfig
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator, luminance
-from diffpir.posterior import Posterior, coverage
+from diffpir.posterior import Posterior, calibration, coverage
 from diffpir.randomness import noise_stream, sample_seed
 from diffpir.sampler import NoiseLevel, Sampling, Step, sample, together
 from diffpir.schedule import Schedule
@@ -38,8 +38,9 @@ class Restored:
         outcome: columns of the result.
         picture: (H, W) or (H, W, C), as it is stored; None if there is none.
         error: and its kind; empty if there is none.
-        uncertainty: (H, W) uint16, the standard deviation of several samples at each pixel (root
-            mean square of its channels), 65535 being 1; None if it was not asked for.
+        uncertainty: (H, W) uint16, the standard deviation at each pixel as several samples tell it
+            (:attr:`diffpir.posterior.Posterior.std`, times the job's ``uncertainty_scale``), 65535
+            being 1; None if it was not asked for.
         samples: (K, H, W) or (K, H, W, C), if they were asked for.
         steps: of a watched problem, x0 at some steps by its name (:func:`step_name`), as it would
             be stored.
@@ -137,6 +138,7 @@ class ImageSampler:
         self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
         self.spectrum, self.judges, self.device = spectrum, judges, device
         self.values = Values.of(spec)
+        self.uncertainty_scale = spec.uncertainty_scale_of(config)
 
     def restored(self, groups: list[list[Problem]]) -> list[list[Restored]]:
         """Of each group of problems of one shape what becomes of them."""
@@ -289,16 +291,20 @@ class ImageSampler:
     def _add_uncertainty(
         self, result: Restored, problem: Problem, operator: Operator, posterior: Posterior
     ) -> None:
-        mean, std = (
-            problem.peak * operator.frame(x[None]) for x in (posterior.mean, posterior.std)
-        )
+        mean = problem.peak * operator.frame(posterior.mean[None])
+        std = problem.peak * operator.frame(posterior.std[None])
         if problem.reference is not None:
             reference = problem.reference.to(mean.device)
             if problem.colours is not None and reference.shape[1] == 3:
                 reference = luminance(device=mean.device).forward(reference)
+            needed = calibration(mean, std, reference)
+            result.outcome["uncertainty_scale"] = None if math.isnan(needed) else needed
+            std = self.uncertainty_scale * std
             for name, deviations in (("within_1_std", 1), ("within_2_std", 2)):
                 result.outcome[name] = coverage(mean, std, reference, deviations)
-        spread = std[0].square().mean(dim=0).sqrt()
+        else:
+            std = self.uncertainty_scale * std
+        spread = std[0, 0]
         result.outcome["uncertainty"] = spread.mean().item()
         result.uncertainty = (spread * UNIT).round().clamp(0, UNIT).cpu().numpy().astype(np.uint16)
 

@@ -84,6 +84,7 @@ OUTCOME = pa.schema(
         ("lpips_alex", pa.float64()),
         ("residual", pa.float64()),
         ("uncertainty", pa.float64()),
+        ("uncertainty_scale", pa.float64()),
         ("within_1_std", pa.float64()),
         ("within_2_std", pa.float64()),
         ("baseline_psnr", pa.float64()),

@@ -52,6 +52,7 @@ METRIC_FIELDS = {
         Field("uncertainty", "Uncertainty", better="low"),
         Field("psnr_y", "PSNR of the luma", "dB", better="high"),
         Field("baseline_psnr", "PSNR of the measurement", "dB", better="high"),
+        Field("uncertainty_scale", "Uncertainty scale needed"),
         Field("within_1_std", "Within one standard deviation"),
         Field("within_2_std", "Within two standard deviations"),
         Field("seconds", "Seconds", "s", better="low"),

@@ -158,6 +158,9 @@ class JobSpec(Spec):
             ``sample``, or the ``best``, whose residual is nearest to 1.
         uncertainty: the standard deviation of the samples at each pixel is a picture of the
             results, and its mean a column.
+        uncertainty_scale: how many times the samples' deviation the uncertainty is, above 0. None:
+            as measured for the embedded prior and this task, and 1 for other priors. A benchmark's
+            column of the same name tells what suits each of its images.
         keep_samples: all samples are pictures of the results.
         channels: of colours, with a prior of one channel: ``each`` restores every channel by itself
             (also where there are others than three), ``luma`` the luma alone, while the chroma
@@ -212,6 +215,7 @@ class JobSpec(Spec):
     samples: Annotated[int, Field(ge=1, le=1024)] = 1
     estimate: Estimate | None = None
     uncertainty: bool = False
+    uncertainty_scale: Annotated[float, Field(gt=0, le=1000, examples=["3.5"])] | None = None
     keep_samples: bool = False
     channels: Channels | None = None
     range: Annotated[tuple[float, float], Field(examples=["[0, 4095]"])] | None = None
@@ -266,6 +270,8 @@ class JobSpec(Spec):
             for name, asked in several.items():
                 if asked:
                     raise ValueError(f"{name}: it takes several samples; set samples to 2 or more")
+        if self.uncertainty_scale and not self.uncertainty:
+            raise ValueError("uncertainty_scale: it goes with uncertainty: true")
         self._check_range()
         if self.channels == "luma" and not (self.task.is_linear and not self.task.reads_stored):
             raise ValueError(
@@ -374,12 +380,25 @@ class JobSpec(Spec):
             usual = defaults.spectral_settings(self.sampler.nfe)
         return self.sampler.resolve(usual)
 
+    def uncertainty_scale_of(self, config: SamplerConfig) -> float:
+        """What the deviation of samples is multiplied with; 1 where nothing is known.
+
+        Args:
+            config: the sampler's settings.
+        """
+        if self.uncertainty_scale is not None:
+            return self.uncertainty_scale
+        own = self.model.path == BUILTIN and config.method == "diffpir-spectral"
+        return self.task.defaults().uncertainty_scale if own else 1.0
+
     def resolved(self, config: SamplerConfig) -> dict[str, Any]:
         """Everything that decides the result, every default filled in, as plain JSON values."""
         parts = {"mode", "model", "seed", "precision", "tile", "picture", "channels", "range"}
         if self.samples > 1:
             parts |= {"samples", "estimate", "uncertainty", "keep_samples"}
         spec = self.model_dump(mode="json", include=parts)
+        if self.uncertainty:
+            spec["uncertainty_scale"] = self.uncertainty_scale_of(config)
         # A run knows files by their content, and its diffusion by what that came to.
         for name in ("path", "config", "schedule", "prediction", "rescale_timesteps"):
             del spec["model"][name]

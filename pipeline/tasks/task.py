@@ -71,11 +71,14 @@ class Defaults:
         builtin: for the embedded prior, with the method ``diffpir``.
         spectral: for priors with an error spectrum, with ``diffpir-spectral``, for some numbers of
             evaluations, the usual one first. Where there are none, that method is not the default.
+        uncertainty_scale: how many times the deviation of several samples the error is, as measured
+            with the embedded prior and the first of ``spectral``.
     """
 
     paper: SamplerConfig
     builtin: SamplerConfig
     spectral: tuple[SamplerConfig, ...] = ()
+    uncertainty_scale: float = 1.0
 
     def spectral_settings(self, nfe: int | None) -> SamplerConfig:
         """Those of the number of evaluations nearest to ``nfe`` by ratio; None for the usual."""

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
-from diffpir.posterior import Posterior, coverage
+from diffpir.posterior import ONE, WIDTH, Posterior, calibration, coverage
 
 
 def samples(count: int, mean: float = 0.5, std: float = 0.1) -> torch.Tensor:
@@ -21,7 +22,10 @@ def test_running_sums_are_the_mean_and_the_deviation(count):
         posterior.add(x, 1.0)
     drawn = samples(count, mean=1e3, std=0.01).double()
     assert torch.allclose(posterior.mean, drawn.mean(dim=0))
-    assert torch.allclose(posterior.std, drawn.std(dim=0), atol=1e-9)
+    pooled = gaussian_filter(
+        drawn.var(dim=0).mean(dim=0).numpy(), WIDTH, mode="nearest", truncate=3
+    )
+    assert torch.allclose(posterior.std[0], torch.tensor(pooled).sqrt(), atol=1e-9)
     assert posterior.count == count and torch.equal(posterior.image, posterior.mean)
 
 
@@ -47,3 +51,23 @@ def test_coverage_of_what_is_calibrated(deviations):
     reference = samples(1000)
     share = coverage(torch.tensor(0.5), torch.tensor(0.1), reference, deviations)
     assert share == pytest.approx(math.erf(deviations / math.sqrt(2)), abs=0.01)
+
+
+def test_what_is_certain_stays_so_and_does_not_reassure_its_neighbours():
+    """Pixels that were measured without noise are the same in all samples."""
+    drawn = samples(50)
+    drawn[:, :, ::2] = 0.5
+    posterior = Posterior()
+    for x in drawn:
+        posterior.add(x, 1.0)
+    assert not posterior.std[:, ::2].any()
+    assert posterior.std[:, 1::2].mean().item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_the_scale_that_a_deviation_lacks():
+    truth = samples(1000)
+    mean, std = torch.full_like(truth, 0.5), torch.full((1, 8, 8), 0.04)
+    scale = calibration(mean, std, truth)
+    assert scale == pytest.approx(2.5, rel=0.02)
+    assert coverage(mean, scale * std, truth, 1) == pytest.approx(ONE, abs=1e-4)
+    assert math.isnan(calibration(mean, torch.zeros(1, 8, 8), truth))

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from scipy.ndimage import convolve
+from scipy.ndimage import convolve, gaussian_filter
 
 from diffpir import SamplerConfig, bayer
 from diffpir.kernels import gaussian_kernel
@@ -319,13 +319,23 @@ def test_samples_of_a_posterior(tiny_model):
     # The first is what one sample gives, whatever the others are.
     (alone, _), _ = restored(spec_of(task, mode="benchmark"), tiny_model, inputs)
     assert np.array_equal(drawn[0][0], alone)
-    spread = drawn[0].std(axis=0, ddof=1) / 255
+    variance = (drawn[0].var(axis=0, ddof=1) / 255**2).mean(axis=2)
+    spread = np.sqrt(gaussian_filter(variance, 2, mode="nearest", truncate=3))
     found = unpack(table["uncertainty_pixels"])[0] / 65535
     assert found.shape == (16, 24)
-    np.testing.assert_allclose(found, np.sqrt((spread**2).mean(axis=2)), atol=0.003)
+    np.testing.assert_allclose(found, spread, atol=0.003)
     assert outcome["uncertainty"] == pytest.approx(found.mean(), abs=1e-4)
     assert 0 <= outcome["within_1_std"] <= outcome["within_2_std"] <= 1
     assert grey.shape == (16, 20)
+    # With the scale that a benchmark tells, 68.3 % of the true values lie within one deviation.
+    scale = {"uncertainty_scale": outcome["uncertainty_scale"]}
+    _, table = restored(spec_of(task, **asked, **scale), tiny_model, inputs[:1])
+    (scaled,) = table["outcome"].to_pylist()
+    assert scaled["within_1_std"] == pytest.approx(0.683, abs=0.01)
+    assert scaled["uncertainty"] == pytest.approx(
+        outcome["uncertainty"] * outcome["uncertainty_scale"], rel=0.01
+    )
+    assert scaled["uncertainty_scale"] == pytest.approx(outcome["uncertainty_scale"], rel=1e-6)
 
 
 def test_how_many_samples_fit_at_a_time_changes_nothing(tiny_model):
