@@ -265,6 +265,7 @@ class JobSpec(Spec):
             several = {
                 "estimate": self.estimate not in (None, "sample"),
                 "uncertainty": self.uncertainty,
+                "uncertainty_scale": self.uncertainty_scale is not None,
                 "keep_samples": self.keep_samples,
             }
             for name, asked in several.items():

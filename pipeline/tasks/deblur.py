@@ -48,7 +48,9 @@ class Deblur(Blurred):
         "kernel": "{gaussian: {std: 3.0}}",
         "noise_level": "0.02",
     }
-    presets: ClassVar[Mapping[str, Defaults]] = {"deblur": replace(USUAL, spectral=SPECTRAL)}
+    presets: ClassVar[Mapping[str, Defaults]] = {
+        "deblur": replace(USUAL, spectral=SPECTRAL, uncertainty_scale=4.3)
+    }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "deblur-gaussian": {"kernel": {"gaussian": {"size": 61, "std": 3.0}}, "noise_level": 0.05},
         "deblur-motion": {

@@ -40,6 +40,7 @@ class SuperResolve(Blurred):
                 spectral(20, spacing="quad", relax=0.5, lam=4.0),
                 spectral(10, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.5, lam=4.0),
             ),
+            uncertainty_scale=4.7,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {

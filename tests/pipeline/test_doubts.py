@@ -27,9 +27,9 @@ def folder(tmp_path):
     return tmp_path
 
 
-def notes(folder, model, task):
+def notes(folder, model, task, **settings):
     job = {"manifest": f"{folder}/m.parquet", "output": f"{folder}/out", "model": model}
-    return " ".join(check(make_job(job | {"task": task}, "job")).notes)
+    return " ".join(check(make_job(job | {"task": task} | settings, "job")).notes)
 
 
 def test_a_noise_level_that_hides_all_is_asked_about(folder, tiny_model):
@@ -42,6 +42,16 @@ def test_a_noise_level_that_hides_all_is_asked_about(folder, tiny_model):
         fault == "noise_level: expected from 0 to 1, got 25.0 (is it on 0..255? Then divide it "
         "by 255)"
     )
+
+
+@pytest.mark.parametrize(
+    "own, scale, told", [(False, None, True), (False, 3.0, False), (True, None, False)]
+)
+def test_error_bars_that_nobody_measured_are_said_to_be_so(folder, tiny_model, own, scale, told):
+    asked = {"samples": 2, "uncertainty": True, "uncertainty_scale": scale}
+    model = "builtin" if own else tiny_model
+    words = notes(folder, model, {"kind": "denoise", "noise_level": 0.1}, **asked)
+    assert ("often several times smaller than the error" in words) is told
 
 
 @pytest.mark.parametrize("known, told", [(0.04, True), (0.06, False)])

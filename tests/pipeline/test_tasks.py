@@ -338,6 +338,38 @@ def test_samples_of_a_posterior(tiny_model):
     assert scaled["uncertainty_scale"] == pytest.approx(outcome["uncertainty_scale"], rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"kind": "jpeg"},
+        {"kind": "declip", "high": 0.8},
+        {"kind": "dequantize", "levels": 16},
+        {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}, "then": "jpeg"},
+        {"kind": "denoise", "noise": {"gaussian": [0.02, 0.03, 0.05], "poisson": 0.004}},
+        {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}, "noise": {"gaussian": 0.02}},
+    ],
+    ids=lambda task: "-".join(map(str, task.values())),
+)
+def test_all_that_is_not_plain_has_samples_and_tiles(task, tiny_model):
+    """In tiles of 256 pixels, two samples at once or one after the other."""
+    level = (
+        {} if {"noise", "levels"} & task.keys() or task["kind"] == "jpeg" else {"noise_level": 0.02}
+    )
+    inputs = Inputs(photo(280, 250))
+    asked = {"samples": 2, "uncertainty": True, "mode": "benchmark", "tile": 256}
+    content = {"manifest": "m.csv", "output": "out", "sampler": {"nfe": 2}, "precision": "fp32"}
+    spec = JobSpec.model_validate({**content, **asked, "task": {**task, **level}})
+    problem = build_problem({"id": "a", "image": "x"}, inputs, spec, Assets())
+    found = []
+    for pixels in (2**18, 2**16):
+        restorer = Restorer(spec, Assets(), tiny_model, versions_of(tiny_model), pixels, threads=1)
+        (result,) = restorer._restore([problem])
+        assert not result.error[0] and result.uncertainty.any()
+        assert np.isfinite(result.outcome["residual"]) and result.outcome["uncertainty_scale"] > 0
+        found.append(result)
+    assert np.abs(found[0].picture.astype(int) - found[1].picture).max() <= 1
+
+
 def test_how_many_samples_fit_at_a_time_changes_nothing(tiny_model):
     task = {"kind": "inpaint", "mask": {"random": 0.5}}
     spec = spec_of(task, samples=5, estimate="best", uncertainty=True, mode="benchmark")
@@ -353,7 +385,9 @@ def test_how_many_samples_fit_at_a_time_changes_nothing(tiny_model):
         assert np.abs(other.uncertainty.astype(int) - found[0].uncertainty).max() <= 65
 
 
-@pytest.mark.parametrize("field", [{"estimate": "best"}, {"uncertainty": True}])
+@pytest.mark.parametrize(
+    "field", [{"estimate": "best"}, {"uncertainty": True}, {"uncertainty_scale": 2}]
+)
 def test_what_takes_several_samples(field):
     with pytest.raises(ValueError, match="it takes several samples; set samples to 2 or more"):
         spec_of({"kind": "denoise"}, **field)
