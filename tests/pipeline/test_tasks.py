@@ -28,6 +28,7 @@ from tests.pictures import photograph
 from tests.support import versions_of
 
 KERNEL = gaussian_kernel(9, 1.5)
+BLURRED = {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}}
 
 
 def spec_of(task: dict, **settings) -> JobSpec:
@@ -341,24 +342,21 @@ def test_samples_of_a_posterior(tiny_model):
 @pytest.mark.parametrize(
     "task",
     [
-        {"kind": "jpeg"},
-        {"kind": "declip", "high": 0.8},
+        {"kind": "jpeg", "quality": 30},
+        {"kind": "declip", "clipped": 0.1, "noise_level": 0.02},
         {"kind": "dequantize", "levels": 16},
-        {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}, "then": "jpeg"},
+        {**BLURRED, "noise_level": 0.02, "then": "jpeg", "quality": 40},
         {"kind": "denoise", "noise": {"gaussian": [0.02, 0.03, 0.05], "poisson": 0.004}},
-        {"kind": "deblur", "kernel": {"gaussian": {"std": 1.5}}, "noise": {"gaussian": 0.02}},
+        {**BLURRED, "noise": {"gaussian": 0.02}},
     ],
     ids=lambda task: "-".join(map(str, task.values())),
 )
 def test_all_that_is_not_plain_has_samples_and_tiles(task, tiny_model):
     """In tiles of 256 pixels, two samples at once or one after the other."""
-    level = (
-        {} if {"noise", "levels"} & task.keys() or task["kind"] == "jpeg" else {"noise_level": 0.02}
-    )
     inputs = Inputs(photo(280, 250))
     asked = {"samples": 2, "uncertainty": True, "mode": "benchmark", "tile": 256}
     content = {"manifest": "m.csv", "output": "out", "sampler": {"nfe": 2}, "precision": "fp32"}
-    spec = JobSpec.model_validate({**content, **asked, "task": {**task, **level}})
+    spec = JobSpec.model_validate({**content, **asked, "task": task})
     problem = build_problem({"id": "a", "image": "x"}, inputs, spec, Assets())
     found = []
     for pixels in (2**18, 2**16):
