@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Noise levels are in units of the error that a file's tables let one expect.
 SETTINGS = SamplerConfig(
-    nfe=12, lam=0.7, zeta=1.0, relax=0.7, spacing="karras", sigma_max=3.0, sigma_min=0.3
+    nfe=12, lam=0.5, zeta=1.0, relax=0.7, spacing="karras", sigma_max=3.0, sigma_min=0.3
 )
 
 
