@@ -13,11 +13,12 @@ app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
 
 @app.command("build")
 def build_manifest(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="Folder, glob, bucket prefix or list (.txt) of pictures; or Parquet or WebDataset "
-            "files."
+            metavar="SOURCE",
+            help="Folders, pictures, globs, bucket prefixes or lists (.txt) of pictures; or "
+            "Parquet or WebDataset files, by one name.",
         ),
     ],
     output: Annotated[
@@ -30,7 +31,7 @@ def build_manifest(
         from manifests.build import build, write_manifest
         from pipeline.schema import RESERVED
 
-        table = build(source, say_left_out, RESERVED)
+        table = build(sources, say_left_out, RESERVED)
         write_manifest(table, output)
     typer.echo(f"{len(table)} images: {storage.shown(output)}")
 

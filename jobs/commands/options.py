@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from pipeline.output.selection import Selection
+
+# Panels of options in the help.
+IMAGES, SAMPLER = "What was done to the images", "Prior and sampler"
+ROWS, MACHINE, OUTPUT = "Which images", "Machine", "Output"
+SOURCE = "Where SOURCE is a manifest or Parquet files"
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines that can be run as they are."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Also restore once more the rows that failed.")
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Restore the rows that failed earlier once more, too.",
+        rich_help_panel=ROWS,
+    ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", is_eager=True, help="Start anew; an output in use is refused.")
+    bool,
+    typer.Option(
+        "--fresh",
+        is_eager=True,
+        help="Start anew. An output that holds a run is refused.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -26,8 +51,50 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="With --fresh: remove the earlier run's files.",
+        help="With --fresh: remove the files of the earlier run from the output.",
         callback=_with_fresh,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Restore the first N images only. A later run without this option keeps them, and "
+        "restores the others.",
+        metavar="N",
+        show_default=False,
+        rich_help_panel=ROWS,
+    ),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="As --limit, with N images by a random choice, which depends on the seed alone.",
+        metavar="N",
+        show_default=False,
+        rich_help_panel=ROWS,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only say what would be done and how long it would take, as diffpir plan does.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Price = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0,
+        metavar="PRICE",
+        help="Of all machines that work on the job; the plan then says what the job would cost.",
+        show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 
@@ -37,10 +104,22 @@ AllowCode = Annotated[
     typer.Option(
         "--allow-code",
         metavar="MODULE",
-        help="A module or package of your own that the job may import (repeatable); your "
-        "configuration may allow more.",
+        help="Name of a module or package of yours that the job may import. Repeat the option for "
+        "several; your configuration may allow more.",
+        rich_help_panel=MACHINE,
     ),
 ]
+
+
+def first_rows(limit: int | None, sample: int | None, seed: int) -> Selection | None:
+    """The rows that a run restores, where it is not all of them."""
+    from pipeline.output.selection import Selection
+
+    if limit is not None and sample is not None:
+        raise typer.BadParameter("give one of --limit and --sample, not both")
+    if sample is not None:
+        return Selection(sample, seed)
+    return None if limit is None else Selection(limit)
 
 
 def allowed_code(given: list[str] | None) -> list[str]:

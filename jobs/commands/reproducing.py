@@ -64,18 +64,19 @@ def reproduce(
         from jobs.reproduce import reproduce as run_table
         from jobs.tables import print_records
 
-        records = run_table(
-            images,
-            output,
-            model=model,
-            dataset="faces" if quick else dataset.value,
-            nfe=nfe or (20 if quick else 100),
-            limit=limit,
-            lpips=lpips,
-            inception=inception,
-            settings={"precision": precision.value},
-            on_progress=ProgressLine(),
-            on_note=say,
-        )
+        with ProgressLine() as progress:
+            records = run_table(
+                images,
+                output,
+                model=model,
+                dataset="faces" if quick else dataset.value,
+                nfe=nfe or (20 if quick else 100),
+                limit=limit,
+                lpips=lpips,
+                inception=inception,
+                settings={"precision": precision.value},
+                on_progress=progress,
+                on_note=say,
+            )
     print_records(records, "table")
     say(f"also in {output / 'table.md'}")

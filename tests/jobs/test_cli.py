@@ -209,7 +209,7 @@ def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left
     shutil.copy(photos / "coffee.png", tmp_path / "out" / "sheet.png")
     (tmp_path / "done").symlink_to(tmp_path / "out")
     (tmp_path / "out" / "run.json").unlink()  # the manifest that is kept says enough
-    again = restore_job(str(tmp_path), str(tmp_path / "out"), images=None, task=DENOISE)
+    again = restore_job([str(tmp_path)], str(tmp_path / "out"), images=None, task=DENOISE)
     assert len(read_manifest(again.manifest)) == 3
     assert f"4 {left_out}" in capsys.readouterr().err
 
@@ -223,13 +223,13 @@ def test_an_output_that_a_link_in_the_source_leads_to(photos, tmp_path, capsys):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photos / "coffee.png", tmp_path / name)
         if name == "out/b.png":  # the user's own, as the output is not begun
-            job = restore_job(str(source), str(output), images=None, task=DENOISE)
-    restore_job(str(source), str(output), images=None, task=DENOISE)
+            job = restore_job([str(source)], str(output), images=None, task=DENOISE)
+    restore_job([str(source)], str(output), images=None, task=DENOISE)
     assert [row["id"] for row in read_manifest(job.manifest).to_pylist()] == ["a", "done/b"]
     assert "1 pictures left out" in capsys.readouterr().err
     shutil.copy(photos / "coffee.png", source / "new.png")
     with pytest.raises(ManifestError, match=r"choose another output$"):  # images/ holds one
-        restore_job(str(source), str(output), images=None, task=DENOISE)
+        restore_job([str(source)], str(output), images=None, task=DENOISE)
 
 
 def test_images_of_a_job_that_never_began(photos, tmp_path):

@@ -99,13 +99,13 @@ def test_a_summary_says_which_share_does_not_explain_its_measurement(tmp_path, c
 def test_an_output_among_the_pictures_is_said(folder, capsys):
     task = {"kind": "denoise", "noise_level": 0.1}
     source = folder / "in"
-    restore_job(str(source), f"{source}/one", images=None, task=task)
+    restore_job([str(source)], f"{source}/one", images=None, task=task)
     assert f"the output {source}/one lies inside the source" in capsys.readouterr().err
     (source / "one" / "images").mkdir()
     photograph(40, 32).save(source / "one" / "images" / "a.png")
     (source / "one" / "run.json").write_text("{}")
-    restore_job(str(source), f"{folder}/two", images=None, task=task)
+    restore_job([str(source)], f"{folder}/two", images=None, task=task)
     words = capsys.readouterr().err
     assert f"{source}/one is the output of another job" in words and "lies inside" not in words
-    restore_job(f"{source}/one/images", f"{folder}/three", images=None, task=task)
+    restore_job([f"{source}/one/images"], f"{folder}/three", images=None, task=task)
     assert capsys.readouterr().err == ""
