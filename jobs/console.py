@@ -21,6 +21,8 @@ WRONG = 2  # the job, an option or a file is wrong; nothing was done
 ROWS_FAILED = 3  # the job is finished, and some of its rows failed
 RUNNING = 4  # the job that was asked about waits or is at work
 
+USUAL_WIDTH = 80  # of a terminal that does not tell
+
 
 @contextmanager
 def user_errors() -> Iterator[None]:
@@ -120,7 +122,11 @@ class ProgressLine:
         from rich.table import Table
         from rich.text import Text
 
-        console = Console(stderr=True, highlight=False)
+        try:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
+        except OSError:
+            width = USUAL_WIDTH
+        console = Console(stderr=True, highlight=False, width=width)
         text = Text(describe(progress), no_wrap=True, overflow="ellipsis")
         if progress.last_error:
             text.append(f"; {one_line(progress.last_error)}", style="red")
@@ -203,15 +209,16 @@ def show_outlook(found: Outlook, price_per_hour: float | None = None) -> None:
         typer.echo(f"pictures: {storage.shown(found.images)}")
     if found.unmeasured:
         say(
-            f"no estimate of the time: small parts of three images could not be restored: {found.unmeasured}"
+            f"no estimate of the time: small parts of three images could not be restored: "
+            f"{found.unmeasured}"
         )
     if found.estimate is None:
         return
     estimate = found.estimate
     typer.echo(
         f"time: about {duration(estimate.seconds)} for {estimate.pixels / 1e6:.3g} million pixels, "
-        f"if {estimate.actors} x {estimate.device} restore(s) them as fast as one has just restored "
-        "small parts of three images"
+        f"if {estimate.actors} x {estimate.device} restore(s) them as fast as one has just "
+        "restored small parts of three images"
     )
     if price_per_hour is not None:
         cost = estimate.seconds / 3600 * price_per_hour

@@ -35,9 +35,10 @@ def cropped(
             continue
         own = columns["mask"][i]
         top, left = shared or ((0, 0) if own is None else _corner(own, side))
-        if columns["stored"][i] is not None:
+        stored = columns["stored"][i]
+        if stored is not None:
             top = left = 0
-            columns["stored"][i] = _stored(columns["stored"][i], side)
+            columns["stored"][i] = _stored(stored, side)
         for name in OF_IMAGE:
             array = columns[name][i]
             if array is not None and array.shape[:2] == image.shape[:2]:

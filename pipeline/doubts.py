@@ -72,8 +72,8 @@ def outcome_doubts(total: Tally) -> Iterator[str]:
     if many := total.too_clean:
         yield (
             f"{many} of {rows} images ({many / rows:.0%}) have less noise than the noise level "
-            f"says (residual below {TOO_CLEAN:g}, expected near 1): it is too high for them, or they "
-            "were never degraded; restore them with a lower one (auto estimates it)"
+            f"says (residual below {TOO_CLEAN:g}, expected near 1): it is too high for them, or "
+            "they were never degraded; restore them with a lower one (auto estimates it)"
         )
     if many := total.mostly_hidden:
         yield (

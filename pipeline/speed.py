@@ -29,7 +29,7 @@ IMAGES = 3
 # for its kernel say, or shows none of what a mask hides.
 SIDES = (128, 256, 512)
 EVALUATIONS = 25  # of the network that are measured at most; of more the time is in proportion
-WARM_SECONDS = 20.0  # a first time that took longer is not measured once more
+WARM_SECONDS = 5.0  # a first time that took longer is not measured once more
 ANSWER_SECONDS = 240.0  # for a machine of the cluster, with all that it does
 
 
@@ -135,7 +135,11 @@ def _measured(
     if seconds < WARM_SECONDS:  # the first time, all has to be made ready
         done, seconds = _timed(restore, crops)
     _, encode_seconds = _timed(encode, done)
-    images = [image for image, fine in zip(unpack(loaded["image"]), good, strict=True) if fine]
+    images = [
+        image
+        for image, fine in zip(unpack(loaded["image"]), good, strict=True)
+        if fine and image is not None
+    ]
     whole = [(image.shape[0] * enlarged, image.shape[1] * enlarged) for image in images]
     parts = [picture.shape[:2] for picture in unpack(done["pixels"]) if picture is not None]
     seen = restore.denoise.pixels_seen

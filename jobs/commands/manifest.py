@@ -6,12 +6,20 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import examples
 from jobs.console import say_left_out, user_errors
 
 app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
 
 
-@app.command("build")
+@app.command(
+    "build",
+    epilog=examples(
+        "diffpir manifest build photos/ -o manifest.parquet",
+        "diffpir manifest build 2023/ 2024/ s3://bucket/photos -o s3://bucket/manifest.parquet",
+        "diffpir manifest build 'shards/{000..127}.tar' -o manifest.csv",
+    ),
+)
 def build_manifest(
     sources: Annotated[
         list[str],
@@ -36,7 +44,12 @@ def build_manifest(
     typer.echo(f"{len(table)} images: {storage.shown(output)}")
 
 
-@app.command("check")
+@app.command(
+    "check",
+    epilog=examples(
+        "diffpir manifest check manifest.parquet", "diffpir manifest check photos.csv --deep"
+    ),
+)
 def check_manifest(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
     deep: Annotated[

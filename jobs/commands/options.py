@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -148,6 +149,18 @@ class Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+
+
+def default_place(outputs: Sequence[str], name: str) -> str:
+    """Where a command writes what it makes of outputs, if it is not told: into the one output.
+
+    Of several outputs, or of one that is not on this machine, into the current folder.
+    """
+    from manifests import storage
+
+    if len(set(outputs)) == 1 and storage.is_local(outputs[0]):
+        return storage.join(outputs[0], name)
+    return name
 
 
 def local_path(value: str | Path) -> Path:

@@ -244,7 +244,8 @@ def restore(
         typer.Option(
             help="Standard deviation of the noise, for pixel values on [0, 1], or 'auto' to "
             "estimate it from each image; gaussian=0.01,poisson=0.004 for noise of the variance "
-            "0.01^2 + 0.004 x (or auto for both); map=FILE (.npy, .npz, .mat) for a level of each pixel.",
+            "0.01^2 + 0.004 x (or auto for both); map=FILE (.npy, .npz, .mat) for a level of "
+            "each pixel.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
@@ -284,8 +285,8 @@ def restore(
         str,
         typer.Option(
             help="The prior: 'builtin', a known name (diffpir models list), org/name of the "
-            "Hugging Face Hub, the path or URI of a file or folder, or a path with facts that the file "
-            "does not tell, such as '{path: m.pt, num_heads: 4}'.",
+            "Hugging Face Hub, the path or URI of a file or folder, or a path with facts that the "
+            "file does not tell, such as '{path: m.pt, num_heads: 4}'.",
             rich_help_panel=SAMPLER,
         ),
     ] = "builtin",
