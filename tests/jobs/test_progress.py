@@ -14,6 +14,7 @@ import pytest
 
 from jobs.console import ProgressLine
 from pipeline.progress import Progress
+from tests.support import read_terminal
 
 
 def on_terminal(monkeypatch, width, steps):
@@ -27,9 +28,7 @@ def on_terminal(monkeypatch, width, steps):
         with ProgressLine() as line:
             for step in steps:
                 line(step)
-    sent = os.read(ours, 1 << 16).decode()
-    os.close(ours)
-    return sent
+    return read_terminal(ours)
 
 
 def shown(sent):
@@ -68,12 +67,6 @@ def test_a_log_has_a_line_in_ten_seconds(capsys):
         line(Progress(40, 40, 1, 40, 36.0, {"damaged": 1}))
         line(Progress(7, 0, 0, 0, 1.0))  # another job
     words = capsys.readouterr().err.splitlines()
-    assert [text.split(" ")[0] for text in words] == [
-        "0/40",
-        "11/40",
-        "22/40",
-        "33/40",
-        "40/40",
-        "0/7",
-    ]
+    counts = [text.split(" ")[0] for text in words]
+    assert counts == ["1/40", "12/40", "23/40", "34/40", "40/40", "0/7"]
     assert words[1] == "12/40 images, failed: 1 damaged, 1.00 images/s, 0:00:28 left"
