@@ -209,16 +209,18 @@ def show_outlook(found: Outlook, price_per_hour: float | None = None) -> None:
         typer.echo(f"pictures: {storage.shown(found.images)}")
     if found.unmeasured:
         say(
-            f"no estimate of the time: small parts of three images could not be restored: "
+            f"no estimate of the time: small parts of the images could not be restored: "
             f"{found.unmeasured}"
         )
     if found.estimate is None:
         return
     estimate = found.estimate
     typer.echo(
-        f"time: about {duration(estimate.seconds)} for {estimate.pixels / 1e6:.3g} million pixels, "
-        f"if {estimate.actors} x {estimate.device} restore(s) them as fast as one has just "
-        "restored small parts of three images"
+        f"time: about {duration(estimate.seconds)} for {estimate.pixels / 1e6:.3g} million pixels"
+    )
+    typer.echo(
+        f"  assumed: {estimate.actors} x {estimate.device}, each as fast as one has just restored "
+        f"small parts of {estimate.measured} of the images"
     )
     if price_per_hour is not None:
         cost = estimate.seconds / 3600 * price_per_hour

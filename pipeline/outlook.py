@@ -35,12 +35,14 @@ class Estimate:
         actors: that work at a time.
         device: that each of them has, in words.
         pixels: of all restored images that are left.
+        measured: images of which parts were restored.
     """
 
     seconds: float
     actors: int
     device: str
     pixels: float
+    measured: int
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,9 @@ def _estimate(job: Job, speed: Speed, left: _Left, actors: int, ready: float) ->
     """Rows of unknown size count as the others, or as those that were measured."""
     each = left.pixels / left.sized * job.enlargement if left.sized else speed.pixels
     pixels = each * left.rows
-    return Estimate(ready + speed.seconds(pixels, actors), actors, speed.device, pixels)
+    return Estimate(
+        ready + speed.seconds(pixels, actors), actors, speed.device, pixels, speed.images
+    )
 
 
 def _of_manifest(job: Job, shard_rows: int, first: Selection | None) -> tuple[_Left, int, pa.Table]:

@@ -43,6 +43,7 @@ class Speed:
         restoring: seconds of the actor for each pixel of a restored image.
         around: seconds of decoding and encoding, for each pixel of a restored image.
         pixels: of the restored images, where these are restored whole; the mean.
+        images: of which parts were restored.
     """
 
     device: str
@@ -50,6 +51,7 @@ class Speed:
     restoring: float
     around: float
     pixels: float
+    images: int
 
     def seconds(self, pixels: float, actors: int) -> float:
         """That so many pixels take by so many actors, none of which slows down another."""
@@ -151,6 +153,7 @@ def _measured(
         restoring=each * sum(seen(*size) for size in whole) / pixels,
         around=load_seconds / pixels + encode_seconds / _area(parts),
         pixels=pixels / len(whole),
+        images=len(whole),
     )
     return speed, time.perf_counter() - began
 
