@@ -162,6 +162,7 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
         (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "--format: "),
         (["--task", "denoise", "--noise", 0.1, "--nfe", -3], "error: --nfe must be a whole number"),
         (["--task", "denoise", "--noise", 300, "--factor", 2], "error: 2 faults of options:\n"),
+        (["--task", "denoise", "--noise", "5%"], "or auto; in place of 5% write 0.05, got '5%'"),
         (["--task", "denoise", "--noise", 25], "if it is on 0..255, write 0.098; if in percent, "),
         (
             ["--task", "denoise", "--noise", 0.1, "--bits", 16, "--format", "jpeg"],
