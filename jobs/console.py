@@ -94,10 +94,10 @@ class ProgressLine:
         self._end()
 
     def __call__(self, progress: Progress) -> None:
-        if progress.seconds < self.last:  # another job
+        finished = progress.done == progress.rows
+        if progress.seconds < self.last or (self.over and not finished):  # another job
             self.last, self.over = -self.PLAIN_SECONDS, False
             self._end()
-        finished = progress.done == progress.rows
         shown = self.terminal or finished or progress.seconds - self.last > self.PLAIN_SECONDS
         if self.over or not shown:
             return

@@ -38,12 +38,11 @@ def quiet_driver() -> Iterator[None]:
 @contextmanager
 def _without(words: bytes) -> Iterator[None]:
     """Hold standard error back, and pass on afterwards all lines but those with these words."""
-    sys.stderr.flush()
-    try:
-        before = os.dup(STDERR)
-    except OSError:  # it is closed
+    if sys.stderr is None:  # it is closed
         yield
         return
+    sys.stderr.flush()
+    before = os.dup(STDERR)
     with tempfile.TemporaryFile() as held:
         os.dup2(held.fileno(), STDERR)
         try:

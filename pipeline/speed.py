@@ -69,7 +69,7 @@ def measure(job: Job, resources: Resources, rows: pa.Table) -> Speed:
     Raises:
         PipelineError: none of them can be restored, or no machine answered in time; in words.
     """
-    spec, scale = _shortened(job.spec)
+    spec, scale = _shortened(job.spec, job.identity["sampler"]["nfe"])
     encode = encoding(spec.model_copy(update={"images": None}))
     ask = ray.remote(max_calls=1, max_retries=0)(_measured).options(**resources.actor_options)
     enlarged = job.spec.task.enlargement if job.spec.mode == "restore" else 1
@@ -88,8 +88,13 @@ def measure(job: Job, resources: Resources, rows: pa.Table) -> Speed:
     return replace(speed, restoring=speed.restoring * scale, start=speed.start + begun)
 
 
-def _shortened(spec: JobSpec) -> tuple[JobSpec, float]:
-    """The job with fewer evaluations and one sample, and how many times longer it takes itself."""
+def _shortened(spec: JobSpec, nfe: int) -> tuple[JobSpec, float]:
+    """The job with fewer evaluations and one sample, and how many times longer it takes itself.
+
+    Args:
+        spec: of the job.
+        nfe: evaluations that it comes to with its prior.
+    """
     update: dict = {
         "samples": 1,
         "estimate": None,
@@ -98,13 +103,13 @@ def _shortened(spec: JobSpec) -> tuple[JobSpec, float]:
         "sampler": spec.sampler.model_copy(update={"save_steps": None, "watch_ids": ()}),
     }
     short, scale = spec.model_copy(update=update), float(spec.samples)
-    nfe = spec.sampler_config(spectral=False).nfe
     if nfe <= EVALUATIONS:
         return short, scale
     sampler = short.sampler.model_copy(update={"nfe": EVALUATIONS})
     fewer = short.model_copy(update={"sampler": sampler})
     try:
-        fewer.sampler_config(spectral=False)
+        for spectral in (False, True):
+            fewer.sampler_config(spectral)
     except ValueError:  # settings that go with no other number
         return short, scale
     return fewer, scale * nfe / EVALUATIONS

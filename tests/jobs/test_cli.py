@@ -80,7 +80,8 @@ def finished(photos, tmp_path_factory, tiny_model):
 def test_plan_says_what_is_left_and_writes_nothing(finished, photos, tmp_path):
     again = diffpir("plan", finished / "job.yaml")
     assert again.exit_code == 0, again.output
-    assert "rows: 3 in " in again.stdout and "there already: 3 rows; left: 0 in 0" in again.stdout
+    assert "rows: 3 in " in again.stdout and "time: about" not in again.stdout
+    assert "there already: 3 rows\nto restore: 0 rows in 0 shards\n" in again.stdout
     text = (finished / "job.yaml").read_text().replace(f"{finished}/out", f"{tmp_path}/out")
     (tmp_path / "job.yaml").write_text(text)
     new = diffpir("plan", tmp_path / "job.yaml")

@@ -66,7 +66,9 @@ def test_a_log_has_a_line_in_ten_seconds(capsys):
             line(Progress(40, second, 1, second, float(second), {"damaged": 1}, "a: damaged"))
         line(Progress(40, 40, 1, 40, 36.0, {"damaged": 1}))
         line(Progress(7, 0, 0, 0, 1.0))  # another job
+        line(Progress(7, 7, 0, 7, 2.0))
+        line(Progress(9, 0, 0, 0, 3.0))
     words = capsys.readouterr().err.splitlines()
     counts = [text.split(" ")[0] for text in words]
-    assert counts == ["1/40", "12/40", "23/40", "34/40", "40/40", "0/7"]
+    assert counts == ["1/40", "12/40", "23/40", "34/40", "40/40", "0/7", "7/7", "0/9"]
     assert words[1] == "12/40 images, failed: 1 damaged, 1.00 images/s, 0:00:28 left"

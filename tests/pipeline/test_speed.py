@@ -56,7 +56,7 @@ def test_parts_of_the_images_are_restored_whatever_the_task(folder, tiny_model, 
     files = {"MASK": f"{folder}/mask.npy", "KERNEL": f"{folder}/kernel.npy"}
     task = {name: files.get(value, value) for name, value in task.items()}
     checked = job(folder, tiny_model, task=task)
-    spec, scale = _shortened(checked.spec)
+    spec, scale = _shortened(checked.spec, 2)
     rows = read_manifest(checked.spec.manifest)
     steps = loading(checked), restoring(checked, spec, RESOURCES), encoding(spec)
     speed, spent = _measured(*steps, rows, enlarged)
@@ -69,7 +69,7 @@ def test_parts_of_the_images_are_restored_whatever_the_task(folder, tiny_model, 
 def test_many_evaluations_and_samples_are_measured_on_few(folder, tiny_model):
     settings = {"samples": 3, "uncertainty": True, "sampler": {"nfe": 100}}
     checked = job(folder, tiny_model, task={"kind": "denoise", "noise_level": 0.1}, **settings)
-    spec, scale = _shortened(checked.spec)
+    spec, scale = _shortened(checked.spec, 100)
     assert (spec.samples, spec.sampler.nfe, scale) == (1, 25, 12)
 
 
