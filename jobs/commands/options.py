@@ -73,7 +73,8 @@ Sample = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="As --limit, with N images by a random choice, which depends on the seed alone.",
+        help="Restore N images by a random choice, which depends on the seed alone; otherwise as "
+        "--limit.",
         metavar="N",
         show_default=False,
         rich_help_panel=ROWS,
@@ -93,7 +94,8 @@ Price = Annotated[
         "--price-per-hour",
         min=0,
         metavar="PRICE",
-        help="Of all machines that work on the job; the plan then says what the job would cost.",
+        help="Price of an hour of all the machines that work on the job. The plan then says what "
+        "the job would cost.",
         show_default=False,
         rich_help_panel=MACHINE,
     ),

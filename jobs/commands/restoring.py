@@ -81,8 +81,8 @@ WatchIds = Annotated[
     typer.Option(
         "--watch-ids",
         metavar="ID",
-        help="With --save-steps: id of an image whose steps are kept. Repeat the option for "
-        "several.",
+        help="If steps of the sampler are kept (save_steps): id of an image whose steps these are. "
+        "Repeat the option for several.",
         show_default="the first four images",
         rich_help_panel=SAMPLER,
     ),
