@@ -73,7 +73,10 @@ def resume(folder: Path) -> dict:
     began = time.perf_counter()
     found = RunFolder.find(check(job(folder)))
     assert found is not None
-    return {"resume_left": len(found.work()), "resume_seconds": time.perf_counter() - began}
+    return {
+        "resume_left": len(found.work(found.chosen(None))),
+        "resume_seconds": time.perf_counter() - began,
+    }
 
 
 def child(*arguments: object) -> dict:

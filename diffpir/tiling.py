@@ -70,6 +70,14 @@ class Tiled:
         """Whether images of that size are denoised in tiles."""
         return height * width > self.tile**2
 
+    def pixels_seen(self, height: int, width: int) -> int:
+        """That ``denoise`` computes for one image of that size: with its padding and overlaps."""
+        height, width = (-(-side // self.multiple) * self.multiple for side in (height, width))
+        if not self.cuts(height, width):
+            return height * width
+        rows, columns = (len(self._windows(side)) for side in (height, width))
+        return rows * min(self.tile, height) * columns * min(self.tile, width)
+
     def __call__(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
         """x0 of each x_t; the states are (B, C, H, W), of different sizes if need be.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; 
 WRONG = 2  # the job, an option or a file is wrong; nothing was done
 ROWS_FAILED = 3  # the job is finished, and some of its rows failed
 RUNNING = 4  # the job that was asked about waits or is at work
+
+USUAL_WIDTH = 80  # of a terminal that does not tell
 
 
 @contextmanager
@@ -68,37 +71,94 @@ def say_left_out(files: list[str]) -> None:
 
 
 class ProgressLine:
-    """Images done, images per second and time left: a line rewritten, or a new one a while."""
+    """How far a job is, on standard error: one line that is rewritten, or lines in a log.
+
+    On a terminal the line has a bar, images, images per second, time left, failures by kind and
+    the last error, as far as they fit. Elsewhere there is a new line every ten seconds. Leave it
+    (it is a context manager) before anything else is printed.
+    """
 
     PLAIN_SECONDS = 10  # between lines where output is no terminal
+    BAR = 24  # width in characters, of a third of a narrow terminal at most
 
-    def __init__(self):
-        self.terminal = sys.stderr.isatty()
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
         self.last: float = -self.PLAIN_SECONDS
+        self.open = False  # the cursor is still in the line
+        self.over = False  # the end of the job was shown
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._end()
 
     def __call__(self, progress: Progress) -> None:
-        if progress.seconds < self.last:  # another job
-            self.last = -self.PLAIN_SECONDS
         finished = progress.done == progress.rows
-        if not (self.terminal or finished or progress.seconds - self.last > self.PLAIN_SECONDS):
+        if progress.seconds < self.last or (self.over and not finished):  # another job
+            self.last, self.over = -self.PLAIN_SECONDS, False
+            self._end()
+        shown = self.terminal or finished or progress.seconds - self.last > self.PLAIN_SECONDS
+        if self.over or not shown:
             return
-        self.last = progress.seconds
-        text = describe(progress)
+        self.last, self.over = progress.seconds, finished
         if self.terminal:
-            typer.echo(f"\r\033[K{text}", err=True, nl=finished)
+            typer.echo(f"\r\033[K{self._drawn(progress)}", err=True, nl=False)
+            self.open = True
+            if finished:
+                self._end()
         else:
-            typer.echo(text, err=True)
+            typer.echo(describe(progress), err=True)
+
+    def _end(self) -> None:
+        if self.open:
+            typer.echo(err=True)
+            self.open = False
+
+    def _drawn(self, progress: Progress) -> str:
+        """The line for a terminal, cut to its width."""
+        from rich.console import Console
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        try:
+            width = os.get_terminal_size(sys.stderr.fileno()).columns or USUAL_WIDTH
+        except OSError:
+            width = USUAL_WIDTH
+        console = Console(stderr=True, highlight=False, width=width)
+        text = Text(describe(progress), no_wrap=True, overflow="ellipsis")
+        if progress.last_error:
+            text.append(f"; {one_line(progress.last_error)}", style="red")
+        bar = ProgressBar(progress.rows, progress.done, width=min(self.BAR, console.width // 3))
+        line = Table.grid(padding=(0, 1, 0, 0))
+        line.add_column(no_wrap=True)
+        line.add_column(no_wrap=True, overflow="ellipsis")
+        line.add_row(bar, text)
+        with console.capture() as drawn:
+            # The last column stays free: some terminals begin a new line after it.
+            console.print(line, width=console.width - 1)
+        return drawn.get().rstrip("\n")
+
+
+def one_line(text: str) -> str:
+    """A text of anybody's for a terminal: no line breaks, and nothing that steers it."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in " ".join(text.split()))
 
 
 def describe(progress: Progress) -> str:
     text = f"{progress.done}/{progress.rows} images"
-    if progress.failed:
-        text += f" ({progress.failed} failed)"
+    if progress.failures:
+        text += f", failed: {kinds_in_words(progress.failures)}"
     if not progress.done_now:
         return f"{text}, {progress.seconds:.0f} s"
     rate = progress.done_now / progress.seconds
     left = (progress.rows - progress.done) / rate
     return f"{text}, {rate:.2f} images/s, {duration(left)} left"
+
+
+def kinds_in_words(failures: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in failures.items())
 
 
 def duration(seconds: float) -> str:
@@ -115,32 +175,53 @@ def finish(summary: Summary, output: str) -> None:
         f"{summary.ok} restored, {summary.failed} failed, in {duration(summary.seconds)} "
         f"({summary.images_per_second:.2f} images/s): {storage.shown(output)}/results"
     )
+    if summary.left:
+        typer.echo(
+            f"{summary.left} rows are left; the same command without --limit and --sample "
+            "restores them, and keeps these"
+        )
     for warning in summary.warnings:
         typer.secho(f"warning: {warning}", err=True, fg="yellow")
     if summary.failed:
-        kinds = ", ".join(f"{n} {kind}" for kind, n in summary.failures.items())
+        kinds = kinds_in_words(summary.failures)
         typer.echo(f"failed: {kinds} (their column 'error' says more)", err=True)
         raise typer.Exit(ROWS_FAILED)
 
 
-def show_outlook(found: Outlook) -> None:
-    """Print what a job would do."""
+def show_outlook(found: Outlook, price_per_hour: float | None = None) -> None:
+    """Print what a job would do, and how long that would take."""
     from manifests import storage
 
+    for note in found.notes:
+        say(note)
     actors = f"{found.min_actors}"
     if found.max_actors > found.min_actors:
         actors += f" to {found.max_actors}"
     typer.echo(f"rows: {found.rows} in {found.shards} shards")
-    if found.begun:
-        done = found.rows - found.rows_left
-        typer.echo(
-            f"there already: {done} rows; left: {found.rows_left} in {found.shards_left} shards"
-        )
-    else:
-        typer.echo("there already: nothing")
+    there = f"{found.done} rows" if found.begun else "nothing"
+    typer.echo(f"there already: {there}")
+    typer.echo(f"to restore: {found.rows_left} rows in {found.shards_left} shards")
     total = found.evaluations * found.rows_left
     typer.echo(f"network evaluations: {found.evaluations} for each row, {total} in all")
     typer.echo(f"actors: {actors}")
     typer.echo(f"results: {storage.shown(found.output)}/results")
     if found.images:
         typer.echo(f"pictures: {storage.shown(found.images)}")
+    if found.unmeasured:
+        say(
+            f"no estimate of the time: small parts of the images could not be restored: "
+            f"{found.unmeasured}"
+        )
+    if found.estimate is None:
+        return
+    estimate = found.estimate
+    typer.echo(
+        f"time: about {duration(estimate.seconds)} for {estimate.pixels / 1e6:.3g} million pixels"
+    )
+    typer.echo(
+        f"  assumed: {estimate.actors} x {estimate.device}, each as fast as one has just restored "
+        f"small parts of {estimate.measured} of the images"
+    )
+    if price_per_hour is not None:
+        cost = estimate.seconds / 3600 * price_per_hour
+        typer.echo(f"cost: about {cost:.4g}, at {price_per_hour:g} an hour for all machines")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,20 +27,32 @@ from pipeline.tasks.masks import mask_fields
 
 
 def restore_job(
-    source: str, output: str, *, images: str | None, **settings: dict[str, Any] | Any
+    sources: Sequence[str],
+    output: str,
+    *,
+    images: str | None,
+    scratch: str | None = None,
+    **settings: dict[str, Any] | Any,
 ) -> JobSpec:
-    """The job that restores the images of ``source``; options left at None are left out.
+    """The job that restores the images of ``sources``; options left at None are left out.
 
-    ``source`` is a manifest, files that hold pictures, the output of another job, or anything else
-    that a manifest can be built from; in that case the manifest is kept as
-    ``OUTPUT/manifest.parquet``.
+    Args:
+        sources: a manifest, files that hold pictures or the output of another job; or one or
+            several of which a manifest can be built. That is kept as ``OUTPUT/manifest.parquet``.
+        output: folder or URI.
+        images: folder or URI of the restored pictures; None for ``OUTPUT/images``.
+        scratch: a folder for the manifest that is built, where nothing is to be written to the
+            output.
+        settings: fields of the job.
 
     Raises:
         JobFileError: an option is wrong, or does not go with the task.
         ManifestError: no images, or other images than an earlier run of the same output had.
     """
-    is_manifest = has_rows(source) or storage.exists(Layout(storage.absolute(source)).run)
-    manifest = source if is_manifest else storage.join(output, "manifest.parquet")
+    is_manifest = len(sources) == 1 and _has_rows(sources[0])
+    manifest = sources[0] if is_manifest else storage.join(output, "manifest.parquet")
+    if scratch and not is_manifest and not storage.exists(manifest):
+        manifest = storage.join(scratch, "manifest.parquet")
     images = images or storage.join(output, "images")
     spec = make_job(
         {
@@ -54,17 +67,34 @@ def restore_job(
         return spec
     if spec.columns:
         raise JobFileError(
-            f"--{next(iter(spec.columns))}-column: {storage.shown(source)} has no columns; the "
+            f"--{next(iter(spec.columns))}-column: {_shown(sources)} has no columns; the "
             "option goes with a manifest or with Parquet files as SOURCE"
         )
+    for source in sources if len(sources) > 1 else ():
+        if _has_rows(source):
+            raise ManifestError(
+                f"{storage.shown(source)}: a manifest, Parquet or tar files, or the output of a "
+                "job go with no other source; of several files give one name in quotes, such as "
+                "'shards/*.parquet'"
+            )
     _check_told(spec)
-    table = _keep_manifest(source, manifest, spec, images)
+    table = _keep_manifest(sources, manifest, spec, images)
     # The source is the user's own word, wherever the manifest that was made of it lies.
     named = table["image"].to_pylist()
     schemes = {storage.scheme_of(image) for image in named}
     hosts = {host for host in map(host_of, named) if host and is_entry(host)}
     allowed = {"allowed_schemes": tuple(sorted(schemes)), "allowed_hosts": tuple(sorted(hosts))}
     return spec.model_copy(update=allowed)
+
+
+def _has_rows(source: str) -> bool:
+    """Whether it is a manifest, or stands for one."""
+    return has_rows(source) or storage.exists(Layout(storage.absolute(source)).run)
+
+
+def _shown(sources: Sequence[str]) -> str:
+    more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+    return storage.shown(sources[0]) + more
 
 
 def grown_mask(mask: str | None, grow: int | None) -> str | dict[str, Any] | None:
@@ -108,10 +138,11 @@ def _check_told(spec: JobSpec) -> None:
         )
 
 
-def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa.Table:
-    """The images of ``source``, as the output's manifest keeps them from its first run on."""
-    table = build(source, say_left_out)
-    _say_inside(source, spec.output, table)
+def _keep_manifest(sources: Sequence[str], manifest: str, spec: JobSpec, images: str) -> pa.Table:
+    """The images of the sources, as the output's manifest keeps them from its first run on."""
+    table = build(sources, say_left_out)
+    for source in sources:
+        _say_inside(source, spec.output, table)
     kept = read_manifest(manifest) if storage.exists(manifest) else None
     begun = storage.exists(Layout(spec.output).run)
     if kept is not None or begun:
@@ -127,14 +158,14 @@ def _keep_manifest(source: str, manifest: str, spec: JobSpec, images: str) -> pa
             where = storage.shown(spec.output)
             typer.echo(f"{left} pictures left out, which came since {where} was begun", err=True)
     if not len(table):
-        raise ManifestError(f"{storage.shown(source)}: no images but those made by an earlier run")
+        raise ManifestError(f"{_shown(sources)}: no images but those made by an earlier run")
     if kept is None:
         write_manifest(table, manifest)
     elif content_digest([kept]) != content_digest([table]):
         unused = not (begun or _made(spec.output, images))
         hint = ", or remove that file, of which no results were made" if unused else ""
         raise ManifestError(
-            f"{storage.shown(manifest)} names other images than {storage.shown(source)} holds now; "
+            f"{storage.shown(manifest)} names other images than {_shown(sources)} holds now; "
             f"choose another output{hint}"
         )
     return table

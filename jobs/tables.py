@@ -10,6 +10,8 @@ from enum import StrEnum
 
 import typer
 
+from jobs.console import one_line
+
 
 class Style(StrEnum):
     table = "table"
@@ -74,6 +76,4 @@ def _cell(value: object) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
-    # A value with line breaks would break the table, and one with an escape the terminal.
-    text = " ".join(str(value).split())
-    return text if text.isprintable() else "".join(c if c.isprintable() else "�" for c in text)
+    return one_line(str(value))  # line breaks would break the table, and escapes the terminal

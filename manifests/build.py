@@ -6,7 +6,7 @@ import json
 import os.path
 import re
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import takewhile
 
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 
 
 def build(
-    source: str,
+    source: str | Sequence[str],
     on_left_out: Callable[[list[str]], None] = lambda _: None,
     reserved: Collection[str] = (),
 ) -> pa.Table:
@@ -53,35 +53,34 @@ def build(
             followed, but no folder is taken twice), a glob, a list
             (``.txt``: a path or URI per line, relative to the list; ``#`` starts a comment), one
             image, or Parquet or tar files that hold pictures (:func:`manifests.read.open_source`),
-            whose columns then are the manifest's.
+            whose columns then are the manifest's. Or several of these, but for Parquet and tar
+            files.
         on_left_out: told the files, if there are any, whose names are not UTF-8 and so can stand
             in no manifest.
         reserved: names that columns of Parquet and tar files may not have; these are renamed.
 
     Returns:
         ``id`` is the path below the source without its suffix, unless two images differ in the
-        suffix alone. ``width`` and ``height`` are as the picture is seen (EXIF orientation
+        suffix alone; of several sources, the path below the deepest folder that holds all images.
+        ``width`` and ``height`` are as the picture is seen (EXIF orientation
         applied); null, like ``bytes``, where the file cannot be read. Such rows are kept: it is
         for the job to say what is wrong with them.
 
     Raises:
         ManifestError: no such source, no image in it, or a file that is none of the above.
     """
-    if holds_rows(source):
-        return _of_containers(source, reserved)
-    names, images = _find(source)
-    if not images:
-        raise ManifestError(
-            f"{storage.shown(source)}: no images found (files ending in "
-            f"{', '.join(sorted(image_suffixes())[:8])}, ...)"
-        )
+    sources = [source] if isinstance(source, str) else list(source)
+    if len(sources) == 1 and holds_rows(sources[0]):
+        return _of_containers(sources[0], reserved)
+    names, images = _find_all(sources)
     left_out = [image for image in images if not _is_utf8(image)]
     if left_out:
         on_left_out(left_out)
         named = [pair for pair in zip(names, images, strict=True) if _is_utf8(pair[1])]
         names, images = [name for name, _ in named], [image for _, image in named]
     if not images:
-        raise ManifestError(f"{storage.shown(source)}: no image there has a name in UTF-8")
+        where = ", ".join(map(storage.shown, sources))
+        raise ManifestError(f"{where}: no image there has a name in UTF-8")
     with ThreadPoolExecutor(THREADS) as pool:
         headers = list(pool.map(_header, images))
     return pa.table(
@@ -129,6 +128,27 @@ def write_manifest(table: pa.Table, uri: str) -> None:
     storage.write_bytes(uri, sink.getvalue().to_pybytes())
 
 
+def _find_all(sources: Sequence[str]) -> tuple[list[str], list[str]]:
+    """As :func:`_find`, of one source or of several; each has an image at least."""
+    found: list[tuple[list[str], list[str]]] = []
+    for source in sources:
+        if len(sources) > 1 and holds_rows(source):
+            raise ManifestError(
+                f"{storage.shown(source)}: Parquet and tar files go with no other source; of "
+                "several of them give one name in quotes, such as 'shards/*.parquet'"
+            )
+        names, images = _find(source)
+        if not images:
+            raise ManifestError(
+                f"{storage.shown(source)}: no images found (files ending in "
+                f"{', '.join(sorted(image_suffixes())[:8])}, ...)"
+            )
+        found.append((names, images))
+    if len(found) == 1:
+        return found[0]
+    return _below_common([image for _, images in found for image in images])
+
+
 def _find(source: str) -> tuple[list[str], list[str]]:
     """The images, sorted, and their names in the source: what ids are made of."""
     if not source:
@@ -171,8 +191,13 @@ def _from_list(source: str) -> tuple[list[str], list[str]]:
     images = [storage.resolve(base, line) for line in named if line and not line.startswith("#")]
     if not images:
         raise ManifestError(f"{storage.shown(source)}: the list names no images")
+    return _below_common(images)
+
+
+def _below_common(images: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The images, sorted, each once, and their names below the deepest folder that holds all."""
     images = sorted(dict.fromkeys(images))
-    paths = [storage.shown(image).split("/") for image in images]
+    paths = [re.sub("^[^/]*://|^/", "", storage.shown(image)).split("/") for image in images]
     folders = zip(*(path[:-1] for path in paths), strict=False)
     common = len(list(takewhile(lambda names: len(set(names)) == 1, folders)))
     return ["/".join(path[common:]) for path in paths], images

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pipeline.output.parts import Tally
     from pipeline.spec.job import JobSpec
     from pipeline.tasks.assets import Assets
 
 LOUD = 0.5  # noise level from which a picture shows next to nothing
 MOSTLY_HIDDEN = 0.95  # share of the pixels
-NOT_EXPLAINED = 2.0  # residual of a linear task, where near 1 is expected
+# Residuals of a linear task, where near 1 is expected: with settings that fit, 0.7 to 1.05.
+NOT_EXPLAINED, TOO_CLEAN = 2.0, 0.5
+LEAST_NOISE = 0.002  # below it, rounding to 8 bits is as much as the noise, or all of it is kept
 
 
 def doubts(spec: JobSpec, assets: Assets) -> Iterator[str]:
@@ -36,22 +39,44 @@ def doubts(spec: JobSpec, assets: Assets) -> Iterator[str]:
         )
 
 
-def outcome_doubts(rows: int, unexplained: int, mostly_hidden: int) -> Iterator[str]:
-    """What the user should hear of a job's results.
+def residual_doubt(residual: float, noise_level: float) -> str | None:
+    """What the user should hear of the result of a linear task, if anything.
 
     Args:
-        rows: that were restored.
-        unexplained: of these, rows with a residual above ``NOT_EXPLAINED``.
-        mostly_hidden: rows with masks that hide more than ``MOSTLY_HIDDEN``.
+        residual: of the result; near 1 is expected.
+        noise_level: that it was restored with.
     """
-    if unexplained:
+    if residual > NOT_EXPLAINED:
+        return (
+            f"residual {residual:.2g}, expected near 1: the result does not explain what was "
+            "measured; the noise level is too low, or the kernel (or another setting of the task) "
+            "is not that of the image"
+        )
+    if residual < TOO_CLEAN and noise_level >= LEAST_NOISE:
+        return (
+            f"residual {residual:.2g}, expected near 1: the image has less noise than the noise "
+            f"level of {noise_level:.3g} says, or none at all; details may be lost"
+        )
+    return None
+
+
+def outcome_doubts(total: Tally) -> Iterator[str]:
+    """What the user should hear of a job's results, which were counted."""
+    rows = total.rows - total.failed
+    if many := total.unexplained:
         yield (
-            f"{unexplained} of {rows} results ({unexplained / rows:.0%}) do not explain what was "
+            f"{many} of {rows} results ({many / rows:.0%}) do not explain what was "
             f"measured (residual above {NOT_EXPLAINED:g}, expected near 1): the noise level is too "
             "low for these images, or the kernel (or another setting of the task) is not theirs"
         )
-    if mostly_hidden:
+    if many := total.too_clean:
         yield (
-            f"{mostly_hidden} of {rows} masks hide more than {MOSTLY_HIDDEN:.0%} of the pixels: "
+            f"{many} of {rows} images ({many / rows:.0%}) have less noise than the noise level "
+            f"says (residual below {TOO_CLEAN:g}, expected near 1): it is too high for them, or "
+            "they were never degraded; restore them with a lower one (auto estimates it)"
+        )
+    if many := total.mostly_hidden:
+        yield (
+            f"{many} of {rows} masks hide more than {MOSTLY_HIDDEN:.0%} of the pixels: "
             "light is known and dark is hidden; invert them if the light part was to be hidden"
         )

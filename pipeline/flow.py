@@ -38,17 +38,10 @@ def restore_shards(
 ) -> None:
     """Restore and commit this work; returns when all of it is committed."""
     spec = with_watched_ids(job.spec, folder)
-    images = storage.absolute(spec.images) if spec.images else None
-    files = tuple(name for name in files_of(spec) if name in job.manifest.schema.names)
-    # A benchmark's images stand for others: what they have beside their colours is not kept.
-    restoring = spec.mode == "restore"
-    load = Load.of(spec, job.manifest.base, files, beside=restoring, channels=job.channels)
     actors = min(resources.max_actors, len(work))  # more would load a model for nothing
     least = min(resources.min_actors, actors)
     # Steps that ask for the same fuse into one task: reading and loading, encoding and writing.
     step = resources.step
-    told = spec.task.pixel_mask
-    opaque = told is not None and told.alpha is not None
     (
         ray.data.read_datasource(
             ShardSource(folder.layout, work),
@@ -56,7 +49,7 @@ def restore_shards(
             **step,
         )
         .map_batches(
-            Isolated(load, "load", ledger),
+            Isolated(loading(job), "load", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **step,
@@ -66,21 +59,7 @@ def restore_shards(
             fn_constructor_args=(
                 ledger,
                 actors,
-                partial(
-                    Restorer,
-                    spec.model_copy(
-                        update={
-                            "model": located(spec.model),
-                            "perceptual": with_absolute_paths(spec.perceptual),
-                        }
-                    ),
-                    job.assets,
-                    job.model,
-                    job.versions,
-                    resources.batch_pixels,
-                    resources.threads,
-                    resources.actor.get("GPU", 0) > 0,
-                ),
+                restoring(job, spec, resources),
             ),
             compute=ActorPoolStrategy(
                 min_size=least,
@@ -92,13 +71,48 @@ def restore_shards(
             **resources.actor_options,
         )
         .map_batches(
-            Isolated(Encode(images, spec.picture, opaque=opaque), "encode", ledger),
+            Isolated(encoding(spec), "encode", ledger),
             batch_size=None,
             batch_format="pyarrow",
             **step,
         )
         .write_datasink(ShardSink(folder.committer, work, ledger), ray_remote_args=step)
     )
+
+
+def loading(job: Job) -> Load:
+    """The step that fetches and decodes a job's files."""
+    spec = job.spec
+    files = tuple(name for name in files_of(spec) if name in job.manifest.schema.names)
+    # A benchmark's images stand for others: what they have beside their colours is not kept.
+    beside = spec.mode == "restore"
+    return Load.of(spec, job.manifest.base, files, beside=beside, channels=job.channels)
+
+
+def restoring(job: Job, spec: JobSpec, resources: Resources) -> Callable[..., Restorer]:
+    """What makes the restorer of a job, where the actor is; ``spec`` is the job's, completed."""
+    update = {
+        "model": located(spec.model),
+        "perceptual": with_absolute_paths(spec.perceptual),
+    }
+    return partial(
+        Restorer,
+        spec.model_copy(update=update),
+        job.assets,
+        job.model,
+        job.versions,
+        resources.batch_pixels,
+        resources.threads,
+        resources.actor.get("GPU", 0) > 0,
+    )
+
+
+def encoding(spec: JobSpec) -> Encode:
+    """The step that encodes a job's restored pictures, and writes them where it is asked to."""
+    images = storage.absolute(spec.images) if spec.images else None
+    told = spec.task.pixel_mask
+    opaque = told is not None and told.alpha is not None
+    return Encode(images, spec.picture, opaque=opaque)
 
 
 def with_watched_ids(spec: JobSpec, folder: RunFolder) -> JobSpec:

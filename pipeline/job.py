@@ -54,5 +54,10 @@ class Job:
         )
 
     @property
+    def enlargement(self) -> int:
+        """Pixels of a restored image for each pixel of the manifest's."""
+        return self.spec.task.enlargement**2 if self.spec.mode == "restore" else 1
+
+    @property
     def layout(self) -> Layout:
         return Layout(storage.absolute(self.spec.output))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import ray
 
@@ -24,10 +24,12 @@ class Counts:
     Attributes:
         committed: tally over the parts that this run created.
         found: rows of shards that another driver was faster with.
+        last_error: of the committed row that failed last, after its id; empty if none did.
     """
 
     committed: Tally = field(default_factory=Tally)
     found: int = 0
+    last_error: str = ""
 
 
 class _Ledger:
@@ -50,14 +52,16 @@ class _Ledger:
         self.begun.pop(work, None)
 
     @ray.method
-    def commit(self, tally: Tally) -> None:
+    def commit(self, tally: Tally, error: str) -> None:
         total = Tally.total([self.counts.committed, tally])
-        self.counts = Counts(total, self.counts.found)
+        self.counts = replace(
+            self.counts, committed=total, last_error=error or self.counts.last_error
+        )
         self.metrics.add(tally)
 
     @ray.method
     def found(self, rows: int) -> None:
-        self.counts = Counts(self.counts.committed, self.counts.found + rows)
+        self.counts = replace(self.counts, found=self.counts.found + rows)
 
     @ray.method
     def read(self) -> Counts:
@@ -106,8 +110,8 @@ class Ledger:
     def end(self, work: tuple) -> None:
         ray.get(self._actor.end.remote(work))
 
-    def commit(self, tally: Tally) -> None:
-        ray.get(self._actor.commit.remote(tally))
+    def commit(self, tally: Tally, error: str = "") -> None:
+        ray.get(self._actor.commit.remote(tally, error))
 
     def found(self, rows: int) -> None:
         ray.get(self._actor.found.remote(rows))

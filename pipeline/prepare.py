@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -254,3 +255,21 @@ def check_writable(spec: JobSpec) -> None:
             storage.check_writable(storage.absolute(spec.images))
         except StorageError as e:
             raise PipelineError(f"images: {e}") from None
+
+
+def check_place(spec: JobSpec) -> None:
+    """As :func:`check_writable`, where nothing is to be made: a local folder is only looked at.
+
+    Raises:
+        PipelineError: the pictures' folder would take no files.
+    """
+    if spec.images is None or not storage.is_local(spec.images):
+        check_writable(spec)
+        return
+    folder = storage.absolute(spec.images)
+    while not os.path.lexists(folder):
+        folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+        raise PipelineError(f"images: {folder} is a file, not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PipelineError(f"images: {folder}: nothing can be written there")

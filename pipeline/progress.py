@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import ray
 from ray.exceptions import RayError
@@ -24,11 +24,13 @@ class Progress:
     """How far a job is.
 
     Attributes:
-        rows: of the job.
+        rows: that the run is about: of the job, or those that are restored first.
         done: of them, by earlier runs too.
         failed: among those of this run.
         done_now: of this run.
         seconds: of this run.
+        failures: error kind -> rows of this run.
+        last_error: of the row of this run that failed last; empty if none did.
     """
 
     rows: int
@@ -36,6 +38,8 @@ class Progress:
     failed: int
     done_now: int
     seconds: float
+    failures: Mapping[str, int] = field(default_factory=dict)
+    last_error: str = ""
 
 
 def run_reporting(
@@ -50,7 +54,7 @@ def run_reporting(
     Args:
         work: the flow; it may raise.
         ledger: of this run.
-        rows: of the job.
+        rows: that it is about.
         done_before: of them, by earlier runs.
         report: called about once a second, and at the end of work that ended well.
 
@@ -70,6 +74,8 @@ def run_reporting(
                 failed=counts.committed.failed,
                 done_now=counts.committed.rows,
                 seconds=time.perf_counter() - began,
+                failures=counts.committed.failures,
+                last_error=counts.last_error,
             )
         )
 

@@ -19,6 +19,7 @@ from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler
 from manifests.secrets import HIDDEN, redacted
 from pipeline.errors import PipelineError
+from pipeline.quiet import quiet_driver
 from pipeline.ray_errors import first_line
 from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
 from pipeline.spec.job import JobSpec
@@ -103,7 +104,8 @@ def start_ray() -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         _check_address(address)
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        with quiet_driver():
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except Exception as e:  # of whatever class: Ray has none of its own for it
         what = f"no Ray cluster at RAY_ADDRESS={address}" if address else "Ray does not start here"
         raise PipelineError(f"{what}: {type(e).__name__}: {first_line(e)}") from None

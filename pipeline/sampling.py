@@ -21,6 +21,7 @@ from diffpir.sampler import NoiseLevel, Sampling, Step, sample, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
+from pipeline.doubts import residual_doubt
 from pipeline.perceptual import Judges
 from pipeline.pictures.values import Values
 from pipeline.problem import Problem, baseline_of, guess_of, operator_of, start_of
@@ -239,7 +240,8 @@ class ImageSampler:
         exact = x.clamp(0, 1)
         x = self.values.rounded(exact)
         # Rounding may leave an interval, which says nothing of what was restored.
-        judged = exact if isinstance(batch.operator, Interval | Compressed) else x
+        bounded = isinstance(batch.operator, Interval | Compressed)
+        judged = exact if bounded else x
         residual = metrics.residual(judged, batch.operator, batch.y, batch.noise).tolist()
 
         results: list[Restored] = []
@@ -255,6 +257,9 @@ class ImageSampler:
                         "width": picture.shape[1],
                         "height": picture.shape[0],
                         "residual": residual[i],
+                        "warning": None
+                        if bounded
+                        else residual_doubt(residual[i], problem.noise_level),
                         "noise_level": problem.noise_level,
                         "ceiling": problem.peak if self.spec.picture.range == "scene" else None,
                         **problem.outcome,

@@ -95,6 +95,7 @@ OUTCOME = pa.schema(
         ("ceiling", pa.float64()),
         ("kernel_estimate", pa.string()),
         ("hidden", pa.float64()),
+        ("warning", pa.string()),
         ("seed", pa.int64()),
         ("task", pa.string()),
         ("sampler", SAMPLER),

@@ -14,6 +14,8 @@ from pipeline.output.parts import tally_of
 from pipeline.output.plan import Work
 from pipeline.schema import ACTOR, DEVICE_PEAK, GENERATION, HIDDEN, INDEX, PEAK, SHARD
 
+LONGEST = 300  # letters of an error that is told while the run is at work
+
 
 class ShardSink(Datasink):
     """Creates the part of each shard that arrives; whoever creates it first wins.
@@ -41,6 +43,14 @@ class ShardSink(Datasink):
         actor = rows[ACTOR][0].as_py() or ""
         generation = rows[GENERATION][0].as_py()
         if self.committer.commit(shard, generation, results, peak, device_peak, actor):
-            self.ledger.commit(done_now)
+            self.ledger.commit(done_now, _last_error(results))
         else:
             self.ledger.found(done_now.rows)
+
+
+def _last_error(results: pa.Table) -> str:
+    failed = results.filter(pc.equal(results["status"], "error"))
+    if not len(failed):
+        return ""
+    last = failed.select(["id", "error"]).slice(len(failed) - 1).to_pylist()[0]
+    return f"{last['id']}: {last['error']}"[:LONGEST]

@@ -47,12 +47,25 @@ class ShardSource(Datasource):
 def _read(layout: Layout, work: Work) -> Iterable[pa.Table]:
     table = read_rows(work, layout)
     places = range(len(table)) if work.places is None else work.places
+    yield block_of(table, work.shard.index, work.generation, places)
+
+
+def block_of(
+    table: pa.Table, shard: int = 0, generation: int = 0, places: Sequence[int] | None = None
+) -> pa.Table:
+    """Rows of a manifest as the flow takes them.
+
+    Args:
+        table: the rows.
+        shard, generation: that they belong to.
+        places: of each in the shard; None for all in their order.
+    """
     no_error = pa.repeat("", len(table))
-    yield pa.table(
+    return pa.table(
         {
-            SHARD: pa.repeat(work.shard.index, len(table)),
-            GENERATION: pa.repeat(work.generation, len(table)),
-            INDEX: pa.array(places, pa.int64()),
+            SHARD: pa.repeat(shard, len(table)),
+            GENERATION: pa.repeat(generation, len(table)),
+            INDEX: pa.array(range(len(table)) if places is None else places, pa.int64()),
             "row": pa.chunked_array(table.to_struct_array()),
             "error": no_error,
             "error_kind": no_error,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,17 @@ TINY = UNetConfig(
     attention_levels=(1,),
     num_head_channels=32,
 )
+
+
+def read_terminal(ours: int) -> str:
+    """What was written to a pseudo-terminal until its other end was closed; closes this end."""
+    sent = b""
+    while True:
+        try:
+            sent += os.read(ours, 1 << 16)
+        except OSError:
+            os.close(ours)
+            return sent.decode()
 
 
 def versions_of(model: str) -> Versions:

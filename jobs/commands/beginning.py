@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperArgument, TyperCommand
 
-from jobs.commands.options import local_output
+from jobs.commands.options import examples, local_output
 from jobs.console import user_errors
 
 app = typer.Typer()
@@ -35,17 +35,17 @@ def known_task(value: str) -> str:
     return value
 
 
-@app.command(cls=InitCommand)
+@app.command(
+    cls=InitCommand,
+    epilog=examples("diffpir init deblur -o job.yaml", "diffpir init sr > job.yaml"),
+)
 def init(
     task: Annotated[str, typer.Argument(parser=known_task, metavar="TASK")],
     output: Annotated[
         Path | None, local_output("The job file; without it, the text is printed.")
     ] = None,
 ) -> None:
-    """Write a commented job file to begin with, and beside it the schema that editors read.
-
-    Example: diffpir init deblur -o job.yaml
-    """
+    """Write a commented job file to begin with, and beside it the schema that editors read."""
     with user_errors():
         from jobs.job_template import SCHEMA, job_text, write_job
 
@@ -65,12 +65,9 @@ def init(
     typer.echo(f"diffpir run {output}")
 
 
-@app.command()
+@app.command(epilog=examples("diffpir schema > diffpir-job.schema.json"))
 def schema() -> None:
-    """Print the JSON Schema of job files, with which editors complete keys and show faults.
-
-    Example: diffpir schema > diffpir-job.schema.json
-    """
+    """Print the JSON Schema of job files, with which editors complete keys and show faults."""
     with user_errors():
         from jobs.job_schema import job_schema_text
 
@@ -80,22 +77,19 @@ def schema() -> None:
 COLOURS = {"ok": "green", "warning": "yellow", "broken": "red"}
 
 
-@app.command()
+@app.command(epilog=examples("diffpir doctor", "diffpir doctor out/ s3://bucket/runs"))
 def doctor(
     places: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="[PLACE]...",
-            help="Folders or URIs to be read and written (a small file, removed again), such as "
-            "s3://bucket/prefix.",
+            help="Folders or URIs to try: a small file is written there, read and removed.",
         ),
     ] = None,
 ) -> None:
     """Check the installation, by trying it, and say what to mend.
 
     Exits with 1 if something is broken that jobs need.
-
-    Example: diffpir doctor s3://bucket/runs
     """
     broken = 0
     with user_errors():

@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import AllowCode, Fresh, Overwrite, RetryFailed, allowed_code
+from jobs.commands.options import (
+    AllowCode,
+    Fresh,
+    Overwrite,
+    RetryFailed,
+    allowed_code,
+    examples,
+)
 from jobs.console import duration, user_errors
 
 app = typer.Typer()
@@ -24,7 +31,12 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="As `diffpir submit` pr
 STOP_SECONDS = 60
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir submit job.yaml --address http://head:8265",
+        "diffpir submit job.yaml --env AWS_PROFILE --wait",
+    )
+)
 def submit(
     job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
     address: Address = None,
@@ -37,10 +49,16 @@ def submit(
         ),
     ] = None,
     code: Annotated[
-        bool, typer.Option(help="Send this installation's code, or use what the nodes have.")
+        bool,
+        typer.Option(
+            help="Send the code of this installation, or use the one that the nodes have."
+        ),
     ] = True,
     wait: Annotated[
-        bool, typer.Option("--wait", help="Show its log until it ends; exit as it does.")
+        bool,
+        typer.Option(
+            "--wait", help="Show the log of the job until it ends, and exit as the job does."
+        ),
     ] = False,
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
@@ -75,7 +93,11 @@ def submit(
     raise typer.Exit(ended.meaning)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir status", "diffpir status s3://bucket/runs/1", "diffpir status out/ --json"
+    )
+)
 def status(
     what: Annotated[
         str | None,
@@ -137,10 +159,12 @@ def status(
     raise typer.Exit(asked.meaning)
 
 
-@app.command()
+@app.command(epilog=examples("diffpir logs diffpir-0123456789ab --follow"))
 def logs(
     id: JobId,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until the job ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing until the job ends.")
+    ] = False,
     address: Address = None,
 ) -> None:
     """Print what a job's driver has printed."""
@@ -152,7 +176,7 @@ def logs(
             typer.echo(piece, nl=False)
 
 
-@app.command()
+@app.command(epilog=examples("diffpir stop diffpir-0123456789ab"))
 def stop(id: JobId, address: Address = None) -> None:
     """Stop a job. What is committed stays; submitting its file again goes on from there.
 
@@ -173,9 +197,9 @@ def stop(id: JobId, address: Address = None) -> None:
         raise typer.Exit(1)
 
 
-@app.command("list")
+@app.command("list", epilog=examples("diffpir list", "diffpir list --json"))
 def list_jobs(address: Address = None, as_json: Json = False) -> None:
-    """The jobs that were submitted to a cluster, the newest last."""
+    """List the jobs that were submitted to a cluster, the newest last."""
     with user_errors():
         from jobs.cluster import Cluster
         from jobs.tables import render

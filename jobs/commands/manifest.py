@@ -6,18 +6,27 @@ from typing import Annotated
 
 import typer
 
+from jobs.commands.options import examples
 from jobs.console import say_left_out, user_errors
 
 app = typer.Typer(help="Build and check manifests.", no_args_is_help=True)
 
 
-@app.command("build")
+@app.command(
+    "build",
+    epilog=examples(
+        "diffpir manifest build photos/ -o manifest.parquet",
+        "diffpir manifest build 2023/ 2024/ s3://bucket/photos -o s3://bucket/manifest.parquet",
+        "diffpir manifest build 'shards/{000..127}.tar' -o manifest.csv",
+    ),
+)
 def build_manifest(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="Folder, glob, bucket prefix or list (.txt) of pictures; or Parquet or WebDataset "
-            "files."
+            metavar="SOURCE",
+            help="Folders, pictures, globs, bucket prefixes or lists (.txt) of pictures; or "
+            "Parquet or WebDataset files, by one name.",
         ),
     ],
     output: Annotated[
@@ -30,12 +39,17 @@ def build_manifest(
         from manifests.build import build, write_manifest
         from pipeline.schema import RESERVED
 
-        table = build(source, say_left_out, RESERVED)
+        table = build(sources, say_left_out, RESERVED)
         write_manifest(table, output)
     typer.echo(f"{len(table)} images: {storage.shown(output)}")
 
 
-@app.command("check")
+@app.command(
+    "check",
+    epilog=examples(
+        "diffpir manifest check manifest.parquet", "diffpir manifest check photos.csv --deep"
+    ),
+)
 def check_manifest(
     manifest: Annotated[str, typer.Argument(help="Manifest, by path or URI.")],
     deep: Annotated[

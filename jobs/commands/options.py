@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+if TYPE_CHECKING:
+    from pipeline.output.selection import Selection
+
+# Panels of options in the help.
+IMAGES, SAMPLER = "What was done to the images", "Prior and sampler"
+ROWS, MACHINE, OUTPUT = "Which images", "Machine", "Output"
+SOURCE = "Where SOURCE is a manifest or Parquet files"
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: command lines that can be run as they are."""
+    return "\n\n".join(["Examples:", *lines])
+
+
 RetryFailed = Annotated[
-    bool, typer.Option("--retry-failed", help="Also restore once more the rows that failed.")
+    bool,
+    typer.Option(
+        "--retry-failed",
+        help="Restore the rows that failed earlier once more, too.",
+        rich_help_panel=ROWS,
+    ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", is_eager=True, help="Start anew; an output in use is refused.")
+    bool,
+    typer.Option(
+        "--fresh",
+        is_eager=True,
+        help="Start anew. An output that holds a run is refused.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -26,8 +52,52 @@ Overwrite = Annotated[
     bool,
     typer.Option(
         "--overwrite",
-        help="With --fresh: remove the earlier run's files.",
+        help="With --fresh: remove the files of the earlier run from the output.",
         callback=_with_fresh,
+        rich_help_panel=OUTPUT,
+    ),
+]
+
+Limit = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Restore the first N images only. A later run without this option keeps them, and "
+        "restores the others.",
+        metavar="N",
+        show_default=False,
+        rich_help_panel=ROWS,
+    ),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Restore N images by a random choice, which depends on the seed alone; otherwise as "
+        "--limit.",
+        metavar="N",
+        show_default=False,
+        rich_help_panel=ROWS,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Only say what would be done and how long it would take, as diffpir plan does.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Price = Annotated[
+    float | None,
+    typer.Option(
+        "--price-per-hour",
+        min=0,
+        metavar="PRICE",
+        help="Price of an hour of all the machines that work on the job. The plan then says what "
+        "the job would cost.",
+        show_default=False,
+        rich_help_panel=MACHINE,
     ),
 ]
 
@@ -37,10 +107,22 @@ AllowCode = Annotated[
     typer.Option(
         "--allow-code",
         metavar="MODULE",
-        help="A module or package of your own that the job may import (repeatable); your "
-        "configuration may allow more.",
+        help="Name of a module or package of yours that the job may import. Repeat the option for "
+        "several; your configuration may allow more.",
+        rich_help_panel=MACHINE,
     ),
 ]
+
+
+def first_rows(limit: int | None, sample: int | None, seed: int) -> Selection | None:
+    """The rows that a run restores, where it is not all of them."""
+    from pipeline.output.selection import Selection
+
+    if limit is not None and sample is not None:
+        raise typer.BadParameter("give one of --limit and --sample, not both")
+    if sample is not None:
+        return Selection(sample, seed)
+    return None if limit is None else Selection(limit)
 
 
 def allowed_code(given: list[str] | None) -> list[str]:
@@ -69,6 +151,18 @@ class Precision(StrEnum):
     fp32 = "fp32"
     bf16 = "bf16"
     fp16 = "fp16"
+
+
+def default_place(outputs: Sequence[str], name: str) -> str:
+    """Where a command writes what it makes of outputs, if it is not told: into the one output.
+
+    Of several outputs, or of one that is not on this machine, into the current folder.
+    """
+    from manifests import storage
+
+    if len(set(outputs)) == 1 and storage.is_local(outputs[0]):
+        return storage.join(outputs[0], name)
+    return name
 
 
 def local_path(value: str | Path) -> Path:

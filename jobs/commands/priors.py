@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Precision, ValueRange, local_output
+from jobs.commands.options import Precision, ValueRange, examples, local_output
 from jobs.console import user_errors
 
 app = typer.Typer()
@@ -18,14 +18,19 @@ Prior = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="As a job has it: 'builtin', a known name, org/name of the Hugging Face Hub, the path "
-        "or URI of a file or folder, or one with what is to be said of it, such as "
-        "'{path: m.pt, num_heads: 4}'.",
+        help="The prior: 'builtin', a known name (diffpir models list), org/name of the Hugging "
+        "Face Hub, the path or URI of a file or folder, or a path with facts that the file does "
+        "not tell, such as '{path: m.pt, num_heads: 4}'.",
     ),
 ]
 
 
-@models.command("inspect")
+@models.command(
+    "inspect",
+    epilog=examples(
+        "diffpir models inspect builtin", "diffpir models inspect '{path: m.pt, num_heads: 4}'"
+    ),
+)
 def inspect_model(
     model: Prior,
 ) -> None:
@@ -37,7 +42,7 @@ def inspect_model(
         typer.echo(describe_model(make_model(model)))
 
 
-@models.command("list")
+@models.command("list", epilog=examples("diffpir models list"))
 def list_models() -> None:
     """The priors that are known by a name: what they are, where they lie, their licences."""
     with user_errors():
@@ -46,8 +51,8 @@ def list_models() -> None:
         typer.echo(list_known())
 
 
-@models.command("fetch")
-def fetch_model(name: Annotated[str, typer.Argument(help="Of a known prior.")]) -> None:
+@models.command("fetch", epilog=examples("diffpir models fetch ffhq"))
+def fetch_model(name: Annotated[str, typer.Argument(help="Name of a known prior.")]) -> None:
     """Fetch a known prior before a job does, and verify it."""
     with user_errors():
         from jobs.fetching import fetch_shown
@@ -55,11 +60,15 @@ def fetch_model(name: Annotated[str, typer.Argument(help="Of a known prior.")]) 
         typer.echo(fetch_shown(name))
 
 
-@models.command("convert")
+@models.command(
+    "convert", epilog=examples("diffpir models convert model.pt -o model-bf16.safetensors")
+)
 def convert(
     model: Prior,
     output: Annotated[Path, local_output("File to write (.safetensors).")],
-    precision: Annotated[Precision, typer.Option(help="Of the weights.")] = Precision.bf16,
+    precision: Annotated[
+        Precision, typer.Option(help="Number format of the weights.")
+    ] = Precision.bf16,
 ) -> None:
     """Write a checkpoint in the precision that jobs compute in: actors of a node then share it."""
     with user_errors():
@@ -69,16 +78,27 @@ def convert(
         typer.echo(convert_model(make_model(model), output, precision.value))
 
 
-@models.command("calibrate")
+@models.command(
+    "calibrate",
+    epilog=examples("diffpir models calibrate model.pt clean.parquet -o calibrated.safetensors"),
+)
 def calibrate(
     model: Prior,
     manifest: Annotated[str, typer.Argument(help="Manifest of a few dozen clean photographs.")],
     output: Annotated[Path, local_output("File to write (.safetensors).")],
     evaluations: Annotated[
-        int, typer.Option(min=20, max=100_000, help="Network evaluations in all.")
+        int,
+        typer.Option(
+            min=20, max=100_000, help="Number of network evaluations, over all photographs."
+        ),
     ] = 200,
     side: Annotated[
-        int, typer.Option(min=64, max=4096, help="Of the photographs' central squares, in pixels.")
+        int,
+        typer.Option(
+            min=64,
+            max=4096,
+            help="Side of the central square of each photograph that is used, in pixels.",
+        ),
     ] = 256,
     value_range: ValueRange = None,
 ) -> None:
@@ -104,22 +124,30 @@ def calibrate(
         typer.echo(told)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir train photos.parquet -o prior/ --steps 20000",
+        "diffpir train frames.parquet -o grey/ --channels 1 --from builtin --steps 300",
+    )
+)
 def train(
     manifest: Annotated[str, typer.Argument(help="Manifest of photographs.")],
     output: Annotated[Path, local_output("Folder for state, log and model; resumes there.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps in all.")],
-    batch: Annotated[int, typer.Option(min=1, help="Crops per step.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Number of crops in a step.")] = 32,
     crop: Annotated[int, typer.Option(min=8, help="Side of a crop in pixels.")] = 64,
     width: Annotated[
         int | None,
-        typer.Option(min=32, help="Of the finest level, a multiple of 32 (usually 32)."),
+        typer.Option(
+            min=32,
+            help="Channels of the finest level of the network, a multiple of 32 (usually 32).",
+        ),
     ] = None,
     channels: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Of the pictures: 1 (grey) or 3 (colour).",
+            help="Channels of the pictures: 1 (grey) or 3 (colour).",
             show_default="3, or those of --from",
         ),
     ] = None,
@@ -127,7 +155,9 @@ def train(
     initial: Annotated[
         str | None,
         typer.Option(
-            "--from", metavar="MODEL", help="Whose weights a new run begins with, as a job has it."
+            "--from",
+            metavar="MODEL",
+            help="Prior whose weights a new run begins with, as in diffpir restore.",
         ),
     ] = None,
     validation: Annotated[
@@ -135,7 +165,9 @@ def train(
         typer.Option(help="Manifest of other photographs, to measure the prior as a denoiser."),
     ] = None,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 4e-4,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything random.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Every random choice depends on it.")
+    ] = 0,
 ) -> None:
     """Train a small prior on photographs, or adapt one. A column 'weight' sets frequencies."""
     with user_errors():

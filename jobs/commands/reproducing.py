@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Precision, local_output
+from jobs.commands.options import Precision, examples, local_output
 from jobs.console import ProgressLine, say, user_errors
 from jobs.interrupts import interruptible
 
@@ -20,20 +20,25 @@ class Tables(StrEnum):
     imagenet = "imagenet"
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir reproduce --images ffhq/ -o tables/ --model ffhq",
+        "diffpir reproduce --images faces/ -o faces-tables/ --model ffhq_10m.pt --quick",
+    )
+)
 def reproduce(
     images: Annotated[
         str,
         typer.Option(
-            help="Clean pictures of 256 x 256: folder, glob, list. Of FFHQ's the authors' own 100 "
-            "are taken where all of them are there, else the first 100."
+            help="Clean pictures of 256 x 256 pixels: a folder, glob or list. Of FFHQ's pictures "
+            "the 100 of the authors are taken if all of them are there, else the first 100."
         ),
     ],
     output: Annotated[Path, local_output("Folder for the jobs, and for the table (table.md).")],
     model: Annotated[str, typer.Option(help="'builtin', or a checkpoint's path or URI.")] = (
         "builtin"
     ),
-    dataset: Annotated[Tables, typer.Option(help="Whose table.")] = Tables.ffhq,
+    dataset: Annotated[Tables, typer.Option(help="Which table of the paper.")] = Tables.ffhq,
     quick: Annotated[
         bool,
         typer.Option(
@@ -43,17 +48,22 @@ def reproduce(
         ),
     ] = False,
     nfe: Annotated[
-        int | None, typer.Option(help="Evaluations: 100 or 20.", show_default="100")
+        int | None,
+        typer.Option(help="Network evaluations for each picture: 100 or 20.", show_default="100"),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Pictures, the first ones.", show_default="100")
+        int | None,
+        typer.Option(min=1, help="Restore so many pictures, the first ones.", show_default="100"),
     ] = None,
     lpips: Annotated[
-        str | None, typer.Option(help="VGG-16's weights (vgg16-397923af.pth), for LPIPS.")
+        str | None,
+        typer.Option(help="File with the weights of VGG-16 (vgg16-397923af.pth), for LPIPS."),
     ] = None,
-    inception: Annotated[str | None, typer.Option(help="Inception's weights, for FID.")] = None,
+    inception: Annotated[
+        str | None, typer.Option(help="File with the weights of Inception, for FID.")
+    ] = None,
     precision: Annotated[
-        Precision, typer.Option(help="Of the network; the authors' is fp32.")
+        Precision, typer.Option(help="Number format of the network; the authors' is fp32.")
     ] = Precision.auto,
 ) -> None:
     """Run the paper's settings, and print the means beside the published ones.
@@ -64,18 +74,19 @@ def reproduce(
         from jobs.reproduce import reproduce as run_table
         from jobs.tables import print_records
 
-        records = run_table(
-            images,
-            output,
-            model=model,
-            dataset="faces" if quick else dataset.value,
-            nfe=nfe or (20 if quick else 100),
-            limit=limit,
-            lpips=lpips,
-            inception=inception,
-            settings={"precision": precision.value},
-            on_progress=ProgressLine(),
-            on_note=say,
-        )
+        with ProgressLine() as progress:
+            records = run_table(
+                images,
+                output,
+                model=model,
+                dataset="faces" if quick else dataset.value,
+                nfe=nfe or (20 if quick else 100),
+                limit=limit,
+                lpips=lpips,
+                inception=inception,
+                settings={"precision": precision.value},
+                on_progress=progress,
+                on_note=say,
+            )
     print_records(records, "table")
     say(f"also in {output / 'table.md'}")

@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from jobs.commands.options import (
+    IMAGES,
+    MACHINE,
+    OUTPUT,
+    SAMPLER,
+    SOURCE,
     AllowCode,
+    DryRun,
     Fresh,
+    Limit,
     Overwrite,
     Precision,
+    Price,
     RetryFailed,
+    Sample,
     allowed_code,
+    examples,
+    first_rows,
     local_output,
     range_option,
 )
 from jobs.console import ProgressLine, finish, say, show_outlook, user_errors
 from jobs.interrupts import interruptible
+
+if TYPE_CHECKING:
+    from pipeline.output.selection import Selection
+    from pipeline.output.summary import Summary
+    from pipeline.spec.job import JobSpec
 
 app = typer.Typer()
 
@@ -57,18 +76,13 @@ class RestoreCommand(TyperCommand):
         return params
 
 
-# Panels of options in the help.
-IMAGES, SAMPLER = "What was done to the images", "Prior and sampler"
-MACHINE, OUTPUT = "Machine", "Output"
-SOURCE = "Where SOURCE is a manifest or Parquet files"
-
-
 WatchIds = Annotated[
     list[str] | None,
     typer.Option(
         "--watch-ids",
         metavar="ID",
-        help="Whose steps are saved (repeatable).",
+        help="If steps of the sampler are kept (save_steps): id of an image whose steps these are. "
+        "Repeat the option for several.",
         show_default="the first four images",
         rich_help_panel=SAMPLER,
     ),
@@ -81,12 +95,23 @@ class Boundary(StrEnum):
     unknown = "unknown"
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir run job.yaml",
+        "diffpir run job.yaml --limit 8",
+        "diffpir run job.yaml --retry-failed",
+        "diffpir run job.yaml --fresh --overwrite",
+    )
+)
 def run(
     job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
+    limit: Limit = None,
+    sample: Sample = None,
     retry_failed: RetryFailed = False,
     fresh: Fresh = False,
     overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    price_per_hour: Price = None,
     allow_code: AllowCode = None,
     watch_ids: WatchIds = None,
 ) -> None:
@@ -95,65 +120,101 @@ def run(
     Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
     started), 1 if it stopped on the way, 130 or 143 if SIGINT or SIGTERM interrupted it (the same
     command goes on).
-
-    Examples:
-
-    diffpir run job.yaml
-
-    diffpir run job.yaml --retry-failed
-
-    diffpir run job.yaml --fresh --overwrite
     """
+    if dry_run and (fresh or retry_failed):
+        raise typer.BadParameter("--dry-run goes with neither --fresh nor --retry-failed")
     with interruptible(), user_errors():
-        from jobs.fetching import fetch_of
         from jobs.specfile import load_job
-        from pipeline.run import run_job
 
         spec = load_job(job, watch_ids)
-        fetch_of(spec.model)
-        summary = run_job(
+        first = first_rows(limit, sample, spec.seed)
+        allowed = allowed_code(allow_code)
+        if dry_run:
+            _plan(spec, first, allowed, price_per_hour)
+            return
+        _no_price(price_per_hour)
+        summary = _run(
             spec,
-            ProgressLine(),
+            first=first,
             retry_failed=retry_failed,
             fresh=fresh,
             overwrite=overwrite,
-            allow_code=allowed_code(allow_code),
-            on_note=say,
+            allow_code=allowed,
         )
     finish(summary, spec.output)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir plan job.yaml",
+        "diffpir plan job.yaml --price-per-hour 3.5",
+        "diffpir plan job.yaml --sample 100",
+    )
+)
 def plan(
     job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
+    price_per_hour: Price = None,
+    limit: Limit = None,
+    sample: Sample = None,
     allow_code: AllowCode = None,
 ) -> None:
-    """Check a job as `run` does, and say what that would do; nothing is restored.
+    """Check a job as `run` does, and say what it would do and how long that would take.
 
-    Exits with 2 if the job is wrong.
-
-    Example: diffpir plan job.yaml
+    Small parts of three images are restored to measure the speed. Nothing is written. Exits with 2
+    if the job is wrong.
     """
     with interruptible(), user_errors():
-        from jobs.fetching import fetch_of
         from jobs.specfile import load_job
-        from pipeline.outlook import outlook
 
         spec = load_job(job)
-        fetch_of(spec.model)
-        found = outlook(spec, allowed_code(allow_code))
-    for note in found.notes:
-        say(note)
-    show_outlook(found)
+        first = first_rows(limit, sample, spec.seed)
+        _plan(spec, first, allowed_code(allow_code), price_per_hour)
 
 
-@app.command(cls=RestoreCommand)
+def _plan(
+    spec: JobSpec,
+    first: Selection | None,
+    allow_code: Collection[str],
+    price_per_hour: float | None,
+) -> None:
+    from jobs.fetching import fetch_of
+    from pipeline.outlook import outlook
+
+    fetch_of(spec.model)
+    show_outlook(outlook(spec, allow_code, first=first), price_per_hour)
+
+
+def _run(spec: JobSpec, **options: Any) -> Summary:
+    from jobs.fetching import fetch_of
+    from pipeline.run import run_job
+
+    fetch_of(spec.model)
+    with ProgressLine() as progress:
+        return run_job(spec, progress, on_note=say, **options)
+
+
+def _no_price(price_per_hour: float | None) -> None:
+    if price_per_hour is not None:
+        raise typer.BadParameter("--price-per-hour goes with --dry-run, or with diffpir plan")
+
+
+@app.command(
+    cls=RestoreCommand,
+    epilog=examples(
+        "diffpir restore photos/ -o out/ --task deblur --kernel k.npy --noise 0.02",
+        "diffpir restore small/ more/*.png -o out/ --task sr --factor 2 --noise auto",
+        "diffpir restore scans/ -o out/ --task inpaint --mask values:0,255",
+        "diffpir restore photos/ -o out/ --task jpeg --limit 8",
+    ),
+)
 def restore(
-    source: Annotated[
-        str,
+    sources: Annotated[
+        list[str],
         typer.Argument(
-            help="Folder, glob, bucket prefix or list (.txt) of pictures; a manifest; Parquet or "
-            "WebDataset files; or the output of another job."
+            metavar="SOURCE",
+            help="Folders, pictures, globs, bucket prefixes or lists (.txt) of pictures, as many "
+            "as you like. Or one manifest; Parquet or WebDataset files by one name; or the output "
+            "of another job.",
         ),
     ],
     output: Annotated[
@@ -168,31 +229,38 @@ def restore(
             parser=known_kind, help="What happened to the images.", rich_help_panel=IMAGES
         ),
     ],
+    limit: Limit = None,
+    sample: Sample = None,
     kernel: Annotated[
         str | None,
         typer.Option(
-            help="deblur, sr: file of the blur kernel (.npy, .npz, .mat, image), "
-            "or a kernel such as '{gaussian: {std: 3}}'.",
+            help="deblur, sr: file of the blur kernel (.npy, .npz, .mat, or a picture), or a "
+            "kernel such as '{gaussian: {std: 3}}'.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Standard deviation of the noise, pixels on [0, 1], or 'auto'; "
-            "gaussian=0.01,poisson=0.004 for the variance 0.01^2 + 0.004 x (or auto for both); "
-            "map=FILE (.npy, .npz, .mat).",
+            help="Standard deviation of the noise, for pixel values on [0, 1], or 'auto' to "
+            "estimate it from each image; gaussian=0.01,poisson=0.004 for noise of the variance "
+            "0.01^2 + 0.004 x (or auto for both); map=FILE (.npy, .npz, .mat) for a level of "
+            "each pixel.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
     factor: Annotated[
-        int | None, typer.Option(help="sr: how many times larger.", rich_help_panel=IMAGES)
+        int | None,
+        typer.Option(
+            help="sr: how many times wider and higher the restored image is.",
+            rich_help_panel=IMAGES,
+        ),
     ] = None,
     mask: Annotated[
         str | None,
         typer.Option(
-            help="inpaint, deblur: mask file (light is known, dark is hidden); or what tells the "
-            "hidden pixels of each picture: 'alpha', 'values:0,255', 'colour:#ff00ff', or "
+            help="inpaint, deblur: mask file (light is known, dark is hidden); or how the pixels "
+            "of each picture tell which are hidden: 'alpha', 'values:0,255', 'colour:#ff00ff', or "
             "'{values: [0, 255], channels: each}'.",
             rich_help_panel=IMAGES,
         ),
@@ -200,13 +268,15 @@ def restore(
     grow: Annotated[
         int | None,
         typer.Option(
-            help="Of what the mask hides: by so many pixels to all sides.", rich_help_panel=IMAGES
+            help="Also hide so many pixels on all sides of those that the mask hides.",
+            rich_help_panel=IMAGES,
         ),
     ] = None,
     boundary: Annotated[
         Boundary | None,
         typer.Option(
-            help="deblur, sr: what the blur met beyond the border; unknown: the scene went on.",
+            help="deblur, sr: what lies beyond the border of the picture; unknown: the scene "
+            "continues.",
             show_default="unknown",
             rich_help_panel=IMAGES,
         ),
@@ -214,23 +284,24 @@ def restore(
     model: Annotated[
         str,
         typer.Option(
-            help="As a job has it: 'builtin', a known name (diffpir models list), org/name of the "
-            "Hugging Face Hub, the path or URI of a file or folder, or one with what is to be said "
-            "of it, such as '{path: m.pt, num_heads: 4}'.",
+            help="The prior: 'builtin', a known name (diffpir models list), org/name of the "
+            "Hugging Face Hub, the path or URI of a file or folder, or a path with facts that the "
+            "file does not tell, such as '{path: m.pt, num_heads: 4}'.",
             rich_help_panel=SAMPLER,
         ),
     ] = "builtin",
     channels: Annotated[
         str | None,
         typer.Option(
-            help="Of colours, with a prior of one channel: each, or luma (the chroma stays).",
+            help="With a prior of one channel: restore each channel of a colour image, or its luma "
+            "alone (the chroma stays as measured).",
             show_default="each",
             rich_help_panel=IMAGES,
         ),
     ] = None,
     value_range: Annotated[tuple[float, float] | None, range_option(IMAGES)] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Named sampler settings.", rich_help_panel=SAMPLER)
+        str | None, typer.Option(help="Name of a set of sampler settings.", rich_help_panel=SAMPLER)
     ] = None,
     nfe: Annotated[
         int | None, typer.Option(help="Network evaluations per image.", rich_help_panel=SAMPLER)
@@ -238,92 +309,114 @@ def restore(
     method: Annotated[
         str | None,
         typer.Option(
-            help="diffpir, diffpir-spectral (priors with an error spectrum); or to compare with: "
-            "hqs, ddnm, ddrm, red-diff, dds, daps, pigdm, dps.",
-            show_default="the prior's best",
+            help="diffpir; diffpir-spectral, for priors with an error spectrum; or another method "
+            "to compare with: hqs, ddnm, ddrm, red-diff, dds, daps, pigdm, dps.",
+            show_default="diffpir-spectral if the prior and the task allow it",
             rich_help_panel=SAMPLER,
         ),
     ] = None,
     samples: Annotated[
         int,
         typer.Option(
-            help="Of the posterior of each image; their mean is restored.", rich_help_panel=SAMPLER
+            help="How many samples are drawn for each image. Their mean is the restored image.",
+            rich_help_panel=SAMPLER,
         ),
     ] = 1,
     estimate: Annotated[
         str | None,
-        typer.Option(help="Of several samples: mean, sample, best.", rich_help_panel=SAMPLER),
+        typer.Option(
+            help="With several samples: what becomes the restored image: their mean, the first "
+            "sample, or the best one.",
+            rich_help_panel=SAMPLER,
+        ),
     ] = None,
     uncertainty: Annotated[
         bool,
         typer.Option(
             "--uncertainty",
-            help="Of several samples: a picture of how far they differ.",
+            help="With several samples: also keep a picture of how far they differ.",
             rich_help_panel=SAMPLER,
         ),
     ] = False,
     save_steps: Annotated[
         int | None,
         typer.Option(
-            help="Keep what the sampler saw at so many steps, for diffpir report.",
+            help="Keep the images between at so many steps of the sampler, for diffpir report.",
             rich_help_panel=SAMPLER,
         ),
     ] = None,
     watch_ids: WatchIds = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.", rich_help_panel=SAMPLER)] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Every random choice depends on it.", rich_help_panel=SAMPLER)
+    ] = 0,
     actors: Annotated[
-        int | None, typer.Option(help="How many hold a model.", rich_help_panel=MACHINE)
+        int | None,
+        typer.Option(
+            help="Number of processes that restore images, each with its own copy of the model.",
+            show_default="as many as the machines have room for",
+            rich_help_panel=MACHINE,
+        ),
     ] = None,
     precision: Annotated[
         Precision,
         typer.Option(
-            help="Of the network; auto: bf16 where the hardware has it.", rich_help_panel=MACHINE
+            help="Number format of the network; auto: bf16 where the hardware supports it.",
+            rich_help_panel=MACHINE,
         ),
     ] = Precision.auto,
     batch_pixels: Annotated[
         str,
         typer.Option(
-            help="Pixels per network call at most, a number or 'auto'.", rich_help_panel=MACHINE
+            help="Most pixels that the network is given at a time, a number or 'auto'.",
+            rich_help_panel=MACHINE,
         ),
     ] = "auto",
     compile: Annotated[
         bool,
         typer.Option(
             "--compile",
-            help="Compile the network, per size of image and batch.",
+            help="Compile the network, once for each size of image and of batch.",
             rich_help_panel=MACHINE,
         ),
     ] = False,
     images: Annotated[
         str | None,
         typer.Option(
-            help="Where the pictures go.", show_default="OUTPUT/images", rich_help_panel=OUTPUT
+            help="Folder or URI for the restored pictures.",
+            show_default="OUTPUT/images",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     format: Annotated[
         str | None,
         typer.Option(
-            help="Of them: png, webp, jpeg, tiff, npy.", show_default="png", rich_help_panel=OUTPUT
+            help="Format of the restored pictures: png, webp, jpeg, tiff, npy.",
+            show_default="png",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     quality: Annotated[
         int | None,
         typer.Option(
-            help="1 to 100: jpeg (95), webp (lossless).", show_default=False, rich_help_panel=OUTPUT
+            help="Quality of jpeg and webp, 1 to 100.",
+            show_default="jpeg: 95; webp: lossless",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     bits: Annotated[
         int | None,
         typer.Option(
-            help="8, 16 (png, tiff, npy), or 32, floating point (tiff, npy).",
+            help="Bits of each value: 8; 16 (png, tiff, npy); or 32, floating point (tiff, npy).",
             show_default="8",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    dry_run: DryRun = False,
+    price_per_hour: Price = None,
     image_column: Annotated[
         str | None,
         typer.Option(
-            help="What the column image is called there.",
+            help="Name of the column with the images.",
             show_default="image",
             rich_help_panel=SOURCE,
         ),
@@ -331,66 +424,67 @@ def restore(
     id_column: Annotated[
         str | None,
         typer.Option(
-            help="What the column id is called there.", show_default="id", rich_help_panel=SOURCE
+            help="Name of the column with the ids.",
+            show_default="id",
+            rich_help_panel=SOURCE,
         ),
     ] = None,
 ) -> None:
     """Restore degraded images: results in OUTPUT/results, pictures in OUTPUT/images.
 
-    Examples:
-
-    diffpir restore photos/ -o out/ --task deblur --kernel k.npy --noise 0.02
-
-    diffpir restore small/ -o out/ --task sr --factor 2 --noise auto
-
-    diffpir restore scans/ -o out/ --task inpaint --mask values:0,255
+    If the command is interrupted, the same command goes on. Exits as `diffpir run` does.
     """
-    with interruptible(), user_errors():
-        from jobs.fetching import fetch_of
+    if not dry_run:
+        _no_price(price_per_hour)
+    first = first_rows(limit, sample, seed)
+    with interruptible(), user_errors(), ExitStack() as stack:
         from jobs.option_names import told_by_options
         from jobs.restore import grown_mask, noise_fields, restore_job
-        from pipeline.run import run_job
 
-        with told_by_options(task):
-            spec = restore_job(
-                source,
-                output,
-                task={
-                    "kind": task,
-                    "kernel": kernel,
-                    **noise_fields(noise),
-                    "factor": factor,
-                    "mask": grown_mask(mask, grow),
-                    "boundary": boundary and boundary.value,
-                },
-                model=model,
-                channels=channels,
-                range=value_range,
-                sampler={
-                    "preset": preset,
-                    "method": method,
-                    "nfe": nfe,
-                    "save_steps": save_steps,
-                    "watch_ids": watch_ids,
-                },
-                samples=samples,
-                estimate=estimate,
-                uncertainty=uncertainty,
-                seed=seed,
-                actors=actors,
-                precision=precision.value,
-                batch_pixels=batch_pixels,
-                compile=compile,
-                images=images,
-                picture={"format": format, "quality": quality, "bits": bits},
-                columns={"image": image_column, "id": id_column},
-            )
-            fetch_of(spec.model)
-            summary = run_job(spec, ProgressLine(), on_note=say)
+        stack.enter_context(told_by_options(task))
+        scratch = stack.enter_context(TemporaryDirectory()) if dry_run else None
+        spec = restore_job(
+            sources,
+            output,
+            scratch=scratch,
+            task={
+                "kind": task,
+                "kernel": kernel,
+                **noise_fields(noise),
+                "factor": factor,
+                "mask": grown_mask(mask, grow),
+                "boundary": boundary and boundary.value,
+            },
+            model=model,
+            channels=channels,
+            range=value_range,
+            sampler={
+                "preset": preset,
+                "method": method,
+                "nfe": nfe,
+                "save_steps": save_steps,
+                "watch_ids": watch_ids,
+            },
+            samples=samples,
+            estimate=estimate,
+            uncertainty=uncertainty,
+            seed=seed,
+            actors=actors,
+            precision=precision.value,
+            batch_pixels=batch_pixels,
+            compile=compile,
+            images=images,
+            picture={"format": format, "quality": quality, "bits": bits},
+            columns={"image": image_column, "id": id_column},
+        )
+        if dry_run:
+            _plan(spec, first, (), price_per_hour)
+            return
+        summary = _run(spec, first=first)
     finish(summary, spec.output)
 
 
-@app.command()
+@app.command(epilog=examples("diffpir demo", "diffpir demo -o demo/ --nfe 20"))
 def demo(
     output: Annotated[Path, local_output("Folder for everything the demo makes.")] = Path(
         "out/demo"
@@ -401,4 +495,5 @@ def demo(
     with interruptible(), user_errors():
         from jobs.demo import run_demo
 
-        run_demo(output, nfe, ProgressLine())
+        with ProgressLine() as progress:
+            run_demo(output, nfe, progress)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import AllowCode, allowed_code
+from jobs.commands.options import AllowCode, allowed_code, default_place, examples
 from jobs.console import user_errors
 from jobs.export.settings import Format, Settings
 from jobs.tables import Style
@@ -14,10 +14,19 @@ from jobs.tables import Style
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir metrics out/",
+        "diffpir metrics out/ --by camera --format markdown",
+        "diffpir metrics s3://bucket/runs/1 --format json",
+    )
+)
 def metrics(
     output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
-    by: Annotated[str | None, typer.Option(help="Column to group by (sampler.nfe works).")] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="Column to group the rows by; sampler.nfe, say, is a part of one."),
+    ] = None,
     format: Annotated[Style, typer.Option(help="How to print them.")] = Style.table,
 ) -> None:
     """Aggregate the metrics of a job's results: counts, mean, standard deviation, quantiles."""
@@ -31,14 +40,22 @@ def metrics(
     _say(notes)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir compare out1/ out2/",
+        "diffpir compare out1/ out2/ out3/ --confidence 0.99 --format csv",
+    )
+)
 def compare(
     a: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
     others: Annotated[
         list[str], typer.Argument(help="B, C, ...: other jobs' outputs, over the same images.")
     ],
     confidence: Annotated[
-        float, typer.Option(min=0.5, max=0.9999, help="Of the interval of the mean difference.")
+        float,
+        typer.Option(
+            min=0.5, max=0.9999, help="Probability of the interval of the mean difference."
+        ),
     ] = 0.95,
     format: Annotated[Style, typer.Option(help="How to print it.")] = Style.table,
 ) -> None:
@@ -65,9 +82,11 @@ def compare(
     _say(notes)
 
 
-@app.command()
+@app.command(epilog=examples("diffpir fid out/", "diffpir fid out1/ out2/ --against stats.npz"))
 def fid(
-    outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs, as one.")],
+    outputs: Annotated[
+        list[str], typer.Argument(help="Output folders or URIs of jobs, taken together as one set.")
+    ],
     against: Annotated[
         str | None,
         typer.Option(
@@ -89,7 +108,7 @@ def fid(
     _say([*notes, *missing])
 
 
-@app.command()
+@app.command(epilog=examples("diffpir verify out/", "diffpir verify s3://bucket/runs/1"))
 def verify(
     output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
 ) -> None:
@@ -105,14 +124,29 @@ def verify(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(
+    epilog=examples("diffpir sheet out/", "diffpir sheet out1/ out2/ -o both.png --limit 6")
+)
 def sheet(
     outputs: Annotated[list[str], typer.Argument(help="Output folders or URIs of jobs.")],
     file: Annotated[
-        str, typer.Option("--output", "-o", help="The sheet, by path or URI (.png, .jpg, .webp).")
-    ],
-    limit: Annotated[int, typer.Option(min=1, help="Rows of each output, the first ones.")] = 12,
-    side: Annotated[int, typer.Option(min=64, max=2048, help="Of a cell in pixels.")] = 256,
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="Where the sheet is written, a path or URI (.png, .jpg, .webp).",
+            show_default="sheet.png in the output, if it is one on this machine; else here",
+        ),
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="So many rows of each output, the first ones.")
+    ] = 12,
+    side: Annotated[
+        int,
+        typer.Option(
+            min=64, max=2048, help="Width and height of a picture on the sheet, in pixels."
+        ),
+    ] = 256,
     allow_code: AllowCode = None,
 ) -> None:
     """Make a contact sheet: measured, restored, reference; of large pictures a part at 100 %."""
@@ -121,21 +155,31 @@ def sheet(
         from manifests import storage
 
         allowed = allowed_code(allow_code)
+        file = file or default_place(outputs, "sheet.png")
         for text in write_sheet(outputs, file, limit=limit, side=side, allow_code=allowed):
             typer.echo(text, err=True)
     typer.echo(f"contact sheet: {storage.shown(file)}")
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir export out/ dataset/ --with-measured",
+        "diffpir export out/ s3://bucket/set --format webdataset",
+        "diffpir export out/ pictures/ --format folder --only-ok",
+    )
+)
 def export(
     output: Annotated[str, typer.Argument(help="A finished job's output folder or URI.")],
     dest: Annotated[str, typer.Argument(help="The dataset's folder or URI, empty or begun.")],
-    format: Annotated[Format, typer.Option(help="Of the files.")] = Format.parquet,
+    format: Annotated[Format, typer.Option(help="Format of the dataset.")] = Format.parquet,
     file_mb: Annotated[
-        float, typer.Option(min=0.01, max=4096, help="Megabytes of a file, about.")
+        float, typer.Option(min=0.01, max=4096, help="Size of each file, about, in megabytes.")
     ] = 500,
     with_measured: Annotated[
-        bool, typer.Option("--with-measured", help="Add the measured pictures, read again.")
+        bool,
+        typer.Option(
+            "--with-measured", help="Also write the measured pictures, which are read again."
+        ),
     ] = False,
     only_ok: Annotated[
         bool, typer.Option("--only-ok", help="Leave out the rows that failed.")
@@ -143,7 +187,8 @@ def export(
     columns: Annotated[
         str | None,
         typer.Option(
-            help="Columns to keep, with commas between; id and restored always are.",
+            help="Names of the columns to keep, with commas between them; id and restored are "
+            "always kept.",
             show_default="all",
         ),
     ] = None,

@@ -7,14 +7,20 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import AllowCode, allowed_code
+from jobs.commands.options import AllowCode, allowed_code, default_place, examples
 from jobs.console import user_errors
 from jobs.report.full import Full
 
 app = typer.Typer()
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "diffpir report out/",
+        "diffpir report out1/ out2/ -o compared.html",
+        "diffpir report s3://bucket/runs/1 --live",
+    )
+)
 def report(
     outputs: Annotated[
         list[str],
@@ -28,18 +34,21 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            help="The page, by path or URI (.html).",
-            show_default="report.html",
+            help="Where the page is written, a path or URI (.html).",
+            show_default="report.html in the output, if it is one on this machine; else here",
         ),
     ] = None,
     limit: Annotated[
-        int, typer.Option(min=1, help="Images that are shown; of more, a sample.")
+        int,
+        typer.Option(
+            min=1, help="Most images that are shown; if there are more, a sample of them."
+        ),
     ] = 200,
     full: Annotated[
         Full,
         typer.Option(
-            help="Pictures that are larger than their previews: files beside the page, in the page "
-            "itself (embed), or none."
+            help="Where pictures go that are larger than their previews: to files beside the page, "
+            "into the page itself (embed), or nowhere (none)."
         ),
     ] = Full.beside,
     live: Annotated[
@@ -49,10 +58,13 @@ def report(
     host: Annotated[
         str,
         typer.Option(
-            help="--live: where to listen; others than loopback are reached from outside."
+            help="With --live: address to listen at. One that is not loopback can be reached from "
+            "other machines."
         ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="--live: 0 for any.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --live: port; 0 for any that is free.")
+    ] = 0,
     allow_code: AllowCode = None,
 ) -> None:
     """Make a page of a job's results that opens in any browser: pictures, numbers, failures.
@@ -65,12 +77,12 @@ def report(
             raise typer.BadParameter("--live writes no file; leave out --output")
         _serve(outputs, limit, host, port, allow_code)
         return
-    file = file or "report.html"
     with user_errors():
         from jobs.progress import unfinished
         from jobs.report.write import write_report
         from manifests import storage
 
+        file = file or default_place(outputs, "report.html")
         notes = [unfinished(output) for output in dict.fromkeys(outputs)]
         written = write_report(
             outputs, file, limit=limit, full=full, allow_code=allowed_code(allow_code)
@@ -99,10 +111,10 @@ def _serve(
         )
 
 
-@app.command()
+@app.command(epilog=examples("diffpir show out/ 2023/beach", "diffpir show out/ 7 -o shown/"))
 def show(
     output: Annotated[str, typer.Argument(help="A job's output folder or URI.")],
-    id: Annotated[str, typer.Argument(metavar="ID", help="Of the row.")],
+    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the row.")],
     folder: Annotated[
         str, typer.Option("--output", "-o", help="Folder or URI for its pictures.")
     ] = "shown",

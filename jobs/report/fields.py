@@ -65,6 +65,7 @@ FACTS = (
     Field("error_kind", "Kind of failure", kind="text"),
     Field("task", "Task", kind="text"),
     Field("kernel_estimate", "Estimated kernel", kind="text"),
+    Field("warning", "Warning", kind="text"),
     Field("made", "Made at (UTC)", kind="text"),
     Field("seed", "Seed", kind="text"),  # JavaScript does not know all whole numbers
 )

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.formats import opens
-from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED
+from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, TOO_CLEAN
 from pipeline.output.layout import Layout
 from pipeline.schema import FEATURES, metadata_of
 
@@ -62,6 +62,7 @@ class Tally:
         peak_device_memory: bytes on its GPU, at most; 0 without one.
         actor: host and process of who restored a part; empty of many.
         unexplained: rows with a residual above 2; in tasks that are not linear there are none.
+        too_clean: rows that were warned of for a residual below 1/2.
         mostly_hidden: rows whose masks hide more than 95 %.
         ended: when a part was made, in seconds since 1970; of many, the last one.
     """
@@ -75,6 +76,7 @@ class Tally:
     actor: str = ""
     ended: float = 0.0
     unexplained: int = 0
+    too_clean: int = 0
     mostly_hidden: int = 0
 
     @staticmethod
@@ -92,6 +94,7 @@ class Tally:
             peak_device_memory=max((t.peak_device_memory for t in tallies), default=0),
             ended=max((t.ended for t in tallies), default=0.0),
             unexplained=sum(t.unexplained for t in tallies),
+            too_clean=sum(t.too_clean for t in tallies),
             mostly_hidden=sum(t.mostly_hidden for t in tallies),
         )
 
@@ -112,6 +115,7 @@ def tally_of(
         actor=actor,
         ended=time.time(),
         unexplained=_above(rows, "residual", NOT_EXPLAINED),
+        too_clean=_too_clean(rows),
         mostly_hidden=_above(rows, "hidden", MOSTLY_HIDDEN),
     )
 
@@ -119,6 +123,13 @@ def tally_of(
 def _above(rows: pa.Table, name: str, limit: float) -> int:
     """How many rows have more than that in the column."""
     return pc.sum(pc.greater(rows[name], limit)).as_py() or 0 if name in rows.column_names else 0
+
+
+def _too_clean(rows: pa.Table) -> int:
+    if not {"warning", "residual"} <= set(rows.column_names):
+        return 0
+    low = pc.less(rows["residual"], TOO_CLEAN)
+    return pc.sum(pc.and_(low, pc.is_valid(rows["warning"]))).as_py() or 0
 
 
 def create_part(layout: Layout, part: Part, rows: pa.Table, tally: Tally) -> bool:

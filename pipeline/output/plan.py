@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import re
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -81,24 +82,40 @@ def cut(table: pa.Table, limit: int, enlarged: int = 1) -> list[int]:
     return sizes
 
 
-def shards_in(batches: Iterable[Batch], limit: int, enlarged: int = 1) -> Iterator[pa.Table]:
-    """The rows of each shard, cut as by :func:`cut`.
+def shards_in(
+    batches: Iterable[Batch], limit: int, enlarged: int = 1, cuts: Sequence[int] = ()
+) -> Iterator[pa.Table]:
+    """The rows of each shard, cut as by :func:`cut`, and before the rows at the places ``cuts``.
 
     A shard has pictures of one row group at most: its task reads that and no other.
     """
     held: pa.Table | None = None
     group = None
-    for batch in batches:
-        if held is not None and batch.group != group:
+    for rows, of in _between(batches, cuts):
+        if held is not None and of != group:
             yield from _pieces(held, cut(held, limit, enlarged))
             held = None
-        held = batch.rows if held is None else pa.concat_tables([held, batch.rows])
-        group = batch.group
+        held = rows if held is None else pa.concat_tables([held, rows])
+        group = of
         *whole, last = cut(held, limit, enlarged) or [0]  # the last may go on in the next batch
         yield from _pieces(held, whole)
         held = held.slice(len(held) - last)
     if held is not None:
         yield from _pieces(held, cut(held, limit, enlarged))
+
+
+def _between(
+    batches: Iterable[Batch], cuts: Sequence[int]
+) -> Iterator[tuple[pa.Table, tuple[int | None, int]]]:
+    """The batches' rows, divided at the cuts; and what those that may share a shard agree in."""
+    start = 0
+    for batch in batches:
+        stop = start + len(batch.rows)
+        inside = cuts[bisect_right(cuts, start) : bisect_left(cuts, stop)]
+        for first, end in pairwise([start, *inside, stop]):
+            rows = batch.rows.slice(first - start, end - first)
+            yield rows, (batch.group, bisect_right(cuts, first))
+        start = stop
 
 
 def _pieces(table: pa.Table, sizes: Iterable[int]) -> Iterator[pa.Table]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,8 +17,9 @@ from pipeline.output.layout import Layout
 from pipeline.output.parts import Part
 from pipeline.output.plan import Shard, Work, shards_in, write_plan
 from pipeline.output.record import Record, create_record, read_record
+from pipeline.output.selection import Selection
 from pipeline.output.state import State
-from pipeline.output.summary import Summary, read_summary, write_summary
+from pipeline.output.summary import Summary, read_summary, summary_of, write_summary
 
 if TYPE_CHECKING:  # its import brings PyTorch, and those who only read an output need none
     from pipeline.job import Job
@@ -73,20 +74,26 @@ class RunFolder:
         return cls(job.layout, record)
 
     @staticmethod
-    def cut(job: Job, shard_rows: int) -> Iterator[pa.Table]:
+    def cut(job: Job, shard_rows: int, first: Selection | None = None) -> Iterator[pa.Table]:
         """The rows of each shard that :meth:`create` would plan."""
-        enlarged = job.spec.task.enlargement**2 if job.spec.mode == "restore" else 1
-        return shards_in(job.manifest.batches(), shard_rows, enlarged)
+        cuts = first.cuts(job.rows) if first else ()
+        return shards_in(job.manifest.batches(), shard_rows, job.enlargement, cuts)
 
     @classmethod
-    def create(cls, job: Job, shard_rows: int) -> RunFolder:
-        """Cut the job's manifest into shards of at most this many rows, and record the run."""
-        files = write_plan(cls.cut(job, shard_rows), job.layout)
+    def create(cls, job: Job, shard_rows: int, first: Selection | None = None) -> RunFolder:
+        """Cut the job's manifest into shards of at most this many rows, and record the run.
+
+        Args:
+            job: that was checked.
+            shard_rows: at most.
+            first: the rows that are to be restored first, in shards of their own.
+        """
+        files = write_plan(cls.cut(job, shard_rows, first), job.layout)
         if create_record(job.layout, job.identity, job.spec, files, job.version, job.model):
             return cls(job.layout, read_record(job.layout))
         for entry in files:  # another driver was faster: its plan counts
             storage.remove(job.layout.plan(entry["file"]))
-        return cls.find(job) or cls.create(job, shard_rows)
+        return cls.find(job) or cls.create(job, shard_rows, first)
 
     @property
     def id(self) -> str:
@@ -106,6 +113,10 @@ class RunFolder:
         """Of the whole job."""
         return sum(shard.rows for shard in self.shards)
 
+    def rows_in(self, chosen: Container[int]) -> int:
+        """Of these shards."""
+        return sum(shard.rows for shard in self.shards if shard.index in chosen)
+
     @property
     def rows_done(self) -> int:
         """Of shards that have a part."""
@@ -116,20 +127,34 @@ class RunFolder:
         """The parts that hold the results, in the order of their shards."""
         return list(self.state.latest.values())
 
-    def work(self, retry_failed: bool = False) -> list[Work]:
+    def chosen(self, first: Selection | None) -> frozenset[int]:
+        """The shards that a run is about: those of a selection, or all."""
+        if first is None:
+            return frozenset(shard.index for shard in self.shards)
+        return first.shards(self.shards)
+
+    def work(self, chosen: Container[int], retry_failed: bool = False) -> list[Work]:
         """What is left to do: shards without a part, and if asked for, rows that failed.
+
+        Args:
+            chosen: the shards that it is about.
+            retry_failed: also restore once more the rows that failed.
 
         Raises:
             PipelineError: ``results/`` holds what no run made.
         """
         check_strange(self.layout, self.state.strange)
         failed = self.state.failed(self.shards) if retry_failed else ()
-        return [*self.state.pending(self.shards), *failed]
+        work = [*self.state.pending(self.shards), *failed]
+        return [item for item in work if item.shard.index in chosen]
 
-    def finish(self, heartbeat: Heartbeat, seconds: float, done_now: int | None) -> Summary:
-        """Clear away what killed runs left, and write the summary, if every shard is done.
+    def finish(
+        self, chosen: Container[int], heartbeat: Heartbeat, seconds: float, done_now: int | None
+    ) -> Summary:
+        """Clear away what killed runs left, and count; the job's end keeps the summary.
 
         Args:
+            chosen: the shards that the run was about.
             heartbeat: of this driver.
             seconds: that this run took.
             done_now: rows that it restored; None where none were left.
@@ -139,12 +164,18 @@ class RunFolder:
         """
         if done_now is not None:
             self.state.refresh()
-        if missing := len(self.state.pending(self.shards)):
+        pending = [item.shard for item in self.state.pending(self.shards)]
+        if missing := sum(shard.index in chosen for shard in pending):
             raise JobStopped(f"{missing} of {len(self.shards)} shards are missing after the run")
         self._clear(heartbeat)
-        if done_now is None and (known := read_summary(self.layout)):
+        if done_now is None and not pending and (known := read_summary(self.layout)):
             return known
-        return write_summary(self.layout, self.state.tallies().values(), seconds, done_now or 0)
+        tallies = self.state.tallies().values()
+        left = sum(shard.rows for shard in pending)
+        summary = summary_of(tallies, seconds, done_now or 0, left)
+        if not left:
+            write_summary(self.layout, summary)
+        return summary
 
     def _clear(self, heartbeat: Heartbeat) -> None:
         """Remove what killed runs have left behind, unless another driver is at work.

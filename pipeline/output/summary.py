@@ -1,4 +1,4 @@
-"""``summary.json``: how a finished job ended."""
+"""How a run ended; ``summary.json`` says so of a finished job."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from pipeline.output.parts import Tally
 
 @dataclass(frozen=True)
 class Summary:
-    """How a finished job ended.
+    """How a run ended.
 
     Attributes:
-        rows, ok, failed: numbers of rows.
+        rows, ok, failed: numbers of rows that the output holds.
         failures: error kind -> rows.
         busy_seconds: of all restorers, over all runs of the job.
         peak_memory, peak_device_memory: bytes of one restorer's process and of its GPU, at most.
         seconds, images_per_second: of the run that wrote this, and of the images it restored.
         finished: when, in UTC.
         warnings: what the user should hear of the results, in words.
+        left: rows of the job that the output does not hold yet; 0 of a finished one.
     """
 
     rows: int
@@ -38,14 +39,13 @@ class Summary:
     images_per_second: float
     finished: str
     warnings: list[str] = field(default_factory=list)
+    left: int = 0
 
 
-def write_summary(
-    layout: Layout, tallies: Iterable[Tally], seconds: float, done_now: int
-) -> Summary:
-    """Count over the tallies of all parts, and keep the summary."""
+def summary_of(tallies: Iterable[Tally], seconds: float, done_now: int, left: int = 0) -> Summary:
+    """Count over the tallies of all parts."""
     total = Tally.total(tallies)
-    summary = Summary(
+    return Summary(
         rows=total.rows,
         ok=total.rows - total.failed,
         failed=total.failed,
@@ -56,12 +56,14 @@ def write_summary(
         seconds=round(seconds, 2),
         images_per_second=round(done_now / seconds, 4),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=list(
-            outcome_doubts(total.rows - total.failed, total.unexplained, total.mostly_hidden)
-        ),
+        warnings=list(outcome_doubts(total)),
+        left=left,
     )
+
+
+def write_summary(layout: Layout, summary: Summary) -> None:
+    """Keep the summary of a finished job."""
     storage.write_bytes(layout.summary, json.dumps(asdict(summary), indent=1).encode())
-    return summary
 
 
 def read_summary(layout: Layout) -> Summary | None:

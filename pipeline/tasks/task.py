@@ -40,6 +40,8 @@ Arrays = Mapping[str, np.ndarray]
 def _on_255(value: Any) -> str:
     """A hint for who gives noise as on 0..255, or in percent."""
     try:
+        if isinstance(value, str) and value.endswith("%"):
+            return f"; in place of {value} write {float(value[:-1]) / 100:.2g}"
         level = float(value)
     except (TypeError, ValueError):
         return ""

@@ -46,6 +46,7 @@ def test_a_network_that_looks_no_further_than_a_quarter_of_the_overlap_sees_no_t
     torch.testing.assert_close(tiled([x], 7)[0], whole, rtol=0, atol=1e-12)
     assert all(n[0] == 1 or n[0] * n[2] * n[3] <= pixels for n in calls)
     assert all(max(shape[2:]) <= tile for shape in calls) or not tiled.cuts(height, width)
+    assert sum(n[0] * n[2] * n[3] for n in calls) == 2 * tiled.pixels_seen(height, width)
 
 
 @pytest.mark.parametrize("count, seen", [(1, [1]), (3, [4]), (5, [6]), (6, [6]), (9, [6, 4])])

@@ -80,7 +80,8 @@ def finished(photos, tmp_path_factory, tiny_model):
 def test_plan_says_what_is_left_and_writes_nothing(finished, photos, tmp_path):
     again = diffpir("plan", finished / "job.yaml")
     assert again.exit_code == 0, again.output
-    assert "rows: 3 in " in again.stdout and "there already: 3 rows; left: 0 in 0" in again.stdout
+    assert "rows: 3 in " in again.stdout and "time: about" not in again.stdout
+    assert "there already: 3 rows\nto restore: 0 rows in 0 shards\n" in again.stdout
     text = (finished / "job.yaml").read_text().replace(f"{finished}/out", f"{tmp_path}/out")
     (tmp_path / "job.yaml").write_text(text)
     new = diffpir("plan", tmp_path / "job.yaml")
@@ -162,6 +163,7 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
         (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "--format: "),
         (["--task", "denoise", "--noise", 0.1, "--nfe", -3], "error: --nfe must be a whole number"),
         (["--task", "denoise", "--noise", 300, "--factor", 2], "error: 2 faults of options:\n"),
+        (["--task", "denoise", "--noise", "5%"], "or auto; in place of 5% write 0.05, got '5%'"),
         (["--task", "denoise", "--noise", 25], "if it is on 0..255, write 0.098; if in percent, "),
         (
             ["--task", "denoise", "--noise", 0.1, "--bits", 16, "--format", "jpeg"],
@@ -209,7 +211,7 @@ def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left
     shutil.copy(photos / "coffee.png", tmp_path / "out" / "sheet.png")
     (tmp_path / "done").symlink_to(tmp_path / "out")
     (tmp_path / "out" / "run.json").unlink()  # the manifest that is kept says enough
-    again = restore_job(str(tmp_path), str(tmp_path / "out"), images=None, task=DENOISE)
+    again = restore_job([str(tmp_path)], str(tmp_path / "out"), images=None, task=DENOISE)
     assert len(read_manifest(again.manifest)) == 3
     assert f"4 {left_out}" in capsys.readouterr().err
 
@@ -223,13 +225,13 @@ def test_an_output_that_a_link_in_the_source_leads_to(photos, tmp_path, capsys):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(photos / "coffee.png", tmp_path / name)
         if name == "out/b.png":  # the user's own, as the output is not begun
-            job = restore_job(str(source), str(output), images=None, task=DENOISE)
-    restore_job(str(source), str(output), images=None, task=DENOISE)
+            job = restore_job([str(source)], str(output), images=None, task=DENOISE)
+    restore_job([str(source)], str(output), images=None, task=DENOISE)
     assert [row["id"] for row in read_manifest(job.manifest).to_pylist()] == ["a", "done/b"]
     assert "1 pictures left out" in capsys.readouterr().err
     shutil.copy(photos / "coffee.png", source / "new.png")
     with pytest.raises(ManifestError, match=r"choose another output$"):  # images/ holds one
-        restore_job(str(source), str(output), images=None, task=DENOISE)
+        restore_job([str(source)], str(output), images=None, task=DENOISE)
 
 
 def test_images_of_a_job_that_never_began(photos, tmp_path):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 
 import pytest
+import typer
 import yaml
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
@@ -145,4 +147,27 @@ def test_the_help_of_restore_has_its_options_in_panels():
     assert {"--actors", "--precision"} <= options["Machine"]
     assert {"--output", "--format"} <= options["Output"]
     assert options["Options"] == {"--help"}
-    assert "diffpir restore small/ -o out/ --task sr --factor 2 --noise auto" in words
+
+
+def commands(group, *names):
+    """Every command below a group, with its names."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from commands(one, *names, name)
+        else:
+            yield (*names, name), one
+
+
+def test_every_command_ends_its_help_in_examples_that_it_takes():
+    """The options of each are parsed as those of a command line are."""
+    found = list(commands(typer.main.get_command(app)))
+    assert len(found) > 20
+    for names, one in found:
+        first, *lines = (one.epilog or "").split("\n\n")
+        assert first == "Examples:" and lines, names
+        for line in lines:
+            words = shlex.split(line.partition(" > ")[0])
+            assert words[: len(names) + 1] == ["diffpir", *names], line
+            one.make_context(line, words[len(names) + 1 :])
+        shown = " ".join(command(*names, "--help").stdout.split())
+        assert "Examples: " + " ".join(lines) in shown, names

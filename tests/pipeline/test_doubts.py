@@ -12,11 +12,18 @@ from jobs.restore import restore_job
 from jobs.specfile import make_job
 from manifests.build import build, write_manifest
 from manifests.schema import row_fault
+from pipeline.arrays import pack
+from pipeline.doubts import residual_doubt
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally, tally_of
-from pipeline.output.summary import read_summary, write_summary
+from pipeline.output.summary import read_summary, summary_of, write_summary
 from pipeline.prepare import check
+from pipeline.restorer import Restorer
+from pipeline.source import block_of
+from pipeline.steps import INPUTS
+from pipeline.tasks.assets import Assets
 from tests.pictures import photograph
+from tests.support import versions_of
 
 
 @pytest.fixture
@@ -65,7 +72,7 @@ def test_a_mask_that_hides_nearly_all_says_which_side_is_hidden(folder, tiny_mod
     ) is told
 
 
-def rows(residuals, hidden):
+def rows(residuals, hidden, noise_level=0.1):
     ok = [residual is not None for residual in residuals]
     return pa.table(
         {
@@ -74,6 +81,9 @@ def rows(residuals, hidden):
             "seconds": [1.0] * len(ok),
             "residual": pa.array(residuals, pa.float64()),
             "hidden": pa.array(hidden, pa.float64()),
+            "warning": pa.array(
+                [r and residual_doubt(r, noise_level) for r in residuals], pa.string()
+            ),
         }
     )
 
@@ -84,7 +94,8 @@ def test_a_summary_says_which_share_does_not_explain_its_measurement(tmp_path, c
         tally_of(rows([1.0, 2.1, None], [None, 0.96, None])),
         tally_of(rows([9.0, 2.0], [0.95, 0.1])),
     ]
-    summary = write_summary(layout, tallies, 1.0, 5)
+    summary = summary_of(tallies, 1.0, 5)
+    write_summary(layout, summary)
     first, second = summary.warnings
     assert first.startswith("2 of 4 results (50%) do not explain what was measured")
     assert second.startswith("1 of 4 masks hide more than 95%")
@@ -93,19 +104,52 @@ def test_a_summary_says_which_share_does_not_explain_its_measurement(tmp_path, c
         finish(summary, str(tmp_path))
     assert ended.value.exit_code == 3  # one row failed; a warning changes nothing
     assert "warning: 2 of 4 results (50%) do not explain" in capsys.readouterr().err
-    assert write_summary(layout, [Tally(rows=3)], 1.0, 3).warnings == []
+    assert summary_of([Tally(rows=3)], 1.0, 3).warnings == []
+
+
+@pytest.mark.parametrize("noise_level, warned", [(0.1, True), (0.001, False)])
+def test_images_with_less_noise_than_is_said_are_told(noise_level, warned):
+    """Without noise a residual of 0 is right: what was measured is kept."""
+    tally = tally_of(rows([0.3, 0.49, 0.51, None], [None] * 4, noise_level))
+    words = " ".join(summary_of([tally, tally], 1.0, 8).warnings)
+    assert ("4 of 6 images (67%) have less noise than the noise level says" in words) is warned
+
+
+def test_a_clean_picture_is_warned_of_and_a_noisy_one_is_not():
+    """By the embedded prior: the residual of what has the noise that is said is near 1."""
+    spec = make_job(
+        {
+            "manifest": "m.csv",
+            "output": "out",
+            "task": {"kind": "denoise", "noise_level": 0.1},
+            "sampler": {"nfe": 4},
+        },
+        "job",
+    )
+    restore = Restorer(spec, Assets(), "builtin", versions_of("builtin"), 2**17, 1)
+    clean = np.linspace(20, 200, 64 * 64 * 3).round().reshape(64, 64, 3).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 25.5, clean.shape)
+    noisy = (clean * 0.6 + 50 + noise).round().clip(0, 255).astype(np.uint8)
+    table = block_of(pa.table({"id": ["clean", "noisy"], "image": ["a", "b"]}))
+    for name in INPUTS:
+        table = table.append_column(name, pack([clean, noisy] if name == "image" else [None] * 2))
+    warnings = restore(table)["outcome"].combine_chunks().field("warning").to_pylist()
+    assert (
+        warnings[0].startswith("residual 0.") and "less noise than the noise level" in warnings[0]
+    )
+    assert warnings[1] is None
 
 
 def test_an_output_among_the_pictures_is_said(folder, capsys):
     task = {"kind": "denoise", "noise_level": 0.1}
     source = folder / "in"
-    restore_job(str(source), f"{source}/one", images=None, task=task)
+    restore_job([str(source)], f"{source}/one", images=None, task=task)
     assert f"the output {source}/one lies inside the source" in capsys.readouterr().err
     (source / "one" / "images").mkdir()
     photograph(40, 32).save(source / "one" / "images" / "a.png")
     (source / "one" / "run.json").write_text("{}")
-    restore_job(str(source), f"{folder}/two", images=None, task=task)
+    restore_job([str(source)], f"{folder}/two", images=None, task=task)
     words = capsys.readouterr().err
     assert f"{source}/one is the output of another job" in words and "lies inside" not in words
-    restore_job(f"{source}/one/images", f"{folder}/three", images=None, task=task)
+    restore_job([f"{source}/one/images"], f"{folder}/three", images=None, task=task)
     assert capsys.readouterr().err == ""

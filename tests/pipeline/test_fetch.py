@@ -122,11 +122,11 @@ def test_the_source_of_restore_is_the_users_own_word(web, tmp_path: Path):
     photograph(16, 16).save(local)
     uris = [f"{web.url}/ok?{k}" for k in range(2)] + ["http://127.1/a.png", str(local)]
     (tmp_path / "list.txt").write_text("\n".join(uris))
-    spec = restore_job(str(tmp_path / "list.txt"), str(tmp_path / "out"), images=None, task=task)
+    spec = restore_job([str(tmp_path / "list.txt")], str(tmp_path / "out"), images=None, task=task)
     assert spec.allowed_schemes == ("file", "http") and spec.allowed_hosts == ("127.0.0.1",)
     assert JobSpec.model_validate(spec.model_dump(mode="json")) == spec
     assert load(spec, *uris[:2]) == [("", "")] * 2
     # What a manifest names is not.
     (tmp_path / "m.csv").write_text(f"id,image\na,{uris[0]}\n")
-    spec = restore_job(str(tmp_path / "m.csv"), str(tmp_path / "out"), images=None, task=task)
+    spec = restore_job([str(tmp_path / "m.csv")], str(tmp_path / "out"), images=None, task=task)
     assert spec.allowed_hosts == ()

@@ -87,4 +87,4 @@ def test_what_is_derived_from_tasks_knows_it(tmp_path):
         make_job(job(tmp_path, task={"kind": "dimed"}), "job")
     photograph().save(tmp_path / "a.png")
     with pytest.raises(JobFileError, match="--noise is required to dimmed pictures"):
-        restore_job(str(tmp_path), str(tmp_path / "o"), images=None, task={"kind": "dimmed"})
+        restore_job([str(tmp_path)], str(tmp_path / "o"), images=None, task={"kind": "dimmed"})
