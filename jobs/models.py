@@ -64,7 +64,7 @@ def describe_model(model: Model) -> str:
 def _tried(files: PriorFiles, model: Model) -> str:
     """How well the network denoises, or why that cannot be said."""
     try:
-        denoise = files.load(torch.float32).denoiser(model.label)
+        denoise = files.load(torch.float32).denoiser(**model.conditions)
     except ConfigError as e:
         return f"not tried: {e}"
     error = denoising_error(denoise)
@@ -130,7 +130,12 @@ def calibrate_model(
     device = device_of(torch.cuda.is_available())
     prior = files.load(dtype_of("auto", device))
     place(prior.net, device, "auto")
-    denoise = prior.denoiser(model.label)
+    denoise = prior.denoiser(**model.conditions)
+    if denoise.classes and denoise.usual_label is None:
+        raise PipelineError(
+            f"{files.location}: a class-conditional prior is measured for one class; give its "
+            "label, or for no class its null_label"
+        )
     photographs, _ = photographs_of(
         manifest, LEAST_SIDE, most=evaluations, channels=channels, values=Values(value_range)
     )

@@ -18,6 +18,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
 from manifests.scan import scan
+from manifests.schema import LABEL
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
@@ -64,7 +65,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     code = code_digests(spec)
     check_method(spec, manifest.schema.names)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
-    prior = check_model(spec)
+    prior = check_model(spec, manifest.schema.names)
     versions = Versions(
         model=prior.digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
@@ -167,8 +168,12 @@ class CheckedPrior:
     activations: float | None
 
 
-def check_model(spec: JobSpec) -> CheckedPrior:
+def check_model(spec: JobSpec, columns: Collection[str] = ()) -> CheckedPrior:
     """Load the checkpoint as the actors will, and try it once.
+
+    Args:
+        spec: of the job.
+        columns: of its manifest.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
@@ -176,10 +181,11 @@ def check_model(spec: JobSpec) -> CheckedPrior:
     try:
         files = files_of_prior(spec.model)
         prior = files.load(torch.float32)
-        denoise = prior.denoiser(spec.model.label)
+        denoise = prior.denoiser(**spec.model.conditions)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
     check_channels(spec, denoise.channels)
+    check_labels(spec, denoise.classes, columns)
     schedule = prior.diffusion.schedule
     try:
         config = spec.sampler_config(spectral=prior.spectrum is not None)
@@ -209,6 +215,20 @@ def check_model(spec: JobSpec) -> CheckedPrior:
         notes,
         activations,
     )
+
+
+def check_labels(spec: JobSpec, classes: int, columns: Collection[str]) -> None:
+    """A prior of so many classes is told which one, by the job or by its manifest's rows.
+
+    Raises:
+        PipelineError: nobody tells.
+    """
+    if classes and spec.model.usual_label is None and LABEL not in columns:
+        raise PipelineError(
+            f"model.label: this prior is class-conditional, and is told neither by the job nor by "
+            f"a column {LABEL} of the manifest which class (0 to {classes - 1}) a picture is; give "
+            "label, or for no class the null_label that it was trained with"
+        )
 
 
 def check_channels(spec: JobSpec, channels: int) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
+from pipeline.labels import Labels
 from pipeline.memory import (
     is_device_fault,
     is_out_of_memory,
@@ -90,7 +92,9 @@ class Restorer:
             compiled(net)
         self.schedule = prior.diffusion.schedule
         self.config = spec.sampler_config(spectral=prior.spectrum is not None)
-        self.network = Timed(prior.denoiser(spec.model.label))
+        denoise = prior.denoiser(**spec.model.conditions)
+        self.network = Timed(denoise)
+        self.labels = Labels(denoise.classes, denoise.usual_label)
         multiple = net.config.stride
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
@@ -102,6 +106,7 @@ class Restorer:
             multiple=multiple,
             apart=self.channels == 1,
             few_shapes=spec.compile,
+            evaluations=denoise.evaluations,
         )
         self.judges = Judges(spec.perceptual, self.device)
         for key, location in spec.perceptual.weights.items():
@@ -130,8 +135,9 @@ class Restorer:
             if not results[i].error[0]:
                 try:
                     files = Inputs(**inputs[i])
+                    label = self.labels.of(row)
                     problem = build_problem(row, files, self.spec, self.assets, self.channels)
-                    problems.append((i, problem))
+                    problems.append((i, replace(problem, label=label)))
                 except RowError as e:
                     results[i].error = str(e), e.kind
                 except Exception as e:

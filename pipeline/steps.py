@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.files import Cells, read_cells, read_file
-from manifests.schema import FILES, TYPES, is_parametric, row_fault
+from manifests.schema import FILES, LABEL, TYPES, is_parametric, row_fault
 from manifests.secrets import redacted
 from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack
@@ -60,7 +60,8 @@ def known_columns(rows: pa.ChunkedArray) -> list[dict]:
     known = [
         field.name
         for field in table.schema
-        if field.name in TYPES or (field.name in VERSION and VERSION[field.name](field.type))
+        if field.name in (*TYPES, LABEL)
+        or (field.name in VERSION and VERSION[field.name](field.type))
     ]
     return table.select(known).to_pylist()
 

@@ -29,11 +29,16 @@ class Prior:
     diffusion: Diffusion
     spectrum: PriorSpectrum | None = None
 
-    def denoiser(self, label: int | None = None) -> EpsDenoiser:
-        """The sampler's ``(x_t, t) -> x0``; ``label`` is for class-conditional networks.
+    def denoiser(
+        self, label: int | None = None, null_label: int | None = None, cfg: float = 1.0
+    ) -> EpsDenoiser:
+        """The sampler's ``(x_t, t) -> x0``.
+
+        Args:
+            label, null_label, cfg: of a class-conditional network, as of :class:`EpsDenoiser`.
 
         Raises:
-            ConfigError: the network is none for images, or the label does not go with it.
+            ConfigError: the network is none for images, or the labels do not go with it.
         """
         return EpsDenoiser(
             self.net,
@@ -41,6 +46,8 @@ class Prior:
             label,
             self.diffusion.prediction,
             self.diffusion.rescale_timesteps,
+            null_label,
+            cfg,
         )
 
 

@@ -97,8 +97,8 @@ def denoising_errors(denoise: EpsDenoiser, candidates: Sequence[Candidate]) -> l
             states = [schedule.diffuse(picture, t, z) for t, z in zip(steps, noise, strict=True)]
             x = torch.stack(states).to(net.device, net.dtype)
             label = None
-            if denoise.label is not None:
-                label = torch.full((len(steps),), denoise.label, device=net.device)
+            if denoise.classes:
+                label = torch.full((len(steps),), denoise.usual_label or 0, device=net.device)
             x = pad_to_multiple(x, net.config.stride, at_least=2 * net.config.stride)
             out = net(x, torch.tensor(told, device=net.device), label).float().cpu()
             answers[key] = states, out[:, : denoise.channels, :SIDE, :SIDE]

@@ -20,7 +20,7 @@ from diffpir.config import (
 )
 from diffpir.methods import RIVALS, takes_gradients
 from diffpir.schedule import Spacing
-from manifests.schema import TYPES
+from manifests.schema import RENAMED
 from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
 from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
@@ -252,10 +252,10 @@ class JobSpec(Spec):
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
             )
-        if strange := self.columns.keys() - TYPES.keys():
+        if strange := self.columns.keys() - set(RENAMED):
             raise ValueError(
                 f"columns: {', '.join(sorted(strange))}: a manifest has no such column of its own; "
-                f"those that may be renamed are {', '.join(TYPES)}"
+                f"those that may be renamed are {', '.join(RENAMED)}"
             )
         if self.samples == 1:
             several = {

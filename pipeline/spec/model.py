@@ -86,7 +86,10 @@ class Model(Spec):
         schedule: of the noise that it was trained with.
         prediction: what it was trained to predict: the noise, v, or the image itself.
         rescale_timesteps: it was told ``1000 t / T`` (OpenAI's option of this name).
-        label: class, of a class-conditional network.
+        label: class, of a class-conditional network, of rows that give none of their own.
+        null_label: class that it was trained to know no class by, of all other rows.
+        cfg: classifier-free guidance, as of :class:`diffpir.networks.denoiser.EpsDenoiser`; None
+            for 1.
     """
 
     short_form: ClassVar[Mapping[str, Any] | None] = TEXT
@@ -101,6 +104,8 @@ class Model(Spec):
     prediction: Literal["epsilon", "v", "x0"] | None = None
     rescale_timesteps: bool | None = None
     label: Annotated[int, Field(ge=0)] | None = None
+    null_label: Annotated[int, Field(ge=0)] | None = None
+    cfg: Annotated[float, Field(ge=0, le=100)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -108,6 +113,25 @@ class Model(Spec):
         if isinstance(value, str):
             return parse_text(value, EXAMPLE) if value.startswith("{") else {"path": value}
         return value
+
+    @model_validator(mode="after")
+    def _guided(self):
+        if self.cfg not in (None, 1) and self.null_label is None:
+            raise ValueError(
+                "cfg: it guides away from what the network says without a class: give the "
+                "null_label that it was trained with, too"
+            )
+        return self
+
+    @property
+    def usual_label(self) -> int | None:
+        """The class of rows that give none."""
+        return self.null_label if self.label is None else self.label
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What it says of classes, as :meth:`diffpir.networks.prior.Prior.denoiser` takes it."""
+        return self.model_dump(include={"label", "null_label", "cfg"}, exclude_none=True)
 
     @property
     def files(self) -> dict[str, str]:
@@ -121,7 +145,9 @@ class Model(Spec):
     @property
     def options(self) -> dict[str, Any]:
         """What is said of the checkpoint, without what other files say."""
-        options = self.model_dump(exclude={"path", "label", "schedule", "config"})
+        options = self.model_dump(
+            exclude={"path", "label", "null_label", "cfg", "schedule", "config"}
+        )
         if self.schedule and not self.schedule.file:
             options["schedule"] = self.schedule.schedule()
         return options
