@@ -105,8 +105,8 @@ class Tiled:
         found = [torch.zeros_like(x_t) for x_t in padded]
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)
         for x_t, row, source, target in zip(states, of_states, padded, found, strict=True):
-            own = row[0] if row else [None] * len(x_t)
-            for tile in self._tiles(x_t.shape[-2:], source, target, own):
+            marks: Sequence[int | None] = row[0] if row else [None] * len(x_t)
+            for tile in self._tiles(x_t.shape[-2:], source, target, marks):
                 height, width = tile.source.shape[-2:]
                 calls[height, width].append(tile)
         for (height, width), tiles in calls.items():

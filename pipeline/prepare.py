@@ -11,6 +11,7 @@ import torch
 from diffpir.config import Method, SamplerConfig
 from diffpir.errors import DiffPIRError
 from diffpir.methods import RIVALS
+from diffpir.networks.custom_check import check_custom
 from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.prior_check import check_prior
 from diffpir.spectrum import CHANNELS
@@ -30,7 +31,7 @@ from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.prior import files_of_prior
+from pipeline.prior_code import prior_of, shown_name
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -49,7 +50,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     Raises:
         PipelineError, ManifestError: in words for the user.
     """
-    check_allowed(spec, allow_code)
+    check_allowed(spec.code(), allow_code)
     try:
         manifest = Manifest(source_of(spec), RESERVED)
         check_task(spec, manifest.schema.names)
@@ -179,9 +180,10 @@ def check_model(spec: JobSpec, columns: Collection[str] = ()) -> CheckedPrior:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
     try:
-        files = files_of_prior(spec.model)
+        files = prior_of(spec.model)
         prior = files.load(torch.float32)
         denoise = prior.denoiser(**spec.model.conditions)
+        check_custom(denoise, gradients=spec.takes_gradients)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
     check_channels(spec, denoise.channels)
@@ -200,8 +202,7 @@ def check_model(spec: JobSpec, columns: Collection[str] = ()) -> CheckedPrior:
     if config.method == "diffpir-spectral" and prior.spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
-            f"{storage.shown(spec.model.path)} does not have; to measure it: diffpir models "
-            "calibrate"
+            f"{shown_name(spec.model)} does not have; to measure it: diffpir models calibrate"
         )
     doubt = check_prior(denoise)
     notes = (f"model: {doubt}",) if doubt else ()

@@ -29,7 +29,7 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.prior import files_of_prior
+from pipeline.prior_code import prior_of
 from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
@@ -83,11 +83,11 @@ class Restorer:
         # would lie idle, and make it think that there are more than cores, and wait slowly.
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
-        files = files_of_prior(spec.model.model_copy(update={"path": model}))
+        files = prior_of(spec.model, model)
         prior = files.load(dtype)
         net = place(prior.net, self.device, spec.precision, gradients=spec.takes_gradients)
-        check_digest("model", model, files.digest(), versions.model)
-        self.unchanged = Unchanged("model", files.weights)
+        files.check(versions.model)
+        self.unchanged = Unchanged("model", files.used) if files.used else None
         if spec.compile:
             compiled(net)
         self.schedule = prior.diffusion.schedule
@@ -146,7 +146,8 @@ class Restorer:
             restored = self._restore_or_halve([problem for _, problem in batch])
             for (i, _), result in zip(batch, restored, strict=True):
                 results[i] = result
-        self.unchanged.check()
+        if self.unchanged:
+            self.unchanged.check()
 
         constant = {
             "task": self.spec.task.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from pipeline.spec.job import JobSpec
 
 
-def check_allowed(spec: JobSpec, allowed: Collection[str]) -> None:
+def check_allowed(code: Mapping[str, str], allowed: Collection[str]) -> None:
     """A job file may be a stranger's, and what it names would run with the user's rights.
 
     Args:
-        spec: of the job.
+        code: field of the job -> ``module:factory`` (:meth:`JobSpec.code`).
         allowed: names of modules and packages that the user trusts.
 
     Raises:
         PipelineError: the job names another module.
     """
-    for field, path in spec.code().items():
+    for field, path in code.items():
         module = path.partition(":")[0]
         if not any(module == name or module.startswith(f"{name}.") for name in allowed):
             raise PipelineError(

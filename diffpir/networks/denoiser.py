@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.errors import ConfigError
+from diffpir.networks.custom import CustomNet
 from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.networks.precision import layout_for
 from diffpir.networks.unet import UNet
@@ -37,7 +38,7 @@ class EpsDenoiser:
             take two evaluations, in one batch of double size.
     """
 
-    net: UNet
+    net: UNet | CustomNet
     schedule: Schedule
     label: int | None = None
     prediction: Prediction = "epsilon"
@@ -147,7 +148,6 @@ class EpsDenoiser:
         answer = out[:, : self.channels, :height, :width]
         answer = answer.to(x_t.dtype, memory_format=torch.contiguous_format)
         return self.diffusion.clean(seen.to(x_t.dtype), answer, t)
-
 
     def _answered(self, x: Tensor, step: Tensor, classes: Tensor | None) -> Tensor:
         """What the network says of x, guided by its classes."""

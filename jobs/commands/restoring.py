@@ -220,6 +220,7 @@ def restore(
             rich_help_panel=SAMPLER,
         ),
     ] = "builtin",
+    allow_code: AllowCode = None,
     channels: Annotated[
         str | None,
         typer.Option(
@@ -386,7 +387,9 @@ def restore(
                 columns={"image": image_column, "id": id_column},
             )
             fetch_of(spec.model)
-            summary = run_job(spec, ProgressLine(), on_note=say)
+            summary = run_job(
+                spec, ProgressLine(), on_note=say, allow_code=allowed_code(allow_code)
+            )
     finish(summary, spec.output)
 
 

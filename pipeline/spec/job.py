@@ -23,7 +23,7 @@ from diffpir.schedule import Spacing
 from manifests.schema import RENAMED
 from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
-from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
+from pipeline.spec.base import DECODE_SECONDS, Location, Seconds, Spec
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.model import Model
 from pipeline.spec.perceptual import Perceptual
@@ -301,6 +301,10 @@ class JobSpec(Spec):
             )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
+        if self.model.factory and self.compile:
+            raise ValueError(
+                "compile: the network of a model's factory is not compiled here; do it there"
+            )
         try:
             self.sampler_config(spectral=False)  # whether its schedule has the steps, a prior tells
         except ValueError as e:
@@ -352,10 +356,16 @@ class JobSpec(Spec):
 
     def code(self) -> dict[str, str]:
         """Field -> ``module:factory``, of the user's own code that the job would run."""
-        code = {f"task.{field}": path for field, path in self.task.code().items()}
+        code = self.task_code()
+        if self.model.factory:
+            code["model.factory"] = self.model.factory
         if self.perceptual.features:
             code["perceptual.features"] = self.perceptual.features
         return code
+
+    def task_code(self) -> dict[str, str]:
+        """Of :meth:`code` what makes a measurement."""
+        return {f"task.{field}": path for field, path in self.task.code().items()}
 
     def sampler_config(self, spectral: bool) -> SamplerConfig:
         """The sampler's settings, every default filled in.
@@ -369,7 +379,7 @@ class JobSpec(Spec):
         defaults, asked = self.task.defaults(), self.sampler.method
         if asked in RIVALS:
             return self.sampler.resolve(self.task.rival_defaults(asked))
-        usual = defaults.builtin if self.model.path == BUILTIN else defaults.paper
+        usual = defaults.builtin if self.model.is_builtin else defaults.paper
         if asked == "diffpir-spectral" or (asked is None and spectral and defaults.spectral):
             usual = defaults.spectral_settings(self.sampler.nfe)
         return self.sampler.resolve(usual)

@@ -35,7 +35,7 @@ def conditional(tmp_path_factory) -> str:
     """A tiny network with an embedding of five classes, random weights."""
     net = make_net(UNetConfig(**{**vars(TINY), "num_classes": 5}))
     with torch.no_grad():
-        net.label_emb.weight *= 20 # or nobody would see the class
+        net.label_emb.weight *= 20  # or nobody would see the class
     return str(save_model(net, tmp_path_factory.mktemp("prior") / "conditional.safetensors"))
 
 
