@@ -19,13 +19,17 @@ from jobs.models import describe_model
 from jobs.specfile import JobFileError, make_job, make_model
 from manifests.build import build, write_manifest
 from manifests.check import check as check_manifest
+from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
 from pipeline.labels import Labels
 from pipeline.prepare import check
+from pipeline.restorer import Restorer
 from pipeline.run import run_job
 from pipeline.schema import RESERVED
+from pipeline.steps import INPUTS
+from pipeline.tasks.assets import Assets
 from tests.pictures import decoded, photograph
-from tests.support import TINY, make_net
+from tests.support import TINY, make_net, versions_of
 
 NULL = 4
 
@@ -33,7 +37,8 @@ NULL = 4
 @pytest.fixture(scope="module")
 def conditional(tmp_path_factory) -> str:
     """A tiny network with an embedding of five classes, random weights."""
-    net = make_net(UNetConfig(**{**vars(TINY), "num_classes": 5}))
+    small = {"level_channels": (32,) * 4, "attention_levels": (), "num_classes": 5}
+    net = make_net(UNetConfig(**{**vars(TINY), **small}))
     with torch.no_grad():
         net.label_emb.weight *= 20  # or nobody would see the class
     return str(save_model(net, tmp_path_factory.mktemp("prior") / "conditional.safetensors"))
@@ -106,26 +111,19 @@ def test_each_row_is_restored_as_its_class_and_wrong_labels_are_their_rows_error
 
 
 def test_samples_and_tiles_share_the_label_of_their_row(tmp_path, conditional):
-    from pipeline.restorer import Restorer
-    from pipeline.tasks.assets import Assets
-    from tests.support import versions_of
-
-    picture = np.asarray(photograph(300, 272))
+    picture = np.asarray(photograph(264, 256))
     settings = {"samples": 2, "keep_samples": True, "tile": 256}
     found = []
     for model, labels in (({"path": conditional}, [0, 3]), ({"path": conditional, "label": 3}, [])):
-        spec = make_job(job(tmp_path, model, sampler={"nfe": 1, "lam": 1.0}, **settings), "job")
+        spec = make_job(job(tmp_path, model, sampler={"nfe": 2, "lam": 1.0}, **settings), "job")
         restorer = Restorer(spec, Assets(), conditional, versions_of(conditional), 2**17, threads=1)
         found.append(restored(restorer, picture, labels or [None, None]))
     assert np.abs(found[0][1].astype(int) - found[1][1]).max() <= 1
-    assert np.abs(found[0][0].astype(int) - found[1][0]).mean() > 1
+    assert np.abs(found[0][0].astype(int) - found[1][0]).max() > 5
 
 
 def restored(restorer, picture, labels) -> list[np.ndarray]:
     """Samples of two rows of one picture, whose ids are the same."""
-    from pipeline.arrays import pack, unpack
-    from pipeline.steps import INPUTS
-
     rows = [{"id": "a", "image": "x", "label": label} for label in labels]
     table = pa.table(
         {
@@ -169,7 +167,7 @@ def test_a_job_says_which_class_before_any_work(tmp_path, conditional, tiny_mode
             check(make_job(job(tmp_path, {"path": conditional, **given}), "job"))
     with pytest.raises(PipelineError, match="unconditional network takes no null_label"):
         check(make_job(job(tmp_path, {"path": tiny_model, "null_label": 0}), "job"))
-    with pytest.raises(JobFileError, match="cfg: .* give the null_label"):
+    with pytest.raises(JobFileError, match=r"cfg: .* give the null_label"):
         make_job(job(tmp_path, {"path": conditional, "cfg": 2}), "job")
     asked = make_model(f"{{path: {conditional}}}")
     assert "not tried: a class-conditional network needs a label" in describe_model(asked)
