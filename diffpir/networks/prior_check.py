@@ -24,6 +24,7 @@ SIGMAS = (0.1, 0.3, 1.0, 3.0)  # sigma_bar, noise on the [-1, 1] scale
 DOUBTFUL = 0.1  # share of the error of a blind denoiser that asks for a closer look
 GOOD = 0.3  # what another diffusion must leave at most, to be believed
 FACTOR = 3.0  # how much less it must leave
+WORSE = 2.0  # share of that error that a network with no other diffusion must not exceed
 # What people train with: schedules as a job writes them.
 USUAL: tuple[tuple[str, Schedule], ...] = (
     ("linear", Schedule.of("linear")),
@@ -55,17 +56,17 @@ def check_prior(denoise: EpsDenoiser) -> str | None:
 
     Costs one evaluation of four images of 64 x 64 pixels, and some ten times that where the
     picture is denoised badly. A user's ``(x_t, t) -> x0`` has no other diffusion, and is doubted
-    where it does worse than a blind denoiser.
+    where it does much worse than a blind denoiser.
     """
     left = denoising_error(denoise)
     if left <= DOUBTFUL:
         return None
     custom = isinstance(denoise.net, CustomNet)
     if isinstance(denoise.net, CustomNet) and denoise.net.takes_int:
-        if left <= 1:
+        if left <= WORSE:
             return None
         return (
-            f"{_kept(left)}, which is worse than no network at all; x_t is sqrt(alpha_bar) x0 + "
+            f"{_kept(left)}, so it does not denoise; it is given x_t = sqrt(alpha_bar) x0 + "
             "sqrt(1 - alpha_bar) z, on [-1, 1], at place t of the schedule"
         )
     others = list(_others(denoise.diffusion))

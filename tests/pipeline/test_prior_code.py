@@ -17,10 +17,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from diffpir import CustomPrior, Schedule, restore
+from diffpir import CustomPrior, Schedule, builtin_path, load_model, restore
 from diffpir.networks.custom_check import check_custom
 from diffpir.networks.precision import place
-from diffpir.networks.prior import custom_prior
+from diffpir.networks.prior import custom_prior, load_prior
 from diffpir.networks.prior_check import check_prior
 from diffpir.operators import Denoise
 from diffpir.randomness import image_seed, noise_stream
@@ -119,15 +119,24 @@ def test_a_module_with_a_prediction_is_the_same_prior(prediction):
     for t in (0, 300, 900):
         torch.testing.assert_close(other(x, t), plain(x, t), rtol=1e-3, atol=1e-3)
     check_custom(other)
-    assert check_prior(plain) is None
-    wrong = custom_prior(
-        CustomPrior(
-            network=priors.predicting(prediction).network,
-            schedule=Schedule.linear(),
-            prediction="v" if prediction != "v" else "epsilon",
-        )
-    )
-    assert f"prediction: {prediction}" in (check_prior(wrong.denoiser()) or "")
+
+
+def test_a_prediction_that_is_declared_wrongly_shows():
+    def declared(prediction: str):
+        net = load_model(builtin_path())
+        custom = CustomPrior(network=net, schedule=Schedule.linear(), prediction=prediction)
+        return custom_prior(custom).denoiser()
+
+    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    ours = load_prior(builtin_path()).denoiser()
+    torch.testing.assert_close(declared("epsilon")(x, 500), ours(x, 500), rtol=1e-4, atol=1e-4)
+    assert check_prior(declared("epsilon")) is None
+    doubt = check_prior(declared("v"))
+    assert "prediction: epsilon" in doubt and "so in what the factory returns" in doubt
+    # A function that takes x_t for the noisy picture itself, at a scale of its own.
+    wrong = CustomPrior(network=lambda x, t: 9 * x, schedule=Schedule.linear())
+    assert "so it does not denoise" in check_prior(custom_prior(wrong).denoiser())
+    assert check_prior(custom_prior(priors.wiener()).denoiser()) is None
 
 
 def test_precision_is_fp32_unless_the_job_says_otherwise():
@@ -193,9 +202,7 @@ def test_settings_that_belong_to_checkpoints_are_refused(rows):
     with pytest.raises(PipelineError, match="nowhere:make: No module named 'nowhere'; it must be"):
         check(make_job(job(rows, {"factory": "nowhere:make"}), "job"), ["nowhere"])
     with pytest.raises(PipelineError, match="this prior is class-conditional"):
-        columns = {"label": "nothing"}
         pq.write_table(pq.read_table(rows / "m.parquet").drop_columns("label"), rows / "m.parquet")
-        assert columns
         check(make_job(job(rows, {"factory": WIENER, "options": {"classes": 3}}), "job"), ALLOWED)
 
 
@@ -225,7 +232,13 @@ def test_models_inspect_says_what_a_factory_made(tmp_path):
 # The documentation's examples.
 
 BLOCK = re.compile(r"```python\n# (\w+)\.py\n(.*?)```", re.S)
-ARCHITECTURE = {"channels": (32, 32), "attention_levels": (False, True), "num_head_channels": 32}
+ARCHITECTURE = {
+    "channels": (16, 16),
+    "attention_levels": (False, False),
+    "norm_num_groups": 8,
+    "num_head_channels": 16,
+    "num_res_blocks": 1,
+}
 
 
 @pytest.fixture
@@ -243,20 +256,20 @@ def examples(tmp_path, monkeypatch):
 
 
 def tried(model: dict):
-    """The denoiser of a model, after the checks of a job, and what is said of it."""
-    spec = Model(**model)
-    denoise = prior_of(spec).load().denoiser()
+    """The denoiser of a model, after the checks of a job."""
+    denoise = prior_of(Model(**model)).load().denoiser()
     check_custom(denoise)
-    assert "test picture" in describe_model(spec, [model["factory"].partition(":")[0]])
     return denoise
 
 
 def test_the_example_for_edm(examples):
     net = priors.Preconditioned()
     (examples / "edm.pkl").write_bytes(pickle.dumps({"ema": net}))
-    denoise = tried({"factory": "edm_prior:make", "path": str(examples / "edm.pkl")})
+    model = {"factory": "edm_prior:make", "path": str(examples / "edm.pkl")}
+    denoise = tried(model)
+    assert "keeps" in describe_model(Model(**model), ["edm_prior"])
     schedule, t = Schedule.linear(), 400
-    x = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     sigma = float(schedule.sigma_bar[t])
     expected = net(x / float(schedule.alpha_bar[t]) ** 0.5, torch.full((2,), sigma))
     torch.testing.assert_close(denoise(x, t), expected)
@@ -277,15 +290,12 @@ def test_the_examples_for_monai(examples):
     schedulers = importlib.import_module("monai.networks.schedulers")
     torch.manual_seed(0)
     net = nets.DiffusionModelUNet(
-        spatial_dims=2, in_channels=1, out_channels=1, num_res_blocks=1, **ARCHITECTURE
+        spatial_dims=2, in_channels=1, out_channels=1, **ARCHITECTURE
     ).eval()
     for parameter in net.parameters():  # its last convolution begins with zeros
         parameter.data += 0.02 * torch.randn(parameter.shape)
     torch.save(net.state_dict(), examples / "monai.pt")
-    model = {
-        "path": str(examples / "monai.pt"),
-        "options": {"num_res_blocks": 1, **ARCHITECTURE},
-    }
+    model = {"path": str(examples / "monai.pt"), "options": ARCHITECTURE}
     theirs = schedulers.DDPMScheduler(num_train_timesteps=1000)
     x0 = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(1))
     z = torch.randn(2, 1, 16, 16, generator=torch.Generator().manual_seed(2))
@@ -313,7 +323,7 @@ def test_the_example_for_lucidrains(examples, objective):
     ddp = library("denoising_diffusion_pytorch")
     ema = importlib.import_module("ema_pytorch")
     torch.manual_seed(0)
-    unet = {"dim": 16, "dim_mults": [1, 2], "flash_attn": False}
+    unet = {"dim": 8, "dim_mults": [1, 2], "flash_attn": False}
     diffusion = {"image_size": 16, "objective": objective}
     process = ddp.GaussianDiffusion(ddp.Unet(**unet), **diffusion).eval()
     # As its Trainer writes it.
