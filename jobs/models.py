@@ -78,7 +78,7 @@ def _of_code(code: PriorCode, model: Model) -> Iterator[tuple[str, str, str]]:
     denoise = prior.denoiser(**model.conditions)
     check_custom(denoise)
     yield "factory", code.factory, "given"
-    yield "module's sha256", source_digest(code.factory), ""
+    yield "source sha256", source_digest(code.factory), ""
     if code.used:
         yield "file", str(code.used), "given"
     yield "sha256", code.digest(), ""
