@@ -100,6 +100,14 @@ def normalise(
     return with_columns(table, changed)
 
 
+def holds_labels(kind: pa.DataType) -> bool:
+    """Whether values of this type may be labels; which of them are, a job says row by row."""
+    if pa.types.is_dictionary(kind):
+        return holds_labels(kind.value_type)
+    tests = ("integer", "floating", "boolean", "string", "large_string", "null")
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in tests)
+
+
 def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:
     """The table with these in the place of its columns of the same names.
 

@@ -19,7 +19,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
 from manifests.scan import scan
-from manifests.schema import LABEL
+from manifests.schema import LABEL, holds_labels
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
@@ -66,7 +66,8 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     code = code_digests(spec)
     check_method(spec, manifest.schema.names)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
-    prior = check_model(spec, manifest.schema.names)
+    columns = [f.name for f in manifest.schema if f.name != LABEL or holds_labels(f.type)]
+    prior = check_model(spec, columns)
     versions = Versions(
         model=prior.digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
@@ -188,6 +189,11 @@ def check_model(spec: JobSpec, columns: Collection[str] = ()) -> CheckedPrior:
         raise PipelineError(f"model: {e}") from None
     check_channels(spec, denoise.channels)
     check_labels(spec, denoise.classes, columns)
+    if spec.tile % denoise.net.config.stride:
+        raise PipelineError(
+            f"tile: {spec.tile} is no multiple of {denoise.net.config.stride}, as this prior needs "
+            "the sides of images to be"
+        )
     schedule = prior.diffusion.schedule
     try:
         config = spec.sampler_config(spectral=prior.spectrum is not None)

@@ -26,11 +26,11 @@ class Wiener(nn.Module):
         return x0 if labels is None else x0 * (1 - 0.2 * labels[:, None, None, None])
 
 
-def wiener(classes: int = 0, path: str | None = None) -> CustomPrior:
+def wiener(classes: int = 0, path: str | None = None, multiple: int = 1) -> CustomPrior:
     net = Wiener()
     if path:
         net.load_state_dict(torch.load(path, weights_only=True))
-    return CustomPrior(network=net, schedule=LINEAR, classes=classes)
+    return CustomPrior(network=net, schedule=LINEAR, classes=classes, multiple=multiple)
 
 
 class Predicting(nn.Module):

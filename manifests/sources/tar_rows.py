@@ -127,8 +127,8 @@ def read_tar(
         found = ", ".join(others) or "none"
         raise ManifestError(
             f"{name}: none of its {len(samples)} keys has an image, which is a member whose name "
-            "from the first dot on is .jpg, .png, .npy or the like; the members that are not known have "
-            f"the extensions {cut(found)}"
+            "from the first dot on is .jpg, .png, .npy or the like; the members that are not known "
+            f"have the extensions {cut(found)}"
         )
     if len(rows) < len(samples):
         on_left_out([key for key in samples if key not in rows])

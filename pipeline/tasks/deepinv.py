@@ -58,7 +58,7 @@ def _made(name: str, options: str) -> Physics:
     def make(size: tuple[int, ...]) -> Any:
         return kind(**given, **({SIZE: size} if sized else {}))
 
-    closed = kind.prox_l2 is not library.LinearPhysics.prox_l2
+    closed = getattr(kind, "prox_l2") is not library.LinearPhysics.prox_l2  # noqa: B009
     if kind is getattr(library, "Downsampling", None):
         closed = given.get("padding", parameters["padding"].default) == "circular"
     operator = Physics(make, scene_of if sized else lambda size: size, closed)

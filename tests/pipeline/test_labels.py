@@ -159,6 +159,10 @@ def test_a_job_says_which_class_before_any_work(tmp_path, conditional, tiny_mode
     for given in ({"label": 1}, {"null_label": NULL}):
         assert check(make_job(job(tmp_path, {"path": conditional, **given}), "job")).rows == 2
     check(make_job(job(tmp_path, {"path": conditional}, columns={"label": "kind"}), "job"))
+    write_rows(tmp_path, label=[[1], [2]])  # lists: of somebody else's, for other reasons
+    with pytest.raises(PipelineError, match="told neither by the job nor by a column label"):
+        check(make_job(job(tmp_path, {"path": conditional}), "job"))
+    assert check(make_job(job(tmp_path, tiny_model), "job")).rows == 2
     for given, words in (
         ({"label": 5}, "needs a label from 0 to 4, got 5"),
         ({"label": 1, "null_label": 7}, "needs a null_label from 0 to 4, got 7"),

@@ -199,6 +199,9 @@ def test_settings_that_belong_to_checkpoints_are_refused(rows):
             make_job(job(rows, model), "job")
     with pytest.raises(JobFileError, match="compile: the network of a model's factory"):
         make_job(job(rows, {"factory": WIENER}, compile=True), "job")
+    wide = {"factory": WIENER, "options": {"multiple": 96}}
+    with pytest.raises(PipelineError, match="tile: 256 is no multiple of 96"):
+        check(make_job(job(rows, wide, tile=256), "job"), ALLOWED)
     with pytest.raises(PipelineError, match="nowhere:make: No module named 'nowhere'; it must be"):
         check(make_job(job(rows, {"factory": "nowhere:make"}), "job"), ["nowhere"])
     with pytest.raises(PipelineError, match="this prior is class-conditional"):
