@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "CheckpointError": "diffpir.errors",
     "ConfigError": "diffpir.errors",
+    "CustomPrior": "diffpir.networks.custom",
     "Denoise": "diffpir.operators",
     "DiffPIRError": "diffpir.errors",
     "Downsample": "diffpir.operators",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:  # which __getattr__ would tell that any name is there
     from diffpir.kernels import motion_kernel as motion_kernel
     from diffpir.networks.builtin import builtin_path as builtin_path
     from diffpir.networks.checkpoint import load_model as load_model
+    from diffpir.networks.custom import CustomPrior as CustomPrior
     from diffpir.networks.denoiser import EpsDenoiser as EpsDenoiser
     from diffpir.noise_model import NoiseModel as NoiseModel
     from diffpir.operators import Denoise as Denoise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,17 +12,17 @@ from torch import Tensor
 
 from diffpir.config import TILE
 from diffpir.networks.denoiser import pad_to_multiple
-from diffpir.sampler import Denoiser
 
 OVERLAP = 96
 
 
 @dataclass(frozen=True)
 class _Tile:
-    """Views (C, h, w) of an image and its x0, and what the tile counts there, down and across."""
+    """Views (C, h, w) of an image and its x0, its label, and what it counts, down and across."""
 
     source: Tensor
     target: Tensor
+    label: int | None
     weights: tuple[Tensor, Tensor] | None
 
 
@@ -36,7 +36,7 @@ class Tiled:
     one size share calls, whatever images they are of.
 
     Args:
-        denoise: ``(x_t, t) -> x0``.
+        denoise: ``(x_t, t) -> x0``; with labels ``(x_t, t, labels) -> x0``.
         tile: side of a tile in pixels, a multiple of ``multiple``; shorter sides are not cut.
         overlap: of neighbouring tiles at least, in pixels, less than ``tile``.
         batch_pixels: of a call at most, but for one tile or image; may be lowered between calls.
@@ -44,17 +44,19 @@ class Tiled:
         apart: ``denoise`` takes one channel: those of an image are denoised as so many images.
         few_shapes: calls of fewer images than fit are filled up to a power of two with repetitions,
             for a ``denoise`` that is made ready for each number of images.
+        evaluations: images that the network sees for each of a call.
     """
 
     def __init__(
         self,
-        denoise: Denoiser,
+        denoise: Callable[..., Tensor],
         tile: int = TILE,
         overlap: int = OVERLAP,
         batch_pixels: int = TILE**2,
         multiple: int = 1,
         apart: bool = False,
         few_shapes: bool = False,
+        evaluations: int = 1,
     ):
         if tile % multiple or not 0 <= overlap < tile or tile < 1:
             raise ValueError(
@@ -62,7 +64,7 @@ class Tiled:
             )
         self.denoise, self.tile, self.overlap = denoise, tile, overlap
         self.batch_pixels, self.multiple = batch_pixels, multiple
-        self.apart, self.few_shapes = apart, few_shapes
+        self.apart, self.few_shapes, self.evaluations = apart, few_shapes, evaluations
         # Weights where they are used: bringing them there would stop a GPU at every step.
         self._known: dict[tuple[int, torch.dtype, torch.device], list[tuple[int, Tensor]]] = {}
 
@@ -78,34 +80,52 @@ class Tiled:
         rows, columns = (len(self._windows(side)) for side in (height, width))
         return rows * min(self.tile, height) * columns * min(self.tile, width)
 
-    def __call__(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
+    def __call__(
+        self, states: Sequence[Tensor], t: int, labels: Sequence[Sequence[int]] | None = None
+    ) -> list[Tensor]:
         """x0 of each x_t; the states are (B, C, H, W), of different sizes if need be.
 
         Of states that require a gradient x0 is differentiable, and they are denoised whole.
+
+        Args:
+            states: x_t.
+            t: their timestep.
+            labels: of each state, one of each image (B), where the network takes them.
         """
         if self.apart:
-            planes = self._denoised([x_t.reshape(-1, 1, *x_t.shape[-2:]) for x_t in states], t)
-            return [x0.reshape(x_t.shape) for x_t, x0 in zip(states, planes, strict=True)]
-        return self._denoised(states, t)
+            planes = [x_t.reshape(-1, 1, *x_t.shape[-2:]) for x_t in states]
+            if labels is not None:
+                labels = [
+                    [label for label in row for _ in range(x_t.shape[1])]
+                    for row, x_t in zip(labels, states, strict=True)
+                ]
+            denoised = self._denoised(planes, t, labels)
+            return [x0.reshape(x_t.shape) for x_t, x0 in zip(states, denoised, strict=True)]
+        return self._denoised(states, t, labels)
 
-    def _denoised(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
+    def _denoised(
+        self, states: Sequence[Tensor], t: int, labels: Sequence[Sequence[int]] | None
+    ) -> list[Tensor]:
+        of_states = [[]] * len(states) if labels is None else [[row] for row in labels]
         if any(x_t.requires_grad for x_t in states):
-            return [self.denoise(x_t, t) for x_t in states]
+            return [self.denoise(x, t, *row) for x, row in zip(states, of_states, strict=True)]
         padded = [pad_to_multiple(x_t, self.multiple) for x_t in states]
         found = [torch.zeros_like(x_t) for x_t in padded]
         calls: dict[tuple[int, int], list[_Tile]] = defaultdict(list)
-        for x_t, source, target in zip(states, padded, found, strict=True):
-            for tile in self._tiles(x_t.shape[-2:], source, target):
+        for x_t, row, source, target in zip(states, of_states, padded, found, strict=True):
+            marks: Sequence[int | None] = row[0] if row else [None] * len(x_t)
+            for tile in self._tiles(x_t.shape[-2:], source, target, marks):
                 height, width = tile.source.shape[-2:]
                 calls[height, width].append(tile)
         for (height, width), tiles in calls.items():
-            at_once = max(1, self.batch_pixels // (height * width))
+            at_once = max(1, self.batch_pixels // (height * width * self.evaluations))
             for start in range(0, len(tiles), at_once):
                 chunk = tiles[start : start + at_once]
                 count = min(at_once, _power_of_two(len(chunk))) if self.few_shapes else len(chunk)
-                sources = [tile.source for tile in chunk]
-                sources += [chunk[-1].source] * (count - len(chunk))
-                answers = self.denoise(torch.stack(sources), t)[: len(chunk)]
+                filled = chunk + [chunk[-1]] * (count - len(chunk))
+                own = [] if labels is None else [[tile.label for tile in filled]]
+                sources = torch.stack([tile.source for tile in filled])
+                answers = self.denoise(sources, t, *own)[: len(chunk)]
                 for tile, x0 in zip(chunk, answers, strict=True):
                     if tile.weights:
                         down, across = tile.weights
@@ -113,15 +133,22 @@ class Tiled:
                     tile.target.add_(x0)
         return [x0[..., : x.shape[-2], : x.shape[-1]] for x, x0 in zip(states, found, strict=True)]
 
-    def _tiles(self, size: Sequence[int], source: Tensor, target: Tensor) -> Iterator[_Tile]:
+    def _tiles(
+        self,
+        size: Sequence[int],
+        source: Tensor,
+        target: Tensor,
+        labels: Sequence[int | None],
+    ) -> Iterator[_Tile]:
+        images = list(zip(source, target, labels, strict=True))
         if not self.cuts(*size):
-            yield from (_Tile(x_t, x0, None) for x_t, x0 in zip(source, target, strict=True))
+            yield from (_Tile(*image, None) for image in images)
             return
         rows, columns = (self._windows_like(side, source) for side in source.shape[-2:])
         for (top, down), (left, across) in itertools.product(rows, columns):
             place = (..., slice(top, top + len(down)), slice(left, left + len(across)))
-            for x_t, x0 in zip(source, target, strict=True):
-                yield _Tile(x_t[place], x0[place], (down, across))
+            for x_t, x0, label in images:
+                yield _Tile(x_t[place], x0[place], label, (down, across))
 
     def _windows_like(self, size: int, x: Tensor) -> list[tuple[int, Tensor]]:
         key = size, x.dtype, x.device

@@ -56,7 +56,7 @@ class Measurements:
         self.spec, self.channels, self.base = spec, channels, root_of(spec.manifest)
         self.benchmark = spec.mode == "benchmark"
         if self.benchmark:
-            check_allowed(spec, allow_code)
+            check_allowed(spec.task_code(), allow_code)
         # The picture that a user gave is what was measured, whatever mask and kernel came with it.
         self.files = files_of(spec) if self.benchmark else ["image", "reference"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from diffpir.networks.checkpoint import (
     save_checkpoint,
     save_model,
 )
+from diffpir.networks.custom_check import check_custom
+from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, dtype_of, place
 from diffpir.networks.prior_check import check_prior, denoising_error
@@ -26,16 +28,28 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.pictures.values import Values
 from pipeline.prior import PriorFiles, files_of_prior
+from pipeline.prior_code import PriorCode, prior_of
 from pipeline.resources import device_of
 from pipeline.spec.model import Model
+from pipeline.users_code import check_allowed, source_digest
 
 
-def describe_model(model: Model) -> str:
-    """What a checkpoint is, a line each: what, its value, and how that is known.
+def describe_model(model: Model, allow_code: Collection[str] = ()) -> str:
+    """What a prior is, a line each: what, its value, and how that is known.
+
+    Args:
+        model: as a job has it.
+        allow_code: modules and packages that it may import.
 
     Raises:
-        CheckpointError, StorageError: it is none, or cannot be read.
+        PipelineError: it would import code that is not allowed.
+        CheckpointError, ConfigError, StorageError: it is none, or cannot be read.
     """
+    if model.factory:
+        check_allowed({"factory": model.factory}, allow_code)
+        prior = prior_of(model)
+        assert isinstance(prior, PriorCode)
+        return _table(_of_code(prior, model))
     files = files_of_prior(model)
     path, checkpoint = files.weights, files.read()
     types = sorted({str(t.dtype).removeprefix("torch.") for t in checkpoint.state.values()})
@@ -54,6 +68,33 @@ def describe_model(model: Model) -> str:
     ]
     known = {name for name, *_ in lines} | UNTOLD
     lines += [(k, str(v), "inferred") for k, v in asdict(config).items() if k not in known]
+    return _table(lines)
+
+
+def _of_code(code: PriorCode, model: Model) -> Iterator[tuple[str, str, str]]:
+    """What a factory made, after it was tried."""
+    prior = code.load()
+    net = prior.net
+    denoise = prior.denoiser(**model.conditions)
+    check_custom(denoise)
+    yield "factory", code.factory, "given"
+    yield "source sha256", source_digest(code.factory), ""
+    if code.used:
+        yield "file", str(code.used), "given"
+    yield "sha256", code.digest(), ""
+    yield "network", net.name, "found"
+    yield "parameters", f"{sum(p.numel() for p in net.parameters()):,}", "found"
+    yield "channels", str(net.config.in_channels), "found"
+    yield "size multiple", f"{net.config.stride} pixels (other sizes are padded)", "found"
+    yield "classes", str(net.config.num_classes or "none"), "found"
+    yield "schedule", prior.diffusion.schedule.words, "found"
+    asked = ", by (x_t, t) with t an int" if net.takes_int else ""
+    yield "prediction", prior.diffusion.prediction + asked, "found"
+    yield "test picture", _seen(denoise), ""
+
+
+def _table(lines: Iterable[tuple[str, str, str]]) -> str:
+    lines = list(lines)
     width, wide = (max(len(line[i]) for line in lines if line[2]) for i in (0, 1))
     return "\n".join(
         f"{name:<{width}}  {value:<{wide if source else 0}}  {source}".rstrip()
@@ -64,9 +105,13 @@ def describe_model(model: Model) -> str:
 def _tried(files: PriorFiles, model: Model) -> str:
     """How well the network denoises, or why that cannot be said."""
     try:
-        denoise = files.load(torch.float32).denoiser(model.label)
+        denoise = files.load(torch.float32).denoiser(**model.conditions)
     except ConfigError as e:
         return f"not tried: {e}"
+    return _seen(denoise)
+
+
+def _seen(denoise: EpsDenoiser) -> str:
     error = denoising_error(denoise)
     doubt = check_prior(denoise)
     return f"keeps {error:.3f} of a blind denoiser's error" + (f"; {doubt}" if doubt else "")
@@ -130,7 +175,12 @@ def calibrate_model(
     device = device_of(torch.cuda.is_available())
     prior = files.load(dtype_of("auto", device))
     place(prior.net, device, "auto")
-    denoise = prior.denoiser(model.label)
+    denoise = prior.denoiser(**model.conditions)
+    if denoise.classes and denoise.usual_label is None:
+        raise PipelineError(
+            f"{files.location}: a class-conditional prior is measured for one class; give its "
+            "label, or for no class its null_label"
+        )
     photographs, _ = photographs_of(
         manifest, LEAST_SIDE, most=evaluations, channels=channels, values=Values(value_range)
     )

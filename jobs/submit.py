@@ -59,7 +59,7 @@ def submit(
             cluster does not take it.
     """
     spec = load_job(job)
-    check_allowed(spec, allow_code)
+    check_allowed(spec.code(), allow_code)
     _check_places(spec, job)
     missing = [name for name in env if name not in os.environ]
     if missing:

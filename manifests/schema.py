@@ -11,6 +11,8 @@
                  {gaussian: 0.01, poisson: 0.004}
     noise_map    string: or path or URI of an array of standard deviations, one of each pixel
     seed         integer, 0 or more: replaces the job's seed for this row
+    label        integer, 0 or more: class of the picture, for class-conditional priors; it may hold
+                 anything else in jobs with other priors
     width, height   integers: of the picture as it is seen; bounds the memory of a job
     bytes        integer: size of the image's file; one of another size has changed since
     etag         string: of the image's file on S3 or a web server, likewise
@@ -50,6 +52,8 @@ TYPES: dict[str, pa.DataType] = {
     "width": pa.int64(),
     "height": pa.int64(),
 }
+LABEL = "label"  # of any type: most manifests have it for other reasons
+RENAMED = (*TYPES, LABEL)  # columns that a job may read from others
 WRITTEN = ("kernel", "noise")  # columns whose values may be written out, as objects
 STRINGS = tuple(name for name, kind in TYPES.items() if kind == pa.string())
 EXACT = 2.0**53  # above it, some whole numbers are no float64
@@ -94,6 +98,14 @@ def normalise(
                 column = _written_out(column)
             changed[name] = _cast(column, kind, name, source, faults, first)
     return with_columns(table, changed)
+
+
+def holds_labels(kind: pa.DataType) -> bool:
+    """Whether values of this type may be labels; which of them are, a job says row by row."""
+    if pa.types.is_dictionary(kind):
+        return holds_labels(kind.value_type)
+    tests = ("integer", "floating", "boolean", "string", "large_string", "null")
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in tests)
 
 
 def with_columns(table: pa.Table, columns: Mapping[str, pa.ChunkedArray]) -> pa.Table:

@@ -34,9 +34,11 @@ def activation_bytes(denoise: EpsDenoiser) -> float:
         alive.append(saved)
         return saved
 
-    x = torch.zeros(1, 3, PROBE, PROBE, device=denoise.net.device, requires_grad=True)
+    shape = (1, denoise.channels, PROBE, PROBE)
+    x = torch.zeros(shape, device=denoise.net.device, requires_grad=True)
+    labels = [denoise.usual_label or 0] if denoise.classes else None
     with torch.autograd.graph.saved_tensors_hooks(count, lambda saved: saved):
-        denoise(x, 0)
+        denoise(x, 0, labels)
     return sum(size for place, size in kept.items() if place not in weights) / PROBE**2
 
 

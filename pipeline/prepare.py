@@ -12,6 +12,7 @@ import torch
 from diffpir.config import Method, SamplerConfig
 from diffpir.errors import DiffPIRError
 from diffpir.methods import RIVALS
+from diffpir.networks.custom_check import check_custom
 from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.prior_check import check_prior
 from diffpir.spectrum import CHANNELS
@@ -19,6 +20,7 @@ from manifests import storage
 from manifests.errors import StorageError
 from manifests.manifest import Manifest
 from manifests.scan import scan
+from manifests.schema import LABEL, holds_labels
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
@@ -30,7 +32,7 @@ from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
 from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.prior import files_of_prior
+from pipeline.prior_code import prior_of, shown_name
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -49,7 +51,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     Raises:
         PipelineError, ManifestError: in words for the user.
     """
-    check_allowed(spec, allow_code)
+    check_allowed(spec.code(), allow_code)
     try:
         manifest = Manifest(source_of(spec), RESERVED)
         check_task(spec, manifest.schema.names)
@@ -65,7 +67,8 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     code = code_digests(spec)
     check_method(spec, manifest.schema.names)
     assets = Assets.of(spec.task.all_assets(spec.mode, manifest.column("kernel")))
-    prior = check_model(spec)
+    columns = [f.name for f in manifest.schema if f.name != LABEL or holds_labels(f.type)]
+    prior = check_model(spec, columns)
     versions = Versions(
         model=prior.digest,
         perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
@@ -168,19 +171,30 @@ class CheckedPrior:
     activations: float | None
 
 
-def check_model(spec: JobSpec) -> CheckedPrior:
+def check_model(spec: JobSpec, columns: Collection[str] = ()) -> CheckedPrior:
     """Load the checkpoint as the actors will, and try it once.
+
+    Args:
+        spec: of the job.
+        columns: of its manifest.
 
     Raises:
         PipelineError: it cannot be read, is none, or no prior for images, or none for the settings.
     """
     try:
-        files = files_of_prior(spec.model)
+        files = prior_of(spec.model)
         prior = files.load(torch.float32)
-        denoise = prior.denoiser(spec.model.label)
+        denoise = prior.denoiser(**spec.model.conditions)
+        check_custom(denoise, gradients=spec.takes_gradients)
     except (DiffPIRError, StorageError) as e:
         raise PipelineError(f"model: {e}") from None
     check_channels(spec, denoise.channels)
+    check_labels(spec, denoise.classes, columns)
+    if spec.tile % denoise.net.config.stride:
+        raise PipelineError(
+            f"tile: {spec.tile} is no multiple of {denoise.net.config.stride}, as this prior needs "
+            "the sides of images to be"
+        )
     schedule = prior.diffusion.schedule
     try:
         config = spec.sampler_config(spectral=prior.spectrum is not None)
@@ -195,8 +209,7 @@ def check_model(spec: JobSpec) -> CheckedPrior:
     if config.method == "diffpir-spectral" and prior.spectrum is None:
         raise PipelineError(
             f"sampler.method: {config.method} needs the prior's error spectrum, which "
-            f"{storage.shown(spec.model.path)} does not have; to measure it: diffpir models "
-            "calibrate"
+            f"{shown_name(spec.model)} does not have; to measure it: diffpir models calibrate"
         )
     doubt = check_prior(denoise)
     notes = [f"model: {doubt}"] if doubt else []
@@ -216,6 +229,20 @@ def check_model(spec: JobSpec) -> CheckedPrior:
         tuple(notes),
         activations,
     )
+
+
+def check_labels(spec: JobSpec, classes: int, columns: Collection[str]) -> None:
+    """A prior of so many classes is told which one, by the job or by its manifest's rows.
+
+    Raises:
+        PipelineError: nobody tells.
+    """
+    if classes and spec.model.usual_label is None and LABEL not in columns:
+        raise PipelineError(
+            f"model.label: this prior is class-conditional, and is told neither by the job nor by "
+            f"a column {LABEL} of the manifest which class (0 to {classes - 1}) a picture is; give "
+            "label, or for no class the null_label that it was trained with"
+        )
 
 
 def check_channels(spec: JobSpec, channels: int) -> None:

@@ -19,13 +19,14 @@ from pipeline.hub import Repository, fetched, repository_of
 from pipeline.known_priors import KNOWN, fetch
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.model import Model, is_named
-from pipeline.versions import digest_of
+from pipeline.versions import check_digest, digest_of
 
 if TYPE_CHECKING:
     import torch
 
     from diffpir.networks.checkpoint import Checkpoint
     from diffpir.networks.prior import Prior
+    from diffpir.networks.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class PriorFiles:
     schedule: Path | None
     told: Mapping[str, Any]
 
-    def load(self, dtype: torch.dtype) -> Prior:
+    def load(self, dtype: torch.dtype) -> Prior[UNet]:
         """The prior, its weights of that type.
 
         Raises:
@@ -68,6 +69,15 @@ class PriorFiles:
     def options(self) -> dict[str, Any]:
         options = {**self.told, "config": self.files.config, "scheduler": self.files.scheduler}
         return options | ({"schedule": read_schedule(self.schedule)} if self.schedule else {})
+
+    def check(self, digest: str) -> None:
+        """Raise PipelineError where they are others than a run was planned with."""
+        check_digest("model", self.location, self.digest(), digest)
+
+    @property
+    def used(self) -> Path | None:
+        """The file that may be mapped into memory."""
+        return self.weights
 
     def digest(self) -> str:
         """SHA-256 of the checkpoint; where other files say what it is, of all their digests."""
@@ -102,13 +112,17 @@ def files_of_prior(model: Model) -> PriorFiles:
 
     Raises:
         StorageError: one cannot be read.
-        CheckpointError: a folder holds none.
+        CheckpointError: a folder holds none, or the prior is one of a factory.
     """
+    if model.factory:
+        raise CheckpointError(
+            f"{model.factory}: this takes a checkpoint, and not the network of a factory"
+        )
     others = {field: storage.cached_local(file) for field, file in model.files.items()}
     model = located(model)
-    path, location = _local(model.path)
+    path, location = local_place(model.path)
     files = find_files(path, others.get("config"))
-    return PriorFiles(location, files, others.get("schedule.file"), model.options)
+    return PriorFiles(location, files, others.get("schedule.file"), model.told)
 
 
 def local_file(path: str) -> Path:
@@ -117,10 +131,10 @@ def local_file(path: str) -> Path:
     Raises:
         StorageError: it cannot be read.
     """
-    return _local(path)[0]
+    return local_place(path)[0]
 
 
-def _local(path: str) -> tuple[Path, str]:
+def local_place(path: str) -> tuple[Path, str]:
     """Each machine has its own copy of the package, and of what it fetched; and the location."""
     if path == BUILTIN:
         return Path(builtin_path()), path

@@ -44,6 +44,7 @@ class Problem:
         colours: (1, 3, h, w), what was measured, where y is its luma and the chroma stays; else
             None.
         watched: what the sampler sees on the way is kept.
+        label: its class, for a class-conditional prior; else None.
     """
 
     task: Task
@@ -62,6 +63,7 @@ class Problem:
     key: Hashable = None
     scale: float = 1.0
     last_level: float | None = None
+    label: int | None = None
 
     @property
     def pace(self) -> tuple:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +21,7 @@ from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
+from pipeline.labels import Labels
 from pipeline.memory import (
     is_device_fault,
     is_out_of_memory,
@@ -27,7 +29,7 @@ from pipeline.memory import (
     peak_memory,
 )
 from pipeline.perceptual import Judges
-from pipeline.prior import files_of_prior
+from pipeline.prior_code import prior_of
 from pipeline.problem import Problem, build_problem
 from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
@@ -81,16 +83,18 @@ class Restorer:
         # would lie idle, and make it think that there are more than cores, and wait slowly.
         torch.set_num_threads(1)
         dtype = dtype_of(spec.precision, self.device)
-        files = files_of_prior(spec.model.model_copy(update={"path": model}))
+        files = prior_of(spec.model, model)
         prior = files.load(dtype)
         net = place(prior.net, self.device, spec.precision, gradients=spec.takes_gradients)
-        check_digest("model", model, files.digest(), versions.model)
-        self.unchanged = Unchanged("model", files.weights)
+        files.check(versions.model)
+        self.unchanged = Unchanged("model", files.used) if files.used else None
         if spec.compile:
             compiled(net)
         self.schedule = prior.diffusion.schedule
         self.config = spec.sampler_config(spectral=prior.spectrum is not None)
-        self.network = Timed(prior.denoiser(spec.model.label))
+        denoise = prior.denoiser(**spec.model.conditions)
+        self.network = Timed(denoise)
+        self.labels = Labels(denoise.classes, denoise.usual_label)
         multiple = net.config.stride
         if self.device.type == "cuda":
             multiple = math.lcm(multiple, GPU_MULTIPLE)
@@ -102,6 +106,7 @@ class Restorer:
             multiple=multiple,
             apart=self.channels == 1,
             few_shapes=spec.compile,
+            evaluations=denoise.evaluations,
         )
         self.judges = Judges(spec.perceptual, self.device)
         for key, location in spec.perceptual.weights.items():
@@ -130,8 +135,9 @@ class Restorer:
             if not results[i].error[0]:
                 try:
                     files = Inputs(**inputs[i])
+                    label = self.labels.of(row)
                     problem = build_problem(row, files, self.spec, self.assets, self.channels)
-                    problems.append((i, problem))
+                    problems.append((i, replace(problem, label=label)))
                 except RowError as e:
                     results[i].error = str(e), e.kind
                 except Exception as e:
@@ -140,7 +146,8 @@ class Restorer:
             restored = self._restore_or_halve([problem for _, problem in batch])
             for (i, _), result in zip(batch, restored, strict=True):
                 results[i] = result
-        self.unchanged.check()
+        if self.unchanged:
+            self.unchanged.check()
 
         constant = {
             "task": self.spec.task.kind,

@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -183,7 +184,10 @@ class ImageSampler:
 
     def _draw(self, batches: list[Batch]) -> list[Tensor]:
         """Scenes (B, C, H, W) on [0, 1] of each batch."""
-        scenes = together(self.denoise, [self._sampling(batch) for batch in batches])
+        # All of a job's problems have a label, or none has.
+        labels = [[p.label for p in batch.problems if p.label is not None] for batch in batches]
+        denoise = partial(self.denoise, labels=labels) if any(labels) else self.denoise
+        scenes = together(denoise, [self._sampling(batch) for batch in batches])
         for batch, x in zip(batches, scenes, strict=True):
             for i, problem in enumerate(batch.problems):
                 if problem.grey:  # the prior saw three equal channels and answered with three

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from manifests import storage
 from manifests.errors import StorageError
 from manifests.files import Cells, read_cells, read_file
-from manifests.schema import FILES, TYPES, is_parametric, row_fault
+from manifests.schema import FILES, LABEL, TYPES, holds_labels, is_parametric, row_fault
 from manifests.secrets import redacted
 from manifests.storage import FetchPolicy
 from pipeline.arrays import pack, unpack
@@ -46,6 +46,7 @@ BYTES_PER_PIXEL = 8  # of the largest uncompressed file, RGBA of 16 bits ...
 HEADER_BYTES = 1 << 20  # ... and what it may have beside its pixels
 # What a manifest may say of the image file's version, in columns of these types.
 VERSION = {"bytes": pa.types.is_integer, "etag": pa.types.is_string}
+OTHERS = {**VERSION, LABEL: holds_labels}
 DECODERS = {
     "reference": decode_image,
     "mask": decode_mask,
@@ -60,7 +61,7 @@ def known_columns(rows: pa.ChunkedArray) -> list[dict]:
     known = [
         field.name
         for field in table.schema
-        if field.name in TYPES or (field.name in VERSION and VERSION[field.name](field.type))
+        if field.name in TYPES or (field.name in OTHERS and OTHERS[field.name](field.type))
     ]
     return table.select(known).to_pylist()
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
-
-from diffpir.sampler import Denoiser
 
 
 class Timed:
@@ -16,21 +15,21 @@ class Timed:
     A GPU works behind the program's back: there its own clock counts, and is read when asked for.
     """
 
-    def __init__(self, denoise: Denoiser):
+    def __init__(self, denoise: Callable[..., Tensor]):
         self.denoise = denoise
         self.seconds = 0.0
         self.events: list[tuple] = []
 
-    def __call__(self, x: Tensor, t: int) -> Tensor:
+    def __call__(self, x: Tensor, t: int, *labels: Sequence[int]) -> Tensor:
         if x.is_cuda:
             start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
-            result = self.denoise(x, t)
+            result = self.denoise(x, t, *labels)
             end.record()
             self.events.append((start, end))
             return result
         began = time.perf_counter()
-        result = self.denoise(x, t)
+        result = self.denoise(x, t, *labels)
         self.seconds += time.perf_counter() - began
         return result
 

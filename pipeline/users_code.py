@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from pipeline.spec.job import JobSpec
 
 
-def check_allowed(spec: JobSpec, allowed: Collection[str]) -> None:
+def check_allowed(code: Mapping[str, str], allowed: Collection[str]) -> None:
     """A job file may be a stranger's, and what it names would run with the user's rights.
 
     Args:
-        spec: of the job.
+        code: field of the job -> ``module:factory`` (:meth:`JobSpec.code`).
         allowed: names of modules and packages that the user trusts.
 
     Raises:
         PipelineError: the job names another module.
     """
-    for field, path in spec.code().items():
+    for field, path in code.items():
         module = path.partition(":")[0]
         if not any(module == name or module.startswith(f"{name}.") for name in allowed):
             raise PipelineError(
@@ -50,12 +50,16 @@ def factory_of(path: str) -> Callable[..., Any]:
 def source_digest(path: str) -> str:
     """SHA-256 of the file of the module that ``module:factory`` names, when it was first asked.
 
+    And of the module's ``__version__``, if it has one. Other modules that it imports do not count.
+
     Raises:
         Exception: as :func:`factory_of`.
     """
     module = importlib.import_module(path.partition(":")[0])
     file = getattr(module, "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes() if file else b"").hexdigest()
+    source = Path(file).read_bytes() if file else b""
+    version = getattr(module, "__version__", "")  # of a library, whose source has many files
+    return hashlib.sha256(source + str(version).encode()).hexdigest()
 
 
 def code_digests(spec: JobSpec) -> dict[str, str]:
@@ -68,6 +72,16 @@ def code_digests(spec: JobSpec) -> dict[str, str]:
     for field, path in spec.code().items():
         try:
             digests[field] = source_digest(path)
+        except ModuleNotFoundError as e:
+            library = (e.name or "").partition(".")[0]
+            if library == path.partition(":")[0].partition(".")[0]:
+                mend = (
+                    "it must be importable on every machine: install it (pip install), or name its "
+                    "folder in PYTHONPATH"
+                )
+            else:
+                mend = f"install {library}, which it imports"
+            raise PipelineError(f"{field}: {path}: {e}; {mend}") from None
         except Exception as e:
             raise PipelineError(f"{field}: {path}: {type(e).__name__}: {e}") from None
     return digests

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from typing import TypeVar
 
 import torch
 
 from diffpir.config import Precision
 from diffpir.errors import ConfigError
+from diffpir.networks.custom import CustomNet
 from diffpir.networks.unet import UNet
 
 SHAPES = 128  # that a process compiles a network for; PyTorch's usual limit is 8
+Net = TypeVar("Net", bound=UNet | CustomNet)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -36,12 +39,12 @@ def dtype_of(precision: Precision, device: str | torch.device) -> torch.dtype:
 
 
 def place(
-    net: UNet,
+    net: Net,
     device: str | torch.device = "cpu",
     precision: Precision = "auto",
     *,
     gradients: bool = False,
-) -> UNet:
+) -> Net:
     """``net`` itself, moved to the device and made fast there.
 
     The last norm and convolution stay in float32: at high noise their rounding would be multiplied
@@ -53,14 +56,22 @@ def place(
     warning says so. Such a network's GPU must be the current one when it is called, as
     :class:`EpsDenoiser` sees to.
 
+    A network of the user's own keeps its weights in float32, and computes in that too unless
+    another precision is asked for by its name; then by PyTorch's autocast.
+
     fp32 on a GPU is that of IEEE, not TF32, in all of this process from here on.
 
     Raises:
         ConfigError: as :func:`dtype_of`.
     """
+    if isinstance(net, CustomNet) and precision == "auto":
+        precision = "fp32"
     device, dtype = torch.device(device), dtype_of(precision, device)
     if device.type == "cuda" and dtype is torch.float32:
         torch.backends.cudnn.allow_tf32 = False  # PyTorch's usual choice has 10 bits for fractions
+    if isinstance(net, CustomNet):
+        net.autocast = None if dtype is torch.float32 else dtype
+        return net.to(device)
     if net.fused:  # for another device, perhaps
         from diffpir.networks.fused import unfuse
 
@@ -83,17 +94,19 @@ def place(
     return net
 
 
-def layout_for(net: UNet) -> torch.memory_format:
+def layout_for(net: UNet | CustomNet) -> torch.memory_format:
     """Of what a network is given: what its convolutions and norms together are fastest with.
+
+    A network of the user's own is given what PyTorch's code usually meets.
 
     A GPU's convolutions in half precision want channels last, but PyTorch's other kernels there
     lose more with it, group norm's above all (benchmarks/README.md).
     """
-    on_gpu = net.device.type == "cuda"
-    return torch.contiguous_format if on_gpu and not net.fused else torch.channels_last
+    usual = isinstance(net, CustomNet) or (net.device.type == "cuda" and not net.fused)
+    return torch.contiguous_format if usual else torch.channels_last
 
 
-def compiled(net: UNet) -> UNet:
+def compiled(net: Net) -> Net:
     """``net`` itself, compiled for each size of image and of batch when it first comes.
 
     A process compiles up to :data:`SHAPES` of them; for more it computes as without.

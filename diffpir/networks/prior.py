@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Unpack
+from typing import Generic, Unpack
 
 import torch
 
 from diffpir.networks.checkpoint import Options, network_of, read_checkpoint, read_spectrum
+from diffpir.networks.custom import CustomNet, CustomPrior
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.diffusion import Diffusion
+from diffpir.networks.precision import Net
 from diffpir.networks.unet import UNet
 from diffpir.spectrum import PriorSpectrum
 
 
 @dataclass(frozen=True)
-class Prior:
-    """What a checkpoint holds, ready for use.
+class Prior(Generic[Net]):
+    """What a checkpoint holds or a user's code makes, ready for use.
 
     Attributes:
         net: in evaluation mode, on the CPU.
@@ -25,15 +27,20 @@ class Prior:
         spectrum: of its error, where somebody measured it.
     """
 
-    net: UNet
+    net: Net
     diffusion: Diffusion
     spectrum: PriorSpectrum | None = None
 
-    def denoiser(self, label: int | None = None) -> EpsDenoiser:
-        """The sampler's ``(x_t, t) -> x0``; ``label`` is for class-conditional networks.
+    def denoiser(
+        self, label: int | None = None, null_label: int | None = None, cfg: float = 1.0
+    ) -> EpsDenoiser:
+        """The sampler's ``(x_t, t) -> x0``.
+
+        Args:
+            label, null_label, cfg: of a class-conditional network, as of :class:`EpsDenoiser`.
 
         Raises:
-            ConfigError: the network is none for images, or the label does not go with it.
+            ConfigError: the network is none for images, or the labels do not go with it.
         """
         return EpsDenoiser(
             self.net,
@@ -41,12 +48,20 @@ class Prior:
             label,
             self.diffusion.prediction,
             self.diffusion.rescale_timesteps,
+            null_label,
+            cfg,
         )
+
+
+def custom_prior(custom: CustomPrior) -> Prior[CustomNet]:
+    """The prior that a user's own code made."""
+    diffusion = Diffusion(schedule=custom.schedule, prediction=custom.prediction or "x0")
+    return Prior(CustomNet(custom), diffusion)
 
 
 def load_prior(
     path: str | Path, dtype: torch.dtype = torch.float32, **options: Unpack[Options]
-) -> Prior:
+) -> Prior[UNet]:
     """The prior of a checkpoint.
 
     Args:

@@ -14,6 +14,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from diffpir.networks.custom import CustomNet
 from diffpir.networks.denoiser import EpsDenoiser, pad_to_multiple
 from diffpir.networks.diffusion import Diffusion, Prediction
 from diffpir.schedule import Schedule
@@ -23,6 +24,7 @@ SIGMAS = (0.1, 0.3, 1.0, 3.0)  # sigma_bar, noise on the [-1, 1] scale
 DOUBTFUL = 0.1  # share of the error of a blind denoiser that asks for a closer look
 GOOD = 0.3  # what another diffusion must leave at most, to be believed
 FACTOR = 3.0  # how much less it must leave
+WORSE = 2.0  # share of that error that a network with no other diffusion must not exceed
 # What people train with: schedules as a job writes them.
 USUAL: tuple[tuple[str, Schedule], ...] = (
     ("linear", Schedule.of("linear")),
@@ -44,26 +46,48 @@ class Candidate:
     words: str
     diffusion: Diffusion
 
+    def is_within(self, steps: int) -> bool:
+        """Whether a network that knows so many timesteps can be asked."""
+        return len(self.diffusion.schedule) <= steps and not self.diffusion.rescale_timesteps
+
 
 def check_prior(denoise: EpsDenoiser) -> str | None:
     """A doubt in words, with numbers, where another diffusion explains the network far better.
 
     Costs one evaluation of four images of 64 x 64 pixels, and some ten times that where the
-    picture is denoised badly.
+    picture is denoised badly. A user's ``(x_t, t) -> x0`` has no other diffusion, and is doubted
+    where it does much worse than a blind denoiser.
     """
     left = denoising_error(denoise)
     if left <= DOUBTFUL:
         return None
+    custom = isinstance(denoise.net, CustomNet)
+    if isinstance(denoise.net, CustomNet) and denoise.net.takes_int:
+        if left <= WORSE:
+            return None
+        return (
+            f"{_kept(left)}, so it does not denoise; it is given x_t = sqrt(alpha_bar) x0 + "
+            "sqrt(1 - alpha_bar) z, on [-1, 1], at place t of the schedule"
+        )
     others = list(_others(denoise.diffusion))
+    if custom:  # which may know no more timesteps than its own
+        steps = len(denoise.schedule)
+        others = [o for o in others if o.is_within(steps)]
     errors = denoising_errors(denoise, others)
     best = min(range(len(others)), key=errors.__getitem__)
     if errors[best] > GOOD or left < FACTOR * errors[best]:
         return None
+    where = "in what the factory returns" if custom else "in the job's model"
     return (
-        f"a smooth test picture with noise of {', '.join(map(str, SIGMAS))} keeps "
-        f"{left:.2f} of the error that a blind denoiser would leave, which is far too much; with "
-        f"{others[best].words} it would be {errors[best]:.2f}. If the network was trained so, say "
-        "so in the job's model"
+        f"{_kept(left)}, which is far too much; with {others[best].words} it would be "
+        f"{errors[best]:.2f}. If the network was trained so, say so {where}"
+    )
+
+
+def _kept(left: float) -> str:
+    return (
+        f"a smooth test picture with noise of {', '.join(map(str, SIGMAS))} keeps {left:.2f} of "
+        "the error that a blind denoiser would leave"
     )
 
 
@@ -97,8 +121,8 @@ def denoising_errors(denoise: EpsDenoiser, candidates: Sequence[Candidate]) -> l
             states = [schedule.diffuse(picture, t, z) for t, z in zip(steps, noise, strict=True)]
             x = torch.stack(states).to(net.device, net.dtype)
             label = None
-            if denoise.label is not None:
-                label = torch.full((len(steps),), denoise.label, device=net.device)
+            if denoise.classes:
+                label = torch.full((len(steps),), denoise.usual_label or 0, device=net.device)
             x = pad_to_multiple(x, net.config.stride, at_least=2 * net.config.stride)
             out = net(x, torch.tensor(told, device=net.device), label).float().cpu()
             answers[key] = states, out[:, : denoise.channels, :SIDE, :SIDE]

@@ -225,7 +225,9 @@ def check_trainable(net_config: UNetConfig, config: TrainConfig) -> None:
             it.
     """
     if net_config.num_classes:
-        raise ConfigError("a class-conditional network wants labels, which a manifest has not")
+        raise ConfigError(
+            "class-conditional networks, whose rows have labels, are not trained here"
+        )
     channels = net_config.in_channels
     if channels not in (1, 3) or net_config.out_channels not in (channels, 2 * channels):
         raise ConfigError(

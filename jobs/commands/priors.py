@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-from jobs.commands.options import Precision, ValueRange, examples, local_output
+from jobs.commands.options import (
+    AllowCode,
+    Precision,
+    ValueRange,
+    allowed_code,
+    examples,
+    local_output,
+)
 from jobs.console import user_errors
 
 app = typer.Typer()
@@ -33,13 +40,14 @@ Prior = Annotated[
 )
 def inspect_model(
     model: Prior,
+    allow_code: AllowCode = None,
 ) -> None:
-    """Say what a checkpoint is, and how that is known: found, inferred, assumed, or given."""
+    """Say what a prior is, and how that is known: found, inferred, assumed, or given."""
     with user_errors():
         from jobs.models import describe_model
         from jobs.specfile import make_model
 
-        typer.echo(describe_model(make_model(model)))
+        typer.echo(describe_model(make_model(model), allowed_code(allow_code)))
 
 
 @models.command("list", epilog=examples("diffpir models list"))

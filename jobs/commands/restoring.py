@@ -290,6 +290,7 @@ def restore(
             rich_help_panel=SAMPLER,
         ),
     ] = "builtin",
+    allow_code: AllowCode = None,
     channels: Annotated[
         str | None,
         typer.Option(
@@ -442,6 +443,7 @@ def restore(
         from jobs.restore import grown_mask, noise_fields, restore_job
 
         stack.enter_context(told_by_options(task))
+        allowed = allowed_code(allow_code)
         scratch = stack.enter_context(TemporaryDirectory()) if dry_run else None
         spec = restore_job(
             sources,
@@ -478,9 +480,9 @@ def restore(
             columns={"image": image_column, "id": id_column},
         )
         if dry_run:
-            _plan(spec, first, (), price_per_hour)
+            _plan(spec, first, allowed, price_per_hour)
             return
-        summary = _run(spec, first=first)
+        summary = _run(spec, first=first, allow_code=allowed)
     finish(summary, spec.output)
 
 

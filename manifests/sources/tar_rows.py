@@ -4,7 +4,8 @@ A member's key is its path up to the first dot of its base name, and the rest is
 in the library webdataset. The extension, in capitals or not, says what the member is:
 
     jpg, png, webp, ...                    column ``image``
-    ref.png, reference.jpg, ...            column ``reference``
+    npy                                    column ``image``, in a file that has no pictures
+    ref.png, reference.jpg, ref.npy, ...   column ``reference``
     mask.png, mask.npy, ...                column ``mask``
     kernel.npy, kernel.mat, kernel.png     column ``kernel``
     noise_map.npy                          column ``noise_map``
@@ -53,7 +54,8 @@ PREFIXES = {
     "noise_map": "noise_map",
 }
 _FORMATS = (".npy", ".npz", ".mat")
-ARRAYS = {"mask": (".npy",), "kernel": _FORMATS, "noise_map": _FORMATS}
+ARRAY = "npy"  # an image where no key has a picture; beside pictures it is something else
+ARRAYS = {"reference": (".npy",), "mask": (".npy",), "kernel": _FORMATS, "noise_map": _FORMATS}
 TEXTS = ("json", "txt", "cls")
 # Fields that the members themselves say, or that were true of the file that a picture came from.
 LEFT_OUT = ("image", "reference", "mask", "noise_map", "bytes", "etag")
@@ -73,7 +75,7 @@ class Sample:
     """The members of one key.
 
     Attributes:
-        members: by the columns of ``FILES``, or by their extension, one of ``TEXTS``.
+        members: by the columns of ``FILES``, or by their extension, of ``TEXTS`` or ``ARRAY``.
         values: of columns, from the contents of members.
         has_picture: whether any member is a picture, whatever its extension says before.
     """
@@ -116,13 +118,17 @@ def read_tar(
     file = io.BufferedReader(raw, READ_AHEAD)
     _refuse_compressed(name, begin=file.read(BEGIN_BYTES))
     samples, others = _samples(file, raw.size, name, relative, limit)
+    if not any("image" in sample.members for sample in samples.values()):
+        for sample in samples.values():
+            if array := sample.members.get(ARRAY):
+                sample.members["image"], sample.has_picture = array, True
     rows = {key: sample for key, sample in samples.items() if sample.has_picture}
     if not any("image" in sample.members for sample in rows.values()):
         found = ", ".join(others) or "none"
         raise ManifestError(
             f"{name}: none of its {len(samples)} keys has an image, which is a member whose name "
-            "from the first dot on is .jpg, .png or the like; the members that are not known have "
-            f"the extensions {cut(found)}"
+            "from the first dot on is .jpg, .png, .npy or the like; the members that are not known "
+            f"have the extensions {cut(found)}"
         )
     if len(rows) < len(samples):
         on_left_out([key for key in samples if key not in rows])
@@ -196,8 +202,8 @@ def _key_and_extension(name: str) -> tuple[str, str]:
 
 
 def _role(extension: str) -> tuple[bool, str | None]:
-    """Whether a member is a picture, and its column or, of ``TEXTS``, its extension."""
-    if extension in TEXTS:
+    """Whether a member is a picture, and its column or, of what has none, its extension."""
+    if extension in (*TEXTS, ARRAY):
         return False, extension
     prefix, _, suffix = extension.rpartition(".")
     column = PREFIXES.get(prefix)

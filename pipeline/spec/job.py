@@ -20,10 +20,10 @@ from diffpir.config import (
 )
 from diffpir.methods import RIVALS, takes_gradients
 from diffpir.schedule import Spacing
-from manifests.schema import TYPES
+from manifests.schema import RENAMED
 from manifests.storage.hosts import checked_entry
 from manifests.uris import scheme_of
-from pipeline.spec.base import BUILTIN, DECODE_SECONDS, Location, Seconds, Spec
+from pipeline.spec.base import DECODE_SECONDS, Location, Seconds, Spec
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.model import Model
 from pipeline.spec.perceptual import Perceptual
@@ -256,10 +256,10 @@ class JobSpec(Spec):
                 f"resources: {', '.join(sorted(own))}: Ray's own have keys of their own here "
                 "(cpus, gpus, memory)"
             )
-        if strange := self.columns.keys() - TYPES.keys():
+        if strange := self.columns.keys() - set(RENAMED):
             raise ValueError(
                 f"columns: {', '.join(sorted(strange))}: a manifest has no such column of its own; "
-                f"those that may be renamed are {', '.join(TYPES)}"
+                f"those that may be renamed are {', '.join(RENAMED)}"
             )
         if self.samples == 1:
             several = {
@@ -308,6 +308,10 @@ class JobSpec(Spec):
             )
         if self.takes_gradients and self.compile:
             raise ValueError(f"compile: {method} differentiates the network, which is not compiled")
+        if self.model.factory and self.compile:
+            raise ValueError(
+                "compile: the network of a model's factory is not compiled here; do it there"
+            )
         try:
             self.sampler_config(spectral=False)  # whether its schedule has the steps, a prior tells
         except ValueError as e:
@@ -359,10 +363,16 @@ class JobSpec(Spec):
 
     def code(self) -> dict[str, str]:
         """Field -> ``module:factory``, of the user's own code that the job would run."""
-        code = {f"task.{field}": path for field, path in self.task.code().items()}
+        code = self.task_code()
+        if self.model.factory:
+            code["model.factory"] = self.model.factory
         if self.perceptual.features:
             code["perceptual.features"] = self.perceptual.features
         return code
+
+    def task_code(self) -> dict[str, str]:
+        """Of :meth:`code` what makes a measurement."""
+        return {f"task.{field}": path for field, path in self.task.code().items()}
 
     def sampler_config(self, spectral: bool) -> SamplerConfig:
         """The sampler's settings, every default filled in.
@@ -376,7 +386,7 @@ class JobSpec(Spec):
         defaults, asked = self.task.defaults(), self.sampler.method
         if asked in RIVALS:
             return self.sampler.resolve(self.task.rival_defaults(asked))
-        usual = defaults.builtin if self.model.path == BUILTIN else defaults.paper
+        usual = defaults.builtin if self.model.is_builtin else defaults.paper
         if asked == "diffpir-spectral" or (asked is None and spectral and defaults.spectral):
             usual = defaults.spectral_settings(self.sampler.nfe)
         return self.sampler.resolve(usual)
@@ -389,7 +399,7 @@ class JobSpec(Spec):
         """
         if self.uncertainty_scale is not None:
             return self.uncertainty_scale
-        own = self.model.path == BUILTIN and config.method == "diffpir-spectral"
+        own = self.model.is_builtin and config.method == "diffpir-spectral"
         return self.task.defaults().uncertainty_scale if own else 1.0
 
     def resolved(self, config: SamplerConfig) -> dict[str, Any]:

@@ -11,9 +11,27 @@ from diffpir.schedule import MOST_STEPS, Schedule, ScheduleKind
 from manifests.uris import absolute
 from pipeline.hub import repository_of
 from pipeline.known_priors import KNOWN
-from pipeline.spec.base import ABSOLUTE, BUILTIN, TEXT, Location, Spec, parse_text
+from pipeline.spec.base import (
+    ABSOLUTE,
+    BUILTIN,
+    TEXT,
+    ImportPath,
+    Location,
+    Spec,
+    parse_text,
+)
 
 EXAMPLE = "a checkpoint, as a path or such as {path: model.pt, num_heads: 4}"
+# What a factory says itself.
+OF_CHECKPOINTS = (
+    "config",
+    "num_head_channels",
+    "num_heads",
+    "use_new_attention_order",
+    "schedule",
+    "prediction",
+    "rescale_timesteps",
+)
 Beta = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -81,16 +99,25 @@ class Model(Spec):
     Attributes:
         path: ``builtin``, a known name (:mod:`pipeline.known_priors`), ``org/name@revision`` of the
             Hugging Face Hub, or the path or URI of a file or a folder.
+        factory: ``module:factory`` of the user's own, which makes the prior
+            (:class:`diffpir.networks.custom.CustomPrior`); to run it takes ``--allow-code module``.
+        options: keywords for the factory; where a ``path`` is given too, its file on this machine
+            is one more, ``path``.
         config: of a diffusers network, its ``config.json`` where that does not lie beside it.
         num_head_channels, num_heads, use_new_attention_order: of its attention.
         schedule: of the noise that it was trained with.
         prediction: what it was trained to predict: the noise, v, or the image itself.
         rescale_timesteps: it was told ``1000 t / T`` (OpenAI's option of this name).
-        label: class, of a class-conditional network.
+        label: class, of a class-conditional network, of rows that give none of their own.
+        null_label: class that it was trained to know no class by, of all other rows.
+        cfg: classifier-free guidance, as of :class:`diffpir.networks.denoiser.EpsDenoiser`; None
+            for 1.
     """
 
     short_form: ClassVar[Mapping[str, Any] | None] = TEXT
     path: ModelLocation = BUILTIN
+    factory: ImportPath | None = None
+    options: dict[str, Any] = Field(default_factory=dict, examples=["{name: value}"])
     config: Location | None = None
     num_head_channels: Annotated[int, Field(ge=1)] | None = None
     num_heads: Annotated[int, Field(ge=1)] | None = None
@@ -101,6 +128,8 @@ class Model(Spec):
     prediction: Literal["epsilon", "v", "x0"] | None = None
     rescale_timesteps: bool | None = None
     label: Annotated[int, Field(ge=0)] | None = None
+    null_label: Annotated[int, Field(ge=0)] | None = None
+    cfg: Annotated[float, Field(ge=0, le=100)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -108,6 +137,49 @@ class Model(Spec):
         if isinstance(value, str):
             return parse_text(value, EXAMPLE) if value.startswith("{") else {"path": value}
         return value
+
+    @model_validator(mode="after")
+    def _made_or_read(self):
+        if self.factory:
+            if told := [name for name in OF_CHECKPOINTS if getattr(self, name) is not None]:
+                raise ValueError(
+                    f"{', '.join(told)}: what a factory returns says that itself; leave it out, or "
+                    "give it to the factory among its options"
+                )
+            if "path" in self.options:
+                raise ValueError("options.path: it is the model's path, beside factory")
+        elif self.options:
+            raise ValueError("options: they are those of a factory, and there is none")
+        return self
+
+    @model_validator(mode="after")
+    def _guided(self):
+        if self.cfg not in (None, 1) and self.null_label is None:
+            raise ValueError(
+                "cfg: it guides away from what the network says without a class: give the "
+                "null_label that it was trained with, too"
+            )
+        return self
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether it is the embedded prior."""
+        return self.path == BUILTIN and not self.factory
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it names a file or folder, or is known by the name of one."""
+        return not (self.factory and self.path == BUILTIN)
+
+    @property
+    def usual_label(self) -> int | None:
+        """The class of rows that give none."""
+        return self.null_label if self.label is None else self.label
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What it says of classes, as :meth:`diffpir.networks.prior.Prior.denoiser` takes it."""
+        return self.model_dump(include={"label", "null_label", "cfg"}, exclude_none=True)
 
     @property
     def files(self) -> dict[str, str]:
@@ -119,9 +191,9 @@ class Model(Spec):
         return {field: file for field, file in named.items() if file}
 
     @property
-    def options(self) -> dict[str, Any]:
+    def told(self) -> dict[str, Any]:
         """What is said of the checkpoint, without what other files say."""
-        options = self.model_dump(exclude={"path", "label", "schedule", "config"})
+        told = self.model_dump(include=set(OF_CHECKPOINTS) - {"config", "schedule"})
         if self.schedule and not self.schedule.file:
-            options["schedule"] = self.schedule.schedule()
-        return options
+            told["schedule"] = self.schedule.schedule()
+        return told

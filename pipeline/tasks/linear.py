@@ -11,6 +11,7 @@ from manifests.secrets import redacted, texts_of
 from pipeline.errors import PipelineError, RowError
 from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.deepinv import LIBRARY, physics_of
 from pipeline.tasks.task import USUAL, Arrays, Batch, Defaults, Mode, Task
 from pipeline.users_code import factory_of
 
@@ -26,7 +27,8 @@ class LinearTask(Task):
     """A linear operator of the user's own, ``module:factory``; ``options`` go to the factory.
 
     It returns an object with ``forward`` and ``adjoint``
-    (:class:`diffpir.operators.linear.Linear`), for images of any size.
+    (:class:`diffpir.operators.linear.Linear`), for images of any size. ``deepinv:Blur`` and the
+    like are operators of that library (:mod:`pipeline.tasks.deepinv`).
 
     Attributes:
         operator: ``module:factory``; to run it takes ``--allow-code module``.
@@ -85,8 +87,13 @@ def users_operator(task: LinearTask) -> Operator:
     """
     from diffpir.operators import Linear
 
+    module, _, name = task.operator.partition(":")
     try:
+        if module == LIBRARY:
+            return physics_of(name, task.options)
         made = factory_of(task.operator)(**task.options)
+    except PipelineError:
+        raise
     except Exception as e:
         words = f"{task.operator} with options {task.options}: {type(e).__name__}: {e}"
         raise PipelineError(f"task.operator: {redacted(words, texts_of(task.options))}") from None

@@ -321,9 +321,10 @@ def test_labels_belong_to_class_conditional_networks():
     schedule, x = Schedule.linear(), torch.randn(1, 3, 16, 16)
     by_label = [EpsDenoiser(conditional, schedule, label)(x, 100) for label in (0, 4)]
     assert not torch.equal(*by_label)
-    for wrong in (None, 5):
-        with pytest.raises(ConfigError, match="label from 0 to 4"):
-            EpsDenoiser(conditional, schedule, wrong)
+    with pytest.raises(ConfigError, match="needs a label from 0 to 4, got 5"):
+        EpsDenoiser(conditional, schedule, 5)
+    with pytest.raises(ConfigError, match="needs a label from 0 to 4"):
+        EpsDenoiser(conditional, schedule)(x, 100)
     with pytest.raises(ConfigError, match="takes no label"):
         EpsDenoiser(make_net(), schedule, 0)
     with pytest.raises(ConfigError, match="takes 6 and gives 3"):

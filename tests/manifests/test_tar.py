@@ -121,6 +121,26 @@ def test_what_webdataset_writes(path):
     normalise(table, "NAME")
 
 
+def test_arrays_are_the_images_of_a_tar_file_without_pictures(tmp_path):
+    members = [("a.npy", b"array"), ("a.ref.npy", b"true"), ("a.cls", b"2"), ("b.npy", b"other")]
+
+    def written(name: str, members) -> pa.Table:
+        with tarfile.open(tmp_path / name, "w") as tar:
+            for member, data in members:
+                info = tarfile.TarInfo(member)
+                info.size = len(data)
+                tar.addfile(info, io.BytesIO(data))
+        return read(tmp_path / name)
+
+    rows = written("arrays.tar", members).to_pylist()
+    assert [row["id"] for row in rows] == ["arrays/a", "arrays/b"]
+    assert bytes_of(str(tmp_path), rows[0]["image"]) == b"array"
+    assert bytes_of(str(tmp_path), rows[0]["reference"]) == b"true" and rows[0]["cls"] == 2
+    # Beside pictures an array is something else, an embedding say.
+    (row,) = written("pictures.tar", [("a.npy", b"array"), ("a.png", b"picture")]).to_pylist()
+    assert bytes_of(str(tmp_path), row["image"]) == b"picture"
+
+
 KEYS = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="./"), min_size=1)
 SAMPLES = st.dictionaries(
     st.lists(KEYS, min_size=1, max_size=3).map("/".join),
