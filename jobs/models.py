@@ -18,7 +18,7 @@ from diffpir.networks.checkpoint import (
     save_model,
 )
 from diffpir.networks.families import UNTOLD
-from diffpir.networks.precision import DTYPES, dtype_of, place
+from diffpir.networks.precision import DTYPES, device_of, dtype_of, place
 from diffpir.networks.prior_check import check_prior, denoising_error
 from diffpir.spectrum import CHANNELS, LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
@@ -26,7 +26,6 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.pictures.values import Values
 from pipeline.prior import PriorFiles, files_of_prior
-from pipeline.resources import device_of
 from pipeline.spec.model import Model
 
 

@@ -123,6 +123,7 @@ class ImageSampler:
         spectrum: of the prior's error, if it has one.
         judges: perceptual networks.
         device: of tensors.
+        on_step: told of how many images x0 was evaluated once more.
     """
 
     def __init__(
@@ -134,9 +135,11 @@ class ImageSampler:
         spectrum: PriorSpectrum | None,
         judges: Judges,
         device: torch.device,
+        on_step: Callable[[int], None] = lambda size: None,
     ):
         self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
         self.spectrum, self.judges, self.device = spectrum, judges, device
+        self.on_step = on_step
         self.values = Values.of(spec)
         self.uncertainty_scale = spec.uncertainty_scale_of(config)
 
@@ -182,12 +185,17 @@ class ImageSampler:
 
     def _draw(self, batches: list[Batch]) -> list[Tensor]:
         """Scenes (B, C, H, W) on [0, 1] of each batch."""
-        scenes = together(self.denoise, [self._sampling(batch) for batch in batches])
+        scenes = together(self._denoised, [self._sampling(batch) for batch in batches])
         for batch, x in zip(batches, scenes, strict=True):
             for i, problem in enumerate(batch.problems):
                 if problem.grey:  # the prior saw three equal channels and answered with three
                     x[i] = x[i].mean(dim=0)
         return scenes
+
+    def _denoised(self, states: Sequence[Tensor], t: int) -> list[Tensor]:
+        answers = self.denoise(states, t)
+        self.on_step(sum(map(len, states)))
+        return answers
 
     def _sampling(self, batch: Batch) -> Sampling:
         config = self.config.scaled(batch.problems[0].scale, self.schedule)

@@ -45,6 +45,14 @@ class LinearTask(Task):
     def code(self) -> dict[str, str]:
         return {"operator": self.operator}
 
+    def made(self) -> Any:
+        """What the factory returns.
+
+        Raises:
+            Exception: of whatever class the user's own code raises.
+        """
+        return factory_of(self.operator)(**self.options)
+
     def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         users_operator(self)  # whatever is wrong with it is to be found before the work
         return ()
@@ -86,7 +94,7 @@ def users_operator(task: LinearTask) -> Operator:
     from diffpir.operators import Linear
 
     try:
-        made = factory_of(task.operator)(**task.options)
+        made = task.made()
     except Exception as e:
         words = f"{task.operator} with options {task.options}: {type(e).__name__}: {e}"
         raise PipelineError(f"task.operator: {redacted(words, texts_of(task.options))}") from None
