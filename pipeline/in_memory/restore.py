@@ -63,8 +63,9 @@ def restore_images(
 ) -> RestoredImage | RestoredImages:
     """Restore one image or many, in this process and without Ray.
 
-    The results are those of a job with the same settings, ids and seed, pixel by pixel. Images may
-    have different sizes. All images are checked before the first one is restored.
+    The results are those of a job with the same settings, ids and seed. (A pixel may differ by one
+    grey level where other images were restored together with this one, as sums are then rounded
+    otherwise.) Images may have different sizes. All are checked before the first one is restored.
 
     Args:
         images: one image, or several. An image is an array (H, W) or (H, W, C), a tensor (C, H, W),
