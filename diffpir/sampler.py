@@ -54,30 +54,58 @@ def restore(
 ) -> Tensor:
     """Restore a batch of images from their measurements ``y = A x + n``.
 
+    This is DiffPIR, algorithm 1 of Zhu et al. 2023 (arXiv 2305.08995), or the method that
+    ``config`` names. :func:`pipeline.restore_images` restores pictures in one call, with settings
+    for each task.
+
     Args:
-        denoise: ``(x_t, t) -> x0``, on [-1, 1]; clipped to that range here.
-        operator: A.
-        y: (B, C, h, w) on [0, 1].
+        denoise: a function ``(x_t, t) -> x0`` on [-1, 1], such as an :class:`diffpir.EpsDenoiser`.
+            Its
+            answer is clipped to this range.
+        operator: A, such as :class:`diffpir.Downsample`.
+        y: the measurements, (B, C, h, w) on [0, 1].
         schedule: of the diffusion that ``denoise`` was trained for.
         config: the sampler's settings.
-        noise_level: sigma_n on [0, 1], a float or one per image; or a
-            :class:`~diffpir.noise_model.NoiseModel`, where it is not the same everywhere.
-        noise: the N(0, I) draws of the shape of x in order: the start's, unless ``x_start`` is
-            given, then one per step where zeta > 0.
-        x_start: (B, C, H, W) on [-1, 1], the state at the first timestep.
-        guess: (B, C, H, W) on [0, 1], the scene as far as y alone tells, which that state is made
-            of unless it is given; None for ``operator.initial(y)``.
+        noise_level: the standard deviation sigma_n for pixel values on [0, 1]: one number, a tensor
+            with one for each image, or a :class:`diffpir.NoiseModel`.
+        noise: standard normal draws of the shape of x, such as :func:`diffpir.noise_stream`: first
+            that
+            of the start, unless ``x_start`` is given, then one for each step where zeta > 0.
+        x_start: (B, C, H, W) on [-1, 1], the state at the first timestep; None to draw it.
+        guess: (B, C, H, W) on [0, 1], an estimate of the scene from y alone, from which the first
+            state
+            is made; None for ``operator.initial(y)``.
         spectrum: of the prior's error, for the method ``diffpir-spectral``.
-        callback: sees every step.
+        callback: is called with every :class:`diffpir.sampler.Step`.
 
     Returns:
-        (B, C, H, W) on [0, 1]. What a noiseless y determines is as y has it; with
-        ``final="state"`` the noise that it still carries may leave that range.
+        (B, C, H, W) on [0, 1]. Values that a y without noise determines are exactly those of y.
+        With ``final="state"``, the noise that is left may go beyond the range.
 
     Raises:
-        ValueError: a noise level is negative or not a number, there are not as many as images, the
-            settings' timesteps are not in the schedule, ``noise`` has too few draws, or the method
-            wants a spectrum, or an operator's singular values, and there are none.
+        ValueError: a noise level is negative or not a number, there are not as many levels as
+            images,
+            the schedule does not have the timesteps of the settings, ``noise`` ends too early, or
+            the method needs a spectrum or an operator's singular values and there are none.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Denoise, EpsDenoiser, SamplerConfig, Schedule
+        >>> from diffpir import builtin_path, load_model, noise_stream, restore
+        >>> schedule = Schedule.linear()
+        >>> denoise = EpsDenoiser(load_model(builtin_path()), schedule)
+        >>> y = 0.5 + 0.1 * torch.randn(1, 3, 32, 32, generator=torch.manual_seed(0))
+        >>> x = restore(
+        ...     denoise,
+        ...     Denoise(),
+        ...     y,
+        ...     schedule=schedule,
+        ...     config=SamplerConfig(nfe=5, lam=5.0, zeta=1.0, sigma_max=1.0),
+        ...     noise_level=0.1,
+        ...     noise=noise_stream([0], (3, 32, 32)),
+        ... )
+        >>> x.shape, bool(x.std() < 0.5 * y.std())
+        (torch.Size([1, 3, 32, 32]), True)
     """
     sampling = sample(
         operator,

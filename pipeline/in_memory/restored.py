@@ -26,6 +26,13 @@ class RestoredImage:
         uncertainty: (H, W) uint16, the standard deviation of several samples, 65535 being 1; None
             unless it was asked for.
         samples: (K, H, W) or (K, H, W, C), all samples; None unless they were asked for.
+
+    Examples:
+        >>> import numpy as np
+        >>> from pipeline import RestoredImage
+        >>> black = np.zeros((8, 8), np.uint8)
+        >>> RestoredImage(black, black, None, {"residual": 1.0}, {"task": "denoise"})
+        <RestoredImage 8 x 8, denoise, residual 1>
     """
 
     image: np.ndarray
@@ -68,7 +75,13 @@ class RestoredImage:
 
 
 class RestoredImages(list[RestoredImage]):
-    """Restored images in the order in which they were given; a notebook shows all of them."""
+    """Restored images in the order in which they were given; a notebook shows the first 16.
+
+    Examples:
+        >>> from pipeline import restore_images
+        >>> restore_images([]).images
+        []
+    """
 
     @property
     def images(self) -> list[np.ndarray]:
