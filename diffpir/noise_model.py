@@ -24,8 +24,7 @@ class NoiseModel:
     Attributes:
         gaussian: the standard deviation of the part that does not depend on the light, 0 or more.
         poisson: the variance at a = 1 of the part that does (shot noise), 0 or more. It is 1 over
-            the
-            number of photons that make white.
+            the number of photons that make white.
 
     Examples:
         >>> import torch

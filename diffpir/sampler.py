@@ -60,8 +60,7 @@ def restore(
 
     Args:
         denoise: a function ``(x_t, t) -> x0`` on [-1, 1], such as an :class:`diffpir.EpsDenoiser`.
-            Its
-            answer is clipped to this range.
+            Its answer is clipped to this range.
         operator: A, such as :class:`diffpir.Downsample`.
         y: the measurements, (B, C, h, w) on [0, 1].
         schedule: of the diffusion that ``denoise`` was trained for.

@@ -82,8 +82,7 @@ def load_model(
 
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``, ``.bin``) or ``.safetensors`` file, or a folder
-            as
-            diffusers writes it. No code in a file is executed.
+            as diffusers writes it. No code in a file is executed.
         dtype: the type of the weights in memory.
         options: what the file does not tell, as for :func:`read_checkpoint`.
 

@@ -19,8 +19,7 @@ class Linear:
     Args:
         forward, adjoint: A and A^T.
         initial: a function from y to the image that sampling starts from. None takes ``A^T y``,
-            scaled
-            so that A brings it as near to y as possible.
+            scaled so that A brings it as near to y as possible.
         rtol: the relative residual at which the conjugate gradients end.
         max_iterations: of the conjugate gradients at most
             (:func:`diffpir.operators.solver.prox_by_cg`).
