@@ -90,6 +90,17 @@ def test_what_is_exported_has_an_example_that_runs(package, name):
     assert doctest.DocTestRunner().run(tests).failed == 0
 
 
+PYTHON = [ROOT / "README.md", ROOT / "docs/python.md"]
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_python_on_the_pages_runs(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {})
+
+
 def test_help_lists_what_is_exported():
     shown = pydoc.plain(pydoc.render_doc(diffpir))
     assert all(re.search(rf"\b{name}\b", shown) for name in diffpir.__all__)

@@ -41,15 +41,24 @@ OnProgress = Callable[[int, int], None]
 
 @overload
 def restore_images(
-    images: Image.Image | str | os.PathLike | bytes, task: str = ..., **settings: Any
+    images: Image.Image | str | os.PathLike | bytes,
+    task: str = ...,
+    model: str | dict[str, Any] = ...,
+    **settings: Any,
 ) -> RestoredImage: ...
 @overload
 def restore_images(
-    images: Sequence[Given] | Iterator[Given], task: str = ..., **settings: Any
+    images: Sequence[Given] | Iterator[Given],
+    task: str = ...,
+    model: str | dict[str, Any] = ...,
+    **settings: Any,
 ) -> RestoredImages: ...
 @overload
 def restore_images(
-    images: np.ndarray | torch.Tensor, task: str = ..., **settings: Any
+    images: np.ndarray | torch.Tensor,
+    task: str = ...,
+    model: str | dict[str, Any] = ...,
+    **settings: Any,
 ) -> Any: ...  # one image, or several along a first axis of four
 def restore_images(
     images: Given | Iterable[Given],
