@@ -27,9 +27,13 @@ SIGMA_FLOOR = 0.001  # of sigma_n in rho, the authors' own: the data are never t
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback sees of one step; images on [-1, 1], (B, C, H, W).
+    """One step of the sampler, as a callback sees it.
 
-    ``x0_data`` and ``x_next`` are None at the last timestep, which only denoises.
+    Attributes:
+        t: the timestep.
+        x0_denoised: (B, C, H, W) on [-1, 1], what the network answered.
+        x0_data: the same after the data step; None at the last timestep, which only denoises.
+        x_next: the state of the next timestep; None at the last one.
     """
 
     t: int
@@ -134,9 +138,11 @@ def sample(
     spectrum: PriorSpectrum | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Sampling:
-    """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`.
+    """Run the algorithm as a generator, which asks its caller for every denoised image.
 
-    Where the method takes gradients, x_t requires one, and x0 must be differentiable by it.
+    It yields ``(x_t, t)``, must be sent x0, and returns the restored images. The arguments are
+    those of :func:`restore`. Where the method takes gradients, x_t requires one, and x0 must be
+    differentiable by x_t.
     """
     if config.method in RIVALS:
         if isinstance(noise_level, NoiseModel):
@@ -239,10 +245,16 @@ def enough(noise: Iterable[Tensor]) -> Iterator[Tensor]:
 def together(
     denoise: Callable[[list[Tensor], int], Iterable[Tensor]], samplings: Sequence[Sampling]
 ) -> list[Tensor]:
-    """What each sampling returns, all of them taken through the same timesteps in step.
+    """Run several samplings in step, so that they share calls of the network.
 
-    So images of different sizes, whose data steps have nothing in common, can share calls of the
-    network: ``denoise`` is given the states x_t of all of them, and gives x0 of each.
+    The samplings may be of images of different sizes, but must visit the same timesteps.
+
+    Args:
+        denoise: is given the states x_t of all samplings and t, and gives x0 of each.
+        samplings: of :func:`sample`.
+
+    Returns:
+        What each sampling returns: (B, C, H, W) on [0, 1].
     """
     asked = [next(sampling) for sampling in samplings]
     restored: list[Tensor] = []

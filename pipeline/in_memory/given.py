@@ -89,29 +89,31 @@ def inputs_of(image: Given, others: dict[str, Any], spec: JobSpec, channels: int
     stored = spec.task.reads_stored and spec.mode == "restore"
     pixel_mask = None if "mask" in others else spec.task.pixel_mask
     data, foreign = _file_of(image)
-    reader = decoders.decode_picture if foreign else decode.decode_picture
     if stored and not foreign:
         raise RowError(
             f"{spec.task.kind} reads what a JPEG file stores, which decoded pixels do not tell; "
             "expected the file's path, or its bytes",
             "wrong_format",
         )
-    picture = reader(data, colours=not stored, mask=pixel_mask, **kind, **limits)
+    how: dict[str, Any] = {"colours": not stored, "mask": pixel_mask}
+    picture = _decoded("decode_picture", data, foreign, **how, **kind, **limits)
     arrays: dict[str, Any] = {"image": picture.pixels, "mask": picture.known}
     if stored:
         arrays["stored"] = to_array(decoders.read_jpeg(data, **limits))
-    if "reference" in others:
-        data, foreign = _file_of(others["reference"])
-        reader = decoders.decode_picture if foreign else decode.decode_picture
-        arrays["reference"] = reader(data, **kind, **limits).pixels
-    for name, read in (
-        ("kernel", decode.decode_kernel),
-        ("mask", decode.decode_mask),
-        ("noise_map", decode.decode_noise_map),
-    ):
-        if name in others:
-            arrays[name] = read(_file_of(others[name])[0])
+    for name, given in others.items():
+        try:
+            if name == "reference":
+                arrays[name] = _decoded("decode_image", *_file_of(given), **kind, **limits)
+            else:
+                arrays[name] = _decoded(f"decode_{name}", *_file_of(given))
+        except RowError as e:
+            raise RowError(f"{name}: {e}", e.kind) from None
     return Inputs(**arrays)
+
+
+def _decoded(decoder: str, data: bytes, foreign: bool, /, **options: Any) -> Any:
+    """What a decoder makes of a file; one from outside is decoded in a child process."""
+    return getattr(decoders if foreign else decode, decoder)(data, **options)
 
 
 def _file_of(given: Given) -> tuple[bytes, bool]:

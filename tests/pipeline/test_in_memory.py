@@ -184,6 +184,8 @@ def test_a_benchmark_degrades_restores_and_scores():
         (PHOTO[..., :2], {"noise_level": 0.1}, RowError, "2 channels"),
         (PHOTO, {"task": "jpeg"}, RowError, "path, or its bytes"),
         (PHOTO, {"task": "inpaint", "mask": MASK[1:]}, RowError, "the mask is 48 x 39"),
+        (PHOTO, {"task": "inpaint", "mask": [b"no"]}, RowError, r"images\[0\]: mask: .*image"),
+        (PHOTO, {"noise_level": 0, "reference": "no.png"}, RowError, "reference: .*no.png"),
         (
             PHOTO, {"task": "deblur", "noise_level": 0, "kernel": -KERNEL}, RowError, "negative",
         ),
