@@ -75,6 +75,7 @@ def restore_images(
     The results are those of a job with the same settings, ids and seed. (A pixel may differ by one
     grey level where other images were restored together with this one, as sums are then rounded
     otherwise.) Images may have different sizes. All are checked before the first one is restored.
+    The model is loaded for each call, so give many images to one call where the model is large.
 
     Args:
         images: one image, or several. An image is an array (H, W) or (H, W, C), a tensor (C, H, W),
