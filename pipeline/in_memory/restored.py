@@ -23,8 +23,8 @@ class RestoredImage:
         outcome: what a job writes into the columns of its results, such as ``residual``,
             ``noise_level`` and ``hidden``; without those that are empty.
         settings: with which the image was restored.
-        uncertainty: (H, W) uint16, the standard deviation of several samples, 65535 being 1; None
-            unless it was asked for.
+        uncertainty: (H, W) uint16, the standard deviation at each pixel as several samples tell it,
+            65535 being 1; None unless it was asked for.
         samples: (K, H, W) or (K, H, W, C), all samples; None unless they were asked for.
 
     Examples:
