@@ -32,8 +32,8 @@ from pipeline.versions import Versions
 
 # Keys of a job file that mean something without manifests, files and clusters.
 OF_JOB = (
-    "mode", "samples", "estimate", "uncertainty", "keep_samples", "channels", "range", "seed",
-    "batch_pixels", "precision", "compile", "picture", "tile", "max_pixels",
+    "mode", "samples", "estimate", "uncertainty", "uncertainty_scale", "keep_samples", "channels",
+    "range", "seed", "batch_pixels", "precision", "compile", "picture", "tile", "max_pixels",
 )  # fmt: skip
 OF_SAMPLER = tuple(name for name in Sampler.model_fields if name not in ("save_steps", "watch_ids"))
 OnProgress = Callable[[int, int], None]

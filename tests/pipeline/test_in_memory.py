@@ -16,6 +16,7 @@ from diffpir.kernels import gaussian_kernel
 from manifests.build import build, write_manifest
 from pipeline import PipelineError, RestoredImages, RowError, restore_images
 from pipeline.in_memory.given import inputs_of
+from pipeline.in_memory.restore import OF_JOB
 from pipeline.pictures.jpeg import compressed
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
@@ -156,6 +157,15 @@ def test_progress_counts_the_evaluations_of_each_image(method):
     )
     assert [done for done, _ in calls] == [2, 4, 6, 8, 10]
     assert {total for _, total in calls} == {10}
+
+
+def test_every_setting_of_a_job_that_concerns_an_image_can_be_given():
+    of_datasets = {
+        "manifest", "columns", "output", "task", "model", "sampler", "perceptual", "images",
+        "actors", "gpus", "cpus", "memory", "resources", "autoscaling", "step_cpus", "shard_rows",
+        "fetch", "decode_seconds", "max_manifest_bytes", "allowed_schemes", "allowed_hosts",
+    }  # fmt: skip
+    assert {*OF_JOB} == JobSpec.model_fields.keys() - of_datasets
 
 
 def test_a_benchmark_degrades_restores_and_scores():
