@@ -1,6 +1,25 @@
 """DiffPIR: image restoration with a diffusion model as the prior (arXiv 2305.08995).
 
-The names below are imported on first use, so that ``import diffpir`` alone costs nothing.
+    restore          the sampler: measurements in, restored images out
+    SamplerConfig    its settings; preset and PRESETS hold sets of them by name
+    noise_stream     the random numbers of each image, from its seed
+
+    load_model       a checkpoint's network; builtin_path is the prior that ships with the package
+    EpsDenoiser      a network as the denoiser that the sampler needs
+    Schedule         the noise levels of the diffusion
+
+    Denoise, Downsample, PartialBlur, Inpaint, bayer, luminance, Linear
+                     operators: how a measurement was made
+    NoiseModel       noise that depends on light, channel or pixel
+    gaussian_kernel, motion_kernel
+                     blur kernels
+
+    DiffPIRError, ConfigError, CheckpointError
+                     what can go wrong
+
+Images are tensors (batch, channels, height, width) on [0, 1]. To restore pictures in one call, see
+:func:`pipeline.restore_images`. Names are imported on first use, so that ``import diffpir`` alone
+costs nothing.
 """
 
 from importlib import import_module
@@ -9,29 +28,29 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 _HOME = {
-    "CheckpointError": "diffpir.errors",
-    "ConfigError": "diffpir.errors",
-    "CustomPrior": "diffpir.networks.custom",
-    "Denoise": "diffpir.operators",
-    "DiffPIRError": "diffpir.errors",
-    "Downsample": "diffpir.operators",
+    "restore": "diffpir.sampler",
+    "SamplerConfig": "diffpir.config",
+    "preset": "diffpir.config",
+    "PRESETS": "diffpir.config",
+    "noise_stream": "diffpir.randomness",
+    "load_model": "diffpir.networks.checkpoint",
+    "builtin_path": "diffpir.networks.builtin",
     "EpsDenoiser": "diffpir.networks.denoiser",
+    "CustomPrior": "diffpir.networks.custom",
+    "Schedule": "diffpir.schedule",
+    "Denoise": "diffpir.operators",
+    "Downsample": "diffpir.operators",
+    "PartialBlur": "diffpir.operators",
     "Inpaint": "diffpir.operators",
+    "bayer": "diffpir.operators",
+    "luminance": "diffpir.operators",
     "Linear": "diffpir.operators",
     "NoiseModel": "diffpir.noise_model",
-    "PRESETS": "diffpir.config",
-    "PartialBlur": "diffpir.operators",
-    "SamplerConfig": "diffpir.config",
-    "Schedule": "diffpir.schedule",
-    "bayer": "diffpir.operators",
-    "builtin_path": "diffpir.networks.builtin",
     "gaussian_kernel": "diffpir.kernels",
-    "load_model": "diffpir.networks.checkpoint",
-    "luminance": "diffpir.operators",
     "motion_kernel": "diffpir.kernels",
-    "noise_stream": "diffpir.randomness",
-    "preset": "diffpir.config",
-    "restore": "diffpir.sampler",
+    "DiffPIRError": "diffpir.errors",
+    "ConfigError": "diffpir.errors",
+    "CheckpointError": "diffpir.errors",
 }
 
 __all__ = list(_HOME)

@@ -24,38 +24,52 @@ TILE = 512  # side in pixels of what the network sees at once
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerConfig:
-    """Settings of DiffPIR (Zhu et al. 2023, algorithm 1), of its spectral relative, or of a rival.
+    """The settings of the sampler: of DiffPIR, of ``diffpir-spectral``, or of another method.
+
+    DiffPIR is algorithm 1 of Zhu et al. 2023 (arXiv 2305.08995), whose symbols these names follow.
 
     Attributes:
-        method: ``diffpir`` is the paper's. ``diffpir-spectral`` weighs the data against the prior
-            frequency by frequency, by the prior's measured error spectrum S_t
-            (:class:`diffpir.spectrum.PriorSpectrum`) in place of sigma_bar_t^2; it starts from the
-            estimate that the pictures' own spectrum gives. The others are methods to compare with
-            (:mod:`diffpir.methods`): they have fewer of these settings, and other values of them
-            suit; ``preset("ddrm")`` is its authors' choice.
-        nfe: network evaluations per image, from 2 (``uniform`` spacing may make one more, final
-            ``state`` makes one fewer).
-        lam: lambda, weight of the prior against the data, above 0. The paper's 1 to 25. For
-            ``diffpir-spectral`` 4 is the weight of a Gaussian error: images are on [-1, 1], where
-            the data's noise is 2 sigma_n.
-        zeta: share of fresh noise in each step, from 0 (deterministic) to 1.
-        guidance: how far to go from the denoised image to the data step's; 1 is all the way.
-        relax: share of the data step's image before in each denoised image, from 0 to below 1
-            (under-relaxation): with fresh noise every evaluation smooths once more, which this
-            counters.
-        spacing: of the timesteps: ``quad`` (dense at low noise) or ``uniform``; ``karras`` or
-            ``geometric`` from ``sigma_max`` to ``sigma_min``.
-        final: ``denoised`` returns the last evaluation's clean image; ``state`` what the authors'
-            code returns, with noise of standard deviation 0.005 (on [0, 1]) left in it.
-        first_timestep: start at this timestep of the prior's schedule, for ``quad`` and
-            ``uniform``; None for ``sigma_max``, or the schedule's own start.
-        sigma_max, sigma_min: noise levels sigma_bar between which ``karras`` and ``geometric``
-            are spaced; 0.01 to 157 are those of the usual schedule. ``quad`` and ``uniform`` start
-            at ``sigma_max``, or higher where it takes so many timesteps as ``nfe`` asks for.
-        prior_std: bound of what an image may differ from x0, on [-1, 1], for the data step:
-            ``rho_t = lambda sigma_n^2 (1 / sigma_bar_t^2 + 1 / prior_std^2)``; 1 is that of Song et
-            al. 2023 (PiGDM). None is the paper's: no bound, so that the first steps of a blur with
-            noise are of noise alone, which takes many evaluations, or much fresh noise, to forget.
+        method: ``diffpir`` is the paper's method. ``diffpir-spectral`` weighs the data against the
+            prior frequency by frequency: it uses the measured spectrum of the prior's error
+            (:class:`diffpir.spectrum.PriorSpectrum`) in place of sigma_bar_t^2, and starts from the
+            estimate that the image's own spectrum gives. The other names are methods to compare
+            with (:mod:`diffpir.methods`). They have fewer of these settings, with other usual
+            values: ``preset("ddrm")`` is the choice of that method's authors.
+        nfe: the number of network evaluations for each image, 2 or more. ``uniform`` spacing may
+            make one more, and ``final="state"`` makes one fewer.
+        lam: lambda, the weight of the prior against the data, above 0. The paper uses 1 to 25.
+            For ``diffpir-spectral`` 4 is the weight that suits a Gaussian error.
+        zeta: the share of fresh noise in each step, from 0 (deterministic) to 1.
+        guidance: how far each step goes from the denoised image to the image of the data step, 0
+            or more; 1 goes all the way.
+        relax: the share of the previous data step's image that is kept in each denoised image, from
+            0
+            to below 1 (under-relaxation). With fresh noise every evaluation smooths once more, and
+            this counters it.
+        spacing: how the timesteps are spread: ``quad`` (dense at low noise) or ``uniform`` over the
+            timesteps; ``karras`` or ``geometric`` from the noise level ``sigma_max`` to
+            ``sigma_min``.
+        final: ``denoised`` returns the clean image of the last evaluation. ``state`` returns what
+            the authors' code returns, in which noise of standard deviation 0.005 (on [0, 1]) is
+            left.
+        first_timestep: the timestep to start at, for ``quad`` and ``uniform``; None to start at
+            ``sigma_max``, or at the schedule's own start.
+        sigma_max, sigma_min: the noise levels sigma_bar (images on [-1, 1]) between which
+            ``karras`` and ``geometric`` are spaced; the usual schedule has 0.01 to 157. ``quad``
+            and ``uniform`` start at ``sigma_max``, or higher where ``nfe`` needs more timesteps.
+        prior_std: a bound on how far an image may be from x0, on [-1, 1], in the data step:
+            ``rho_t = lambda sigma_n^2 (1 / sigma_bar_t^2 + 1 / prior_std^2)``. 1 is the choice of
+            Song et al. 2023 (PiGDM). None is the paper's, without a bound: the first steps of a
+            blur with noise then consist of noise, and it takes many evaluations, or much fresh
+            noise, to remove it.
+
+    Raises:
+        ConfigError: a value is out of its range, or two settings contradict each other.
+
+    Examples:
+        >>> from diffpir import SamplerConfig
+        >>> SamplerConfig(nfe=20, lam=5.0, zeta=1.0, prior_std=1.0).nfe
+        20
     """
 
     method: Method = "diffpir"
@@ -250,10 +264,22 @@ PRESETS: dict[str, SamplerConfig] = {
 
 
 def preset(name: str, presets: Mapping[str, SamplerConfig] = PRESETS) -> SamplerConfig:
-    """The settings of that name, among the paper's or those given.
+    """Look up a set of sampler settings by its name.
+
+    The names in :data:`diffpir.PRESETS` are the settings of the paper's experiments
+    (``ffhq-deblur-gaussian``, ``ffhq-sr4``, ...), and those of the other methods (``ddrm``, ...).
+
+    Args:
+        name: of the settings.
+        presets: the table to look in; the usual one is :data:`diffpir.PRESETS`.
 
     Raises:
-        ConfigError: there is none; the message lists those there are.
+        ConfigError: there is no such name; the message lists the names that there are.
+
+    Examples:
+        >>> from diffpir import preset
+        >>> preset("ffhq-sr4").lam
+        8.0
     """
     if name not in presets:
         raise ConfigError(f"no preset {name!r}; there are {', '.join(presets)}")

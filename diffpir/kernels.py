@@ -8,13 +8,27 @@ from torch import Tensor
 
 
 def gaussian_kernel(size: int, std: float) -> np.ndarray:
-    """(size, size) float64, unit sum: a delta at ``size // 2`` filtered with a Gaussian.
+    """Make a Gaussian blur kernel.
 
-    The authors' construction: the Gaussian is cut at 4 standard deviations and reflected at the
-    border, so that the sum is 1 whatever the size. ``std`` is in pixels, above 0.
+    It is the authors' kernel: a single bright pixel at index ``size // 2``, filtered with a
+    Gaussian that is cut at 4 standard deviations and reflected at the border. So its sum is 1 for
+    any size.
+
+    Args:
+        size: side in pixels, 1 or more.
+        std: standard deviation of the Gaussian in pixels, above 0.
+
+    Returns:
+        (size, size) float64, with the sum 1.
 
     Raises:
         ValueError: ``size`` is below 1, or ``std`` is not above 0.
+
+    Examples:
+        >>> from diffpir import gaussian_kernel
+        >>> kernel = gaussian_kernel(9, 1.5)
+        >>> kernel.shape, round(float(kernel.sum()), 6)
+        ((9, 9), 1.0)
     """
     if size < 1 or not 0 < std < np.inf:
         raise ValueError(f"a Gaussian kernel wants size >= 1 and std > 0, got {size} and {std}")
@@ -51,18 +65,29 @@ def cubic(x: np.ndarray) -> np.ndarray:
 
 
 def motion_kernel(size: int, intensity: float, rng: np.random.Generator) -> np.ndarray:
-    """(size, size) float64, unit sum: the trace of a randomly moving, shaking camera.
+    """Draw the blur kernel of a camera that moves and shakes at random.
 
-    A point starts with a random velocity that keeps turning: smoothly by inertia, and abruptly
-    at random moments. It is drawn anti-aliased, scaled to fit and centred on its centroid.
+    A point starts with a random velocity. Its direction keeps turning, smoothly by inertia and
+    abruptly at random moments. The path is drawn with antialiasing, scaled to fit, and centred on
+    its centroid.
 
     Args:
-        size: side in pixels, at least 3.
-        intensity: 0 (a straight stroke) to 1 (a scribble): how nervous the motion is.
-        rng: of every random choice.
+        size: side in pixels, 3 or more.
+        intensity: how nervous the motion is, from 0 (a straight stroke) to 1 (a scribble).
+        rng: the generator of every random choice.
+
+    Returns:
+        (size, size) float64, with the sum 1.
 
     Raises:
         ValueError: ``size`` or ``intensity`` is out of its range.
+
+    Examples:
+        >>> import numpy as np
+        >>> from diffpir import motion_kernel
+        >>> kernel = motion_kernel(25, 0.5, np.random.default_rng(0))
+        >>> kernel.shape, round(float(kernel.sum()), 6)
+        ((25, 25), 1.0)
     """
     if size < 3 or not 0 <= intensity <= 1:
         raise ValueError(

@@ -15,14 +15,23 @@ pixel that counted nothing, several may have been expected."""
 
 @dataclass(frozen=True)
 class NoiseModel:
-    """Gaussian noise, and the shot noise of counting light: ``var(n) = gaussian^2 + poisson a``.
+    """Noise whose strength depends on the light, the channel or the pixel, as a camera makes it.
 
-    ``a = A x`` is what would have been measured without noise, on [0, 1]. Levels of each channel,
-    or of each pixel, are tensors with four axes that broadcast against y, (B, c, h, w).
+    The variance is ``var(n) = gaussian^2 + poisson a``, where ``a = A x`` is what would have been
+    measured without noise, on [0, 1]. Levels for each channel or each pixel are tensors with four
+    axes that broadcast against y, (B, c, h, w).
 
     Attributes:
-        gaussian: standard deviation of what does not depend on light, 0 or more.
-        poisson: variance at a = 1 of what does, 0 or more: 1 over the counts that make white.
+        gaussian: the standard deviation of the part that does not depend on the light, 0 or more.
+        poisson: the variance at a = 1 of the part that does (shot noise), 0 or more. It is 1 over
+            the number of photons that make white.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import NoiseModel
+        >>> camera = NoiseModel(gaussian=0.01, poisson=0.004)
+        >>> camera.std(torch.full((1, 1, 1, 1), 0.5)).item()  # doctest: +ELLIPSIS
+        0.0458...
     """
 
     gaussian: float | Tensor

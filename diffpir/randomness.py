@@ -29,9 +29,25 @@ def sample_seed(seed: int, sample: int) -> int:
 def noise_stream(
     seeds: Sequence[int], shape: tuple[int, int, int], device: str | torch.device = "cpu"
 ) -> Iterator[Tensor]:
-    """Endless N(0, I) draws of (B, C, H, W), each image from a generator of its own.
+    """Draw standard normal noise for a batch of images, without end.
 
-    Drawn on the CPU whatever the device, so that a result does not depend on it.
+    Each image has a generator with its own seed, so how images are put into batches does not change
+    the noise of any image. Noise is drawn on the CPU for every device, for the same reason.
+
+    Args:
+        seeds: one for each image.
+        shape: (C, H, W) of each image.
+        device: that the noise is moved to.
+
+    Yields:
+        (B, C, H, W) float32, N(0, I).
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import noise_stream
+        >>> pair = next(noise_stream([3, 7], (3, 8, 8)))
+        >>> torch.equal(pair[1:], next(noise_stream([7], (3, 8, 8))))
+        True
     """
     generators = [generator(seed) for seed in seeds]
     if torch.device(device).type == "cpu":

@@ -27,9 +27,13 @@ SIGMA_FLOOR = 0.001  # of sigma_n in rho, the authors' own: the data are never t
 
 @dataclass(frozen=True)
 class Step:
-    """What a callback sees of one step; images on [-1, 1], (B, C, H, W).
+    """One step of the sampler, as a callback sees it.
 
-    ``x0_data`` and ``x_next`` are None at the last timestep, which only denoises.
+    Attributes:
+        t: the timestep.
+        x0_denoised: (B, C, H, W) on [-1, 1], what the network answered.
+        x0_data: the same after the data step; None at the last timestep, which only denoises.
+        x_next: the state of the next timestep; None at the last one.
     """
 
     t: int
@@ -54,30 +58,57 @@ def restore(
 ) -> Tensor:
     """Restore a batch of images from their measurements ``y = A x + n``.
 
+    This is DiffPIR, algorithm 1 of Zhu et al. 2023 (arXiv 2305.08995), or the method that
+    ``config`` names. :func:`pipeline.restore_images` restores pictures in one call, with settings
+    for each task.
+
     Args:
-        denoise: ``(x_t, t) -> x0``, on [-1, 1]; clipped to that range here.
-        operator: A.
-        y: (B, C, h, w) on [0, 1].
+        denoise: a function ``(x_t, t) -> x0`` on [-1, 1], such as an :class:`diffpir.EpsDenoiser`.
+            Its answer is clipped to this range.
+        operator: A, such as :class:`diffpir.Downsample`.
+        y: the measurements, (B, C, h, w) on [0, 1].
         schedule: of the diffusion that ``denoise`` was trained for.
         config: the sampler's settings.
-        noise_level: sigma_n on [0, 1], a float or one per image; or a
-            :class:`~diffpir.noise_model.NoiseModel`, where it is not the same everywhere.
-        noise: the N(0, I) draws of the shape of x in order: the start's, unless ``x_start`` is
-            given, then one per step where zeta > 0.
-        x_start: (B, C, H, W) on [-1, 1], the state at the first timestep.
-        guess: (B, C, H, W) on [0, 1], the scene as far as y alone tells, which that state is made
-            of unless it is given; None for ``operator.initial(y)``.
+        noise_level: the standard deviation sigma_n for pixel values on [0, 1]: one number, a tensor
+            with one for each image, or a :class:`diffpir.NoiseModel`.
+        noise: standard normal draws of the shape of x, such as :func:`diffpir.noise_stream`: first
+            that
+            of the start, unless ``x_start`` is given, then one for each step where zeta > 0.
+        x_start: (B, C, H, W) on [-1, 1], the state at the first timestep; None to draw it.
+        guess: (B, C, H, W) on [0, 1], an estimate of the scene from y alone, from which the first
+            state
+            is made; None for ``operator.initial(y)``.
         spectrum: of the prior's error, for the method ``diffpir-spectral``.
-        callback: sees every step.
+        callback: is called with every :class:`diffpir.sampler.Step`.
 
     Returns:
-        (B, C, H, W) on [0, 1]. What a noiseless y determines is as y has it; with
-        ``final="state"`` the noise that it still carries may leave that range.
+        (B, C, H, W) on [0, 1]. Values that a y without noise determines are exactly those of y.
+        With ``final="state"``, the noise that is left may go beyond the range.
 
     Raises:
-        ValueError: a noise level is negative or not a number, there are not as many as images, the
-            settings' timesteps are not in the schedule, ``noise`` has too few draws, or the method
-            wants a spectrum, or an operator's singular values, and there are none.
+        ValueError: a noise level is negative or not a number, there are not as many levels as
+            images,
+            the schedule does not have the timesteps of the settings, ``noise`` ends too early, or
+            the method needs a spectrum or an operator's singular values and there are none.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Denoise, EpsDenoiser, SamplerConfig, Schedule
+        >>> from diffpir import builtin_path, load_model, noise_stream, restore
+        >>> schedule = Schedule.linear()
+        >>> denoise = EpsDenoiser(load_model(builtin_path()), schedule)
+        >>> y = 0.5 + 0.1 * torch.randn(1, 3, 32, 32, generator=torch.manual_seed(0))
+        >>> x = restore(
+        ...     denoise,
+        ...     Denoise(),
+        ...     y,
+        ...     schedule=schedule,
+        ...     config=SamplerConfig(nfe=5, lam=5.0, zeta=1.0, sigma_max=1.0),
+        ...     noise_level=0.1,
+        ...     noise=noise_stream([0], (3, 32, 32)),
+        ... )
+        >>> x.shape, bool(x.std() < 0.5 * y.std())
+        (torch.Size([1, 3, 32, 32]), True)
     """
     sampling = sample(
         operator,
@@ -107,9 +138,11 @@ def sample(
     spectrum: PriorSpectrum | None = None,
     callback: Callable[[Step], None] | None = None,
 ) -> Sampling:
-    """The algorithm itself, for whoever answers ``(x_t, t)`` with x0; see :func:`restore`.
+    """Run the algorithm as a generator, which asks its caller for every denoised image.
 
-    Where the method takes gradients, x_t requires one, and x0 must be differentiable by it.
+    It yields ``(x_t, t)``, must be sent x0, and returns the restored images. The arguments are
+    those of :func:`restore`. Where the method takes gradients, x_t requires one, and x0 must be
+    differentiable by x_t.
     """
     if config.method in RIVALS:
         if isinstance(noise_level, NoiseModel):
@@ -212,10 +245,16 @@ def enough(noise: Iterable[Tensor]) -> Iterator[Tensor]:
 def together(
     denoise: Callable[[list[Tensor], int], Iterable[Tensor]], samplings: Sequence[Sampling]
 ) -> list[Tensor]:
-    """What each sampling returns, all of them taken through the same timesteps in step.
+    """Run several samplings in step, so that they share calls of the network.
 
-    So images of different sizes, whose data steps have nothing in common, can share calls of the
-    network: ``denoise`` is given the states x_t of all of them, and gives x0 of each.
+    The samplings may be of images of different sizes, but must visit the same timesteps.
+
+    Args:
+        denoise: is given the states x_t of all samplings and t, and gives x0 of each.
+        samplings: of :func:`sample`.
+
+    Returns:
+        What each sampling returns: (B, C, H, W) on [0, 1].
     """
     asked = [next(sampling) for sampling in samplings]
     restored: list[Tensor] = []

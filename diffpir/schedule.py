@@ -27,16 +27,25 @@ Images = TypeVar("Images", np.ndarray, "Tensor")
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """Variance-preserving noise schedule of T steps (DDPM; DiffPIR sec. 3.1).
+    """The noise levels of a diffusion: a variance-preserving schedule of T steps.
+
+    It is that of DDPM (Ho et al. 2020; section 3.1 of the DiffPIR paper). :meth:`linear` makes the
+    usual one, and :meth:`of` the others.
 
     Attributes:
-        alpha_bar: shape (T,), float64. ``prod(1 - beta)`` up to and including step t, in (0, 1);
-            it falls, and the last may be 0.
-        kind: how it was made: ``linear``, ...; ``table`` for given numbers.
-        settings: that it was made with, by name.
+        alpha_bar: shape (T,), float64: ``prod(1 - beta)`` up to and including step t, in (0, 1). It
+            falls, and its last value may be 0.
+        kind: how the schedule was made: ``linear``, ...; ``table`` for given numbers.
+        settings: the settings that it was made with, by name.
 
     Raises:
-        ConfigError: ``alpha_bar`` is none.
+        ConfigError: ``alpha_bar`` is not such a table.
+
+    Examples:
+        >>> from diffpir import Schedule
+        >>> schedule = Schedule.linear()
+        >>> len(schedule.alpha_bar), round(float(schedule.sigma_bar[0]), 4)
+        (1000, 0.01)
     """
 
     alpha_bar: np.ndarray

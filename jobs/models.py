@@ -20,7 +20,7 @@ from diffpir.networks.checkpoint import (
 from diffpir.networks.custom_check import check_custom
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.families import UNTOLD
-from diffpir.networks.precision import DTYPES, dtype_of, place
+from diffpir.networks.precision import DTYPES, device_of, dtype_of, place
 from diffpir.networks.prior_check import check_prior, denoising_error
 from diffpir.spectrum import CHANNELS, LEAST_SIDE, measure_spectrum
 from jobs.photographs import photographs_of
@@ -29,7 +29,6 @@ from pipeline.errors import PipelineError
 from pipeline.pictures.values import Values
 from pipeline.prior import PriorFiles, files_of_prior
 from pipeline.prior_code import PriorCode, prior_of
-from pipeline.resources import device_of
 from pipeline.spec.model import Model
 from pipeline.users_code import check_allowed, source_digest
 

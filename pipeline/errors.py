@@ -41,7 +41,14 @@ ERROR_KINDS = {
 
 
 class PipelineError(Exception):
-    """The job cannot start or go on."""
+    """A job cannot start or go on; the text says why, for a user.
+
+    Examples:
+        >>> from pipeline import restore_images
+        >>> restore_images("photo.png", "sr", noise_level=0.02)
+        Traceback (most recent call last):
+        pipeline.errors.PipelineError: factor: required
+    """
 
 
 class JobStopped(PipelineError):
@@ -49,10 +56,18 @@ class JobStopped(PipelineError):
 
 
 class RowError(Exception):
-    """One row cannot be restored; it becomes that row's ``error`` and the job goes on.
+    """One image cannot be restored. In a job it becomes its row's ``error``, and the job goes on.
 
     Attributes:
         kind: a key of :data:`ERROR_KINDS`.
+
+    Examples:
+        >>> from pipeline import RowError, restore_images
+        >>> try:
+        ...     restore_images(["no-such-file.png"], "denoise", noise_level=0.1)
+        ... except RowError as error:
+        ...     print(error.kind)
+        not_found
     """
 
     def __init__(self, message: str, kind: str):

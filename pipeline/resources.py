@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-import torch
 from ray import _raylet
 from ray.exceptions import RayError
 
 from diffpir.errors import ConfigError
-from diffpir.networks.precision import check_compiler
+from diffpir.networks.precision import check_compiler, device_of
 from manifests.secrets import HIDDEN, redacted
 from pipeline.errors import PipelineError
 from pipeline.quiet import quiet_driver
@@ -37,8 +36,6 @@ ALLOCATION = {
     "MALLOC_MMAP_THRESHOLD_": str(2**26),
     "MALLOC_TRIM_THRESHOLD_": str(2**29),
 }
-BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit
-GRADIENT_SHARE = 3  # by which batches are smaller where the network is differentiated
 CONNECT_SECONDS = 10.0  # for the answer of a cluster's head
 ACCELERATOR = "ray.io/accelerator-type"  # Ray's own label of nodes that have one
 
@@ -161,11 +158,7 @@ def plan_resources(spec: JobSpec) -> Resources:
         most = min(most, places)
     if spec.precision == "fp16" and not gpus:
         raise PipelineError("precision: fp16 needs a GPU; on CPUs there are bf16 and fp32")
-    pixels = spec.batch_pixels
-    if pixels == "auto":
-        pixels = BATCH_PIXELS["gpu" if gpus else "cpu"]
-        if spec.takes_gradients:  # the network's activations are kept
-            pixels //= GRADIENT_SHARE
+    pixels = spec.batch_pixels_on(gpu=bool(gpus))
     hosts = [node for node in nodes if room_on(node, actor)]
     threads = _threads(spec, hosts, most)
     step = {"num_cpus": step_cpus, **(_off_gpus(alive) if gpus else {})}
@@ -173,16 +166,6 @@ def plan_resources(spec: JobSpec) -> Resources:
     if spec.compile:
         _check_compiler(resources.actor_options, gpus > 0)
     return resources
-
-
-def device_of(gpu: bool) -> torch.device:
-    """Where an actor computes.
-
-    Args:
-        gpu: whether it has a share of one. Without, it computes on the CPU, on a machine with GPUs
-            too: Ray does not hide them from actors that asked for none.
-    """
-    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
 
 
 def _check_compiler(actor_options: dict[str, Any], gpu: bool) -> None:

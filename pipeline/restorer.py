@@ -8,7 +8,7 @@ import platform
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from diffpir import metrics
-from diffpir.networks.precision import compiled, dtype_of, place
+from diffpir.networks.precision import compiled, device_of, dtype_of, place
 from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
@@ -31,7 +31,6 @@ from pipeline.memory import (
 from pipeline.perceptual import Judges
 from pipeline.prior_code import prior_of
 from pipeline.problem import Problem, build_problem
-from pipeline.resources import device_of
 from pipeline.sampling import ImageSampler, Restored
 from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
@@ -58,6 +57,7 @@ class Restorer:
         threads: of the CPU that this actor may use; None leaves PyTorch's own choice.
         gpu: whether this actor has a share of a GPU.
         on_batch: told how many images were restored together, and the seconds of the network.
+        on_step: told of how many images x0 was evaluated once more.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Restorer:
         threads: int | None = None,
         gpu: bool = False,
         on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+        on_step: Callable[[int], None] = lambda size: None,
     ):
         self.spec, self.assets = spec, assets
         self.digest = versions.model
@@ -120,6 +121,7 @@ class Restorer:
             prior.spectrum,
             self.judges,
             self.device,
+            on_step,
         )
         self.on_batch = on_batch
         torch.set_num_threads(threads or usual)
@@ -142,12 +144,17 @@ class Restorer:
                     results[i].error = str(e), e.kind
                 except Exception as e:
                     results[i].error = failure("cannot be posed as a problem", e)
-        for batch in self._batches(problems):
-            restored = self._restore_or_halve([problem for _, problem in batch])
-            for (i, _), result in zip(batch, restored, strict=True):
-                results[i] = result
-        if self.unchanged:
-            self.unchanged.check()
+        try:
+            restored = self.restored([problem for _, problem in problems])
+        except Exception as e:
+            if is_device_fault(e):
+                # The process can use its GPU no more, whatever it is given: it must go, and be
+                # made anew. What the rows of this batch did is noted as the death of a process.
+                print(f"restorer: {redacted(str(e), self.uris)}", file=sys.stderr, flush=True)
+                os._exit(1)
+            raise
+        for (i, _), result in zip(problems, restored, strict=True):
+            results[i] = result
 
         constant = {
             "task": self.spec.task.kind,
@@ -177,6 +184,22 @@ class Restorer:
             done = done.append_column(name, pa.repeat(value, len(rows)))
         return with_errors(done, [result.error for result in results], self.uris)
 
+    def restored(self, problems: Sequence[Problem]) -> list[Restored]:
+        """What becomes of each problem; those that fit together are restored together.
+
+        Raises:
+            PipelineError: the checkpoint was written over meanwhile.
+            RuntimeError: the GPU cannot be used any more (:func:`pipeline.memory.is_device_fault`).
+        """
+        results = [Restored()] * len(problems)
+        for batch in self._batches(list(enumerate(problems))):
+            done = self._restore_or_halve([problem for _, problem in batch])
+            for (i, _), result in zip(batch, done, strict=True):
+                results[i] = result
+        if self.unchanged:
+            self.unchanged.check()
+        return results
+
     def _batches(self, problems: list[tuple[int, Problem]]) -> Iterator[list[tuple[int, Problem]]]:
         """In parts of at most ``batch_pixels``, or of one problem; those of one shape together.
 
@@ -201,10 +224,7 @@ class Restorer:
             return self._restore(problems)
         except Exception as e:
             if is_device_fault(e):
-                # The process can use its GPU no more, whatever it is given: it must go, and be
-                # made anew. What the rows of this batch did is noted as the death of a process.
-                print(f"restorer: {redacted(str(e), self.uris)}", file=sys.stderr, flush=True)
-                os._exit(1)
+                raise
             short = is_out_of_memory(e)
             # An image in tiles needs less when they are fewer in a call, and several samples do.
             smaller = short and self.denoise.batch_pixels > self.spec.tile**2

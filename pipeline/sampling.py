@@ -125,6 +125,7 @@ class ImageSampler:
         spectrum: of the prior's error, if it has one.
         judges: perceptual networks.
         device: of tensors.
+        on_step: told of how many images x0 was evaluated once more.
     """
 
     def __init__(
@@ -136,9 +137,11 @@ class ImageSampler:
         spectrum: PriorSpectrum | None,
         judges: Judges,
         device: torch.device,
+        on_step: Callable[[int], None] = lambda size: None,
     ):
         self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
         self.spectrum, self.judges, self.device = spectrum, judges, device
+        self.on_step = on_step
         self.values = Values.of(spec)
         self.uncertainty_scale = spec.uncertainty_scale_of(config)
 
@@ -186,13 +189,20 @@ class ImageSampler:
         """Scenes (B, C, H, W) on [0, 1] of each batch."""
         # All of a job's problems have a label, or none has.
         labels = [[p.label for p in batch.problems if p.label is not None] for batch in batches]
-        denoise = partial(self.denoise, labels=labels) if any(labels) else self.denoise
+        denoise = partial(self._denoised, labels=labels if any(labels) else None)
         scenes = together(denoise, [self._sampling(batch) for batch in batches])
         for batch, x in zip(batches, scenes, strict=True):
             for i, problem in enumerate(batch.problems):
                 if problem.grey:  # the prior saw three equal channels and answered with three
                     x[i] = x[i].mean(dim=0)
         return scenes
+
+    def _denoised(
+        self, states: Sequence[Tensor], t: int, labels: list[list[int]] | None
+    ) -> list[Tensor]:
+        answers = self.denoise(states, t, labels)
+        self.on_step(sum(map(len, states)))
+        return answers
 
     def _sampling(self, batch: Batch) -> Sampling:
         config = self.config.scaled(batch.problems[0].scale, self.schedule)

@@ -1,9 +1,10 @@
-"""MkDocs hook: pages whose text lies elsewhere in the repository, and links between all pages.
+"""MkDocs hook: pages from elsewhere in the repository, from notebooks, and links between all pages.
 
 Links are written as paths in the repository, so that they work in its browser too. Here those to
 a page of the site lead there, and those to other files, such as code, become plain text.
 """
 
+import json
 import posixpath
 import re
 from pathlib import Path
@@ -19,6 +20,7 @@ ELSEWHERE = {
     "SECURITY.md": "security.md",
     "README.md": "index.md",
 }
+NOTEBOOKS = {"docs/notebooks/restore_images.ipynb": "notebook.md"}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 
 
@@ -27,7 +29,28 @@ def on_files(files, config):
         if page != "index.md":
             text = (ROOT / source).read_text()
             files.append(File.generated(config, page, content=text))
+    for source, page in NOTEBOOKS.items():
+        text = page_of(json.loads((ROOT / source).read_text()))
+        files.append(File.generated(config, page, content=text))
     return files
+
+
+def page_of(notebook):
+    """A notebook as Markdown, with the outputs that it is kept with."""
+    parts = []
+    for cell in notebook["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "markdown":
+            parts.append(source)
+            continue
+        parts.append(f"```python\n{source}\n```")
+        for output in cell["outputs"]:
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            if "text/html" in data:
+                parts.append(f"<div>{''.join(data['text/html'])}</div>")
+            else:
+                parts.append(f"```text\n{''.join(data['text/plain'])}\n```")
+    return "\n\n".join(parts)
 
 
 def on_page_markdown(markdown, page, config, files):
@@ -38,7 +61,7 @@ def on_page_markdown(markdown, page, config, files):
     def in_site(match):
         picture, text, target, anchor = match.groups()
         path = posixpath.normpath(posixpath.join(folder, target))
-        found = ELSEWHERE.get(path) or path.removeprefix("docs/")
+        found = (ELSEWHERE | NOTEBOOKS).get(path) or path.removeprefix("docs/")
         if found != path:
             place = posixpath.relpath(found, posixpath.dirname(here) or ".")
             return f"{picture}[{text}]({place}{anchor or ''})"

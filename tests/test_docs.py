@@ -1,5 +1,7 @@
 """The documentation: links lead somewhere, and what users can write is on a page."""
 
+import doctest
+import pydoc
 import re
 from pathlib import Path
 from urllib.parse import unquote
@@ -7,6 +9,8 @@ from urllib.parse import unquote
 import pytest
 import yaml
 
+import diffpir
+import pipeline
 from diffpir.config import SamplerConfig
 from diffpir.methods import RIVALS
 from pipeline.errors import ERROR_KINDS
@@ -67,3 +71,38 @@ def test_commits_are_checked_as_ci_checks():
     ci = (ROOT / ".ci/run").read_text().replace('"$DIFFPIR_VENV/bin/', "").replace('"', "")
     lines = ci.splitlines()
     assert [line for line in lines if re.match("ruff|mypy", line)] == hooks
+
+
+EXPORTED = [(diffpir, name) for name in diffpir.__all__ if name != "PRESETS"]  # a dictionary
+EXPORTED += [(pipeline, name) for name in pipeline.__all__]
+
+
+@pytest.mark.parametrize(
+    "package, name", EXPORTED, ids=lambda given: getattr(given, "__name__", given)
+)
+def test_what_is_exported_has_an_example_that_runs(package, name):
+    thing = getattr(package, name)
+    text = pydoc.getdoc(thing)
+    first = text.splitlines()[0]
+    assert first[0].isupper() and first.endswith(".")
+    (tests,) = doctest.DocTestFinder(recurse=False).find(thing, name)
+    assert tests.examples
+    assert doctest.DocTestRunner().run(tests).failed == 0
+
+
+PYTHON = [ROOT / "README.md", ROOT / "docs/python.md"]
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_python_on_the_pages_runs(page):
+    blocks = re.findall(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, str(page), "exec"), {})
+
+
+def test_help_lists_what_is_exported():
+    shown = pydoc.plain(pydoc.render_doc(diffpir))
+    assert all(re.search(rf"\b{name}\b", shown) for name in diffpir.__all__)
+    about = shown.partition("PACKAGE CONTENTS")[0]
+    assert all(re.search(rf"\b{name}\b", about) for name in diffpir.__all__)

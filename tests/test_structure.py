@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import diffpir
+import pipeline
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -47,6 +48,8 @@ def test_imports_point_one_way(package):
         ("import manifests.build, manifests.check, manifests.read", {"ray", "torch"}),
         ("import jobs.cli", {"ray", "torch", "pyarrow", "pydantic", "numpy"}),
         ("import diffpir", {"torch"}),
+        ("import pipeline", {"ray", "torch", "numpy"}),
+        ("from pipeline import restore_images", {"ray"}),
         # Processes that only read, encode and write, and commands that only ask.
         ("import pipeline.source, pipeline.steps, pipeline.sink, pipeline.ledger", {"torch"}),
         ("import jobs.submit, jobs.cluster, jobs.progress, jobs.verify, jobs.aggregate", {"torch"}),
@@ -75,8 +78,9 @@ def test_only_tasks_decide_on_kinds_of_tasks():
     assert ours and not found
 
 
-def test_type_checkers_see_the_names_that_diffpir_exports():
-    tree = ast.parse(Path(diffpir.__file__).read_text())
+@pytest.mark.parametrize("package", [diffpir, pipeline], ids=lambda package: package.__name__)
+def test_type_checkers_see_the_names_that_a_package_exports(package):
+    tree = ast.parse(Path(package.__file__).read_text())
     seen = {
         alias.asname: node.module
         for block in tree.body
@@ -84,4 +88,5 @@ def test_type_checkers_see_the_names_that_diffpir_exports():
         for node in block.body
         for alias in node.names
     }
-    assert seen == diffpir._HOME
+    assert seen == package._HOME
+    assert sorted(package.__all__) == dir(package) == sorted(seen)

@@ -75,7 +75,26 @@ class Checkpoint:
 def load_model(
     path: str | Path, dtype: torch.dtype = torch.float32, **options: Unpack[Options]
 ) -> UNet:
-    """The network of a checkpoint alone, as :func:`diffpir.networks.prior.load_prior` has it."""
+    """Load the network of a checkpoint, on the CPU and in evaluation mode.
+
+    :func:`diffpir.networks.prior.load_prior` also tells the diffusion that the network was trained
+    in.
+
+    Args:
+        path: a local ``.pt`` (``.pth``, ``.ckpt``, ``.bin``) or ``.safetensors`` file, or a folder
+            as diffusers writes it. No code in a file is executed.
+        dtype: the type of the weights in memory.
+        options: what the file does not tell, as for :func:`read_checkpoint`.
+
+    Raises:
+        CheckpointError: the file is not a checkpoint that can be used; the message names the
+            reason.
+
+    Examples:
+        >>> from diffpir import builtin_path, load_model
+        >>> load_model(builtin_path()).config.in_channels
+        3
+    """
     return network_of(read_checkpoint(path, **options), dtype)
 
 

@@ -20,22 +20,33 @@ from diffpir.schedule import Schedule
 
 @dataclass(frozen=True)
 class EpsDenoiser:
-    """x0 of what a network predicts (:class:`diffpir.networks.diffusion.Diffusion`).
+    """Make a denoiser ``(x_t, t) -> x0`` from a network, as the sampler needs it.
 
-    Images of any height and width: they are padded by reflection to what the network needs, and
-    its answer is cropped.
+    Images may have any height and width: they are padded by reflection to a size that the network
+    can take, and its answer is cropped.
 
     Attributes:
-        net: gives its prediction for C channels in the first C that it gives.
-        schedule: the one that ``net`` was trained with.
-        label: class of images that are given none of their own; None for an unconditional network.
-        prediction: what ``net`` predicts: the noise, v, or x0 itself.
-        rescale_timesteps: ``net`` is told ``1000 t / T``.
-        null_label: class that ``net`` was trained to know no class by; it is also that of images
-            that are given none, where there is no ``label``.
+        net: the network. For C channels, its prediction is in the first C channels of its answer.
+        schedule: the noise schedule that ``net`` was trained with.
+        label: the class of images that are given none of their own; None for an unconditional
+            network.
+        prediction: what ``net`` predicts: ``epsilon`` (the noise), ``v``, or ``x0`` (the image).
+        rescale_timesteps: whether ``net`` is given ``1000 t / T`` instead of t.
+        null_label: the class that ``net`` was trained to know no class by; it is also that of
+            images that are given none, where there is no ``label``.
         cfg: how far to go from what ``net`` says without a class to what it says with one
-            (classifier-free guidance, Ho & Salimans 2022): 1 is the class alone, 0 none. Others
-            take two evaluations, in one batch of double size.
+            (classifier-free guidance, Ho & Salimans 2022): 1 is the class alone, 0 none. Other
+            values take two evaluations, in one batch of double size.
+
+    Raises:
+        ConfigError: the network's channels or labels do not fit.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import EpsDenoiser, Schedule, builtin_path, load_model
+        >>> denoise = EpsDenoiser(load_model(builtin_path()), Schedule.linear())
+        >>> denoise(torch.zeros(1, 3, 40, 50), 100).shape
+        torch.Size([1, 3, 40, 50])
     """
 
     net: UNet | CustomNet

@@ -17,6 +17,16 @@ Net = TypeVar("Net", bound=UNet | CustomNet)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def device_of(gpu: bool) -> torch.device:
+    """The GPU if one is to be used and there is one, else the CPU.
+
+    Args:
+        gpu: whether to use one. An actor of a job that has no share of a GPU must not, although
+            Ray does not hide the machine's GPUs from it.
+    """
+    return torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
+
+
 def has_bf16(device: str | torch.device) -> bool:
     """Whether bfloat16 convolutions run on hardware instructions on this device."""
     if torch.device(device).type == "cuda":

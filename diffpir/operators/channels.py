@@ -62,7 +62,18 @@ class MixChannels:
 def luminance(
     dtype: torch.dtype = torch.float32, device: str | torch.device = "cpu"
 ) -> MixChannels:
-    """Colourisation: only BT.601's luma was kept of a colour picture."""
+    """Colourisation: of a colour picture only the luma was kept (BT.601).
+
+    Args:
+        dtype: of the images.
+        device: of the images.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import luminance
+        >>> luminance().forward(torch.ones(1, 3, 8, 8)).shape
+        torch.Size([1, 1, 8, 8])
+    """
     return MixChannels(torch.tensor(LUMA, dtype=dtype, device=device).reshape(1, 3, 1, 1))
 
 
@@ -73,12 +84,23 @@ def bayer(
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
 ) -> MixChannels:
-    """Demosaicing: a sensor with a Bayer filter, which shows one channel at each pixel.
+    """Demosaicing: a sensor with a Bayer filter measures one colour at each pixel.
 
     Args:
-        height, width: of the sensor in pixels.
+        height: of the sensor in pixels.
+        width: of the sensor in pixels.
         pattern: the filter's upper-left 2 x 2 pixels, row by row: rggb, bggr, grbg or gbrg.
-        dtype, device: of the images.
+        dtype: of the images.
+        device: of the images.
+
+    Raises:
+        ValueError: ``pattern`` is none of the four.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import bayer
+        >>> bayer(8, 8).forward(torch.ones(1, 3, 8, 8)).shape
+        torch.Size([1, 1, 8, 8])
     """
     if pattern not in PATTERNS:
         raise ValueError(f"pattern must be one of {', '.join(PATTERNS)}, got {pattern!r}")

@@ -14,18 +14,32 @@ from diffpir.operators.solver import level_of, prox_by_cg, uneven
 
 
 class Downsample:
-    """Circular convolution, then the upper-left pixel of each s x s block; s = 1 is deblurring.
+    """Blur with a border that wraps around, and keep one pixel of each s x s block.
 
-    The kernel is a point-spread function (true convolution, origin at index ``size // 2`` of
-    each axis). The prox is that of Zhang et al. 2020 (USRNet), eq. 7, in the residual form:
-    ``A A^T`` is diagonal on the frequency grid of y. Where rho differs from pixel to pixel there is
-    no closed form: conjugate gradients in double precision take its place.
+    With ``factor=1`` this is blur alone. The operator convolves x with the kernel, circularly, and
+    keeps the upper-left pixel of each block. The kernel is a point-spread function (true
+    convolution, with its origin at index ``size // 2`` of each axis).
+
+    The data step is the closed form of Zhang et al. 2020 (USRNet, eq. 7), computed from the
+    residual: ``A A^T`` is diagonal in the frequencies of y. Where the noise differs between pixels
+    there is no closed form, and conjugate gradients in double precision take its place.
 
     Args:
-        kernel: (kh, kw) or (B, kh, kw), real; one for all images or one per image.
-        factor: s, at least 1; the height and width of x must be multiples of it.
-        rtol, max_iterations, least_rho: of the conjugate gradients, as for
-            :class:`~diffpir.operators.partial.PartialBlur`.
+        kernel: (kh, kw) or (B, kh, kw), real; one for all images or one for each.
+        factor: s, 1 or more; height and width of x must be multiples of s.
+        rtol: the relative residual at which the conjugate gradients end.
+        max_iterations: of the conjugate gradients at most.
+        least_rho: the smallest rho of the conjugate gradients, as for :class:`diffpir.PartialBlur`.
+
+    Raises:
+        ValueError: the kernel has other axes, or ``factor`` is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Downsample, gaussian_kernel
+        >>> blur = Downsample(torch.tensor(gaussian_kernel(9, 1.5)).float(), factor=2)
+        >>> blur.forward(torch.ones(1, 3, 16, 16)).shape
+        torch.Size([1, 3, 8, 8])
     """
 
     alike = exact = True

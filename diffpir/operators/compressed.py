@@ -11,12 +11,12 @@ ROUNDS = 3  # more change little, and each costs one data step of the linear ope
 
 
 class Compressed:
-    """``low <= T (A x + n) <= high``: what is known of ``A x + n``, with noise n.
+    """A measurement that was stored as a JPEG file: ``low <= T (A x + n) <= high``, with noise n.
 
-    The data step alternates between two that are exact: what ``A x + n`` is expected to be within
-    its intervals where x is given, and A's own data step where that is. That is the
-    expectation-maximisation algorithm (Dempster, Laird, Rubin 1977) with few rounds: an
-    approximation of the most likely x, where A's own would be exact.
+    The data step alternates between two steps that are exact. The first gives the expected value of
+    ``A x + n`` within its intervals, for a given x. The second is A's own data step, for a given
+    ``A x + n``. This is the expectation-maximisation algorithm (Dempster, Laird, Rubin 1977) with
+    few rounds, which approximates the most likely x.
 
     Args:
         operator: A, with ``A 1 = 1``.

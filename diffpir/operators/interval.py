@@ -94,11 +94,11 @@ class Pixels:
 
 
 class Interval:
-    """``low <= T x + n <= high``, and nothing else.
+    """Bounds: all that is known of the scene is ``low <= T x + n <= high``.
 
-    Its :meth:`prox` is no minimiser but the posterior mean of x, whose error is taken for white and
-    Gaussian (:data:`NOISE_FLOOR` says of which variance). What is measured, ``T x + n``, is then
-    normal and cut to its interval, and x moves by its own share of how far that mean moves.
+    Its :meth:`prox` does not minimise, but gives the posterior mean of x. The error of x is taken
+    to be white and Gaussian, with the variance that :data:`NOISE_FLOOR` describes. ``T x + n`` is
+    then a normal variable that is cut to its interval; as its mean moves, x moves by its share.
 
     Args:
         transform: T.

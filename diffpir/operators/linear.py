@@ -10,17 +10,26 @@ from diffpir.operators.solver import prox_by_cg
 
 
 class Linear:
-    """An operator of which only ``A`` and ``A^T`` are known.
+    """A linear operator of your own, given by the two functions ``A`` and ``A^T``.
 
-    Both are linear, (B, C, H, W) to (B, c, h, w) and back, and treat the images of a batch apart:
-    ``<A x, y> = <x, A^T y>`` for each. :func:`check_adjoint` says whether they do.
+    Both map (B, C, H, W) to (B, c, h, w) and back, treat the images of a batch separately, and
+    satisfy ``<A x, y> = <x, A^T y>`` for each image; :func:`diffpir.operators.linear.check_adjoint`
+    tests this. The data step is solved by conjugate gradients.
 
     Args:
         forward, adjoint: A and A^T.
-        initial: y -> the image that sampling starts from; None for ``A^T y``, scaled so that A
-            takes it nearest to y.
-        rtol, max_iterations: of the data step's conjugate gradients
+        initial: a function from y to the image that sampling starts from. None takes ``A^T y``,
+            scaled so that A brings it as near to y as possible.
+        rtol: the relative residual at which the conjugate gradients end.
+        max_iterations: of the conjugate gradients at most
             (:func:`diffpir.operators.solver.prox_by_cg`).
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Linear
+        >>> left_half = Linear(lambda x: x[..., :4], lambda y: torch.nn.functional.pad(y, (0, 4)))
+        >>> left_half.forward(torch.ones(1, 3, 8, 8)).shape
+        torch.Size([1, 3, 8, 4])
     """
 
     def __init__(

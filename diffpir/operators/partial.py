@@ -21,32 +21,42 @@ FIRM = 1e-3  # from this rho on, iterations in single precision magnify no round
 
 
 class PartialBlur:
-    """``A = M C B E``: extend the scene, blur and reduce it, cut out the frame, hide pixels.
+    """Blur as cameras make it: what lies beyond the frame, or under a mask, was not measured.
 
-    ``B`` is :class:`Downsample`, which wraps around the border of what it is given; ``C`` keeps
-    what is not reached by that. ``E`` is the boundary's:
+    ``A = M C B E``: extend the scene (E), blur and reduce it (B), cut out the frame (C), and hide
+    pixels (M). ``B`` is :class:`diffpir.Downsample`, which wraps around the border of what it is
+    given, and ``C`` keeps only what this does not reach. ``E`` depends on the boundary:
 
-    - ``unknown``: nothing. x is larger than the frame by the kernel's reach, and its margin is
-      restored along with it: :meth:`frame` cuts it off. True of photographs (Reeves 2005, Almeida
-      and Figueiredo 2013).
+    - ``unknown``: x is larger than the frame, by the reach of the kernel, and its margin is
+      restored together with it. :meth:`frame` cuts the margin off. This is true of photographs
+      (Reeves 2005, Almeida and Figueiredo 2013).
     - ``reflect``: x is mirrored at its border, whose pixels are repeated (d c b a | a b c d).
-    - ``circular``: no extension; with a mask, which has no closed form.
+    - ``circular``: x is not extended. With a mask this has no closed form.
 
-    The data step is by conjugate gradients on ``A A^T + rho``, with the circular inverse of ``B``
-    as the preconditioner; in double precision where rho is below 1e-3, or unknown without waiting
-    for a GPU.
+    The data step is solved by conjugate gradients on ``A A^T + rho``, with the circular inverse of
+    ``B`` as the preconditioner. They run in double precision where rho is below 1e-3, or where a
+    GPU would have to be waited for to know rho.
 
     Args:
-        kernel: (kh, kw) or (B, kh, kw), a point-spread function as for :class:`Downsample`.
+        kernel: (kh, kw) or (B, kh, kw), a point-spread function as for :class:`diffpir.Downsample`.
         size: (h, w) of y.
         factor: of the reduction; 1 is blur alone.
-        boundary: see above.
-        mask: (h, w), (1, h, w) or (B, 1 or C, h, w): 1 where y is known, 0 where it is hidden;
-            None for all.
-        rtol, max_iterations: of the conjugate gradients.
-        least_rho: of the data step. The paper's rho begins near 1e-7, where iterations that end
-            early magnify whatever rounding (another batch, say) has done to x, a thousand times;
-            with 1e-5 less than ten times. The exact step never does.
+        boundary: ``unknown``, ``reflect`` or ``circular``.
+        mask: (h, w), (1, h, w) or (B, 1 or C, h, w); 1 where y is known, 0 where it is hidden; None
+            where all of it is known.
+        rtol: the relative residual at which the conjugate gradients end.
+        max_iterations: of the conjugate gradients at most.
+        least_rho: the smallest rho of the data step. The paper's rho begins near 1e-7. Iterations
+            that end early there magnify any rounding of x a thousand times; with 1e-5 they magnify
+            it less than ten times. The closed form of :class:`diffpir.Downsample` never does.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import PartialBlur, gaussian_kernel
+        >>> blur = PartialBlur(torch.tensor(gaussian_kernel(9, 1.5)).float(), size=(32, 32))
+        >>> scene = blur.initial(torch.rand(1, 3, 32, 32))
+        >>> scene.shape, blur.frame(scene).shape
+        (torch.Size([1, 3, 40, 40]), torch.Size([1, 3, 32, 32]))
     """
 
     exact = False

@@ -23,7 +23,15 @@ def inverse_filter(rho: Rho, power: Power) -> Map:
 
 
 class Denoise:
-    """``A = I``."""
+    """Noise alone: the measurement is the scene itself with noise, ``A = I``.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Denoise
+        >>> x = torch.rand(1, 3, 8, 8)
+        >>> torch.equal(Denoise().forward(x), x)
+        True
+    """
 
     alike = exact = True
 
@@ -53,10 +61,22 @@ class Denoise:
 
 
 class Inpaint:
-    """Known pixels only: ``A = diag(m)``.
+    """Hide pixels: only the known ones are measured, ``A = diag(m)``.
 
     Args:
-        mask: (H, W), (1, H, W) or (B, 1 or C, H, W); 1 where the pixel is known, 0 where hidden.
+        mask: (H, W), (1, H, W) or (B, 1 or C, H, W); 1 where a pixel is known and 0 where it is
+            hidden.
+
+    Raises:
+        ValueError: the mask holds other values, or has other axes.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import Inpaint
+        >>> mask = torch.ones(8, 8)
+        >>> mask[2:6, 2:6] = 0
+        >>> Inpaint(mask).forward(torch.ones(1, 3, 8, 8)).sum().item()
+        144.0
     """
 
     exact = False

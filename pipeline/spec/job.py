@@ -32,6 +32,8 @@ from pipeline.tasks import AnyTask, preset
 from pipeline.tasks.task import Mode
 
 WATCHED = 4  # rows whose steps are saved where the job names none
+BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit
+GRADIENT_SHARE = 3  # by which batches are smaller where the network is differentiated
 Amount = Annotated[float, Field(ge=1e-4, le=1e9)]  # of what Ray counts, in its steps of 1e-4
 Scheme = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]+$")]  # of URIs: s3, https, file
 Host = Annotated[str, AfterValidator(checked_entry)]
@@ -342,6 +344,14 @@ class JobSpec(Spec):
     def takes_gradients(self) -> bool:
         """Whether the method differentiates the network."""
         return takes_gradients(self.sampler.asked or "")
+
+    def batch_pixels_on(self, *, gpu: bool) -> int:
+        """``batch_pixels`` as a number, on a GPU or a CPU."""
+        if self.batch_pixels != "auto":
+            return self.batch_pixels
+        pixels = BATCH_PIXELS["gpu" if gpu else "cpu"]
+        # Where the network is differentiated, its activations are kept.
+        return pixels // GRADIENT_SHARE if self.takes_gradients else pixels
 
     @property
     def has_own_levels(self) -> bool:

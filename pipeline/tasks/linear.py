@@ -47,6 +47,17 @@ class LinearTask(Task):
     def code(self) -> dict[str, str]:
         return {"operator": self.operator}
 
+    def made(self) -> Any:
+        """What the factory returns.
+
+        Raises:
+            Exception: of whatever class the user's own code raises.
+        """
+        module, _, name = self.operator.partition(":")
+        if module == LIBRARY:
+            return physics_of(name, self.options)
+        return factory_of(self.operator)(**self.options)
+
     def assets(self, mode: Mode, kernels: Iterable[pa.ChunkedArray]) -> Iterable[AssetFile]:
         users_operator(self)  # whatever is wrong with it is to be found before the work
         return ()
@@ -87,11 +98,8 @@ def users_operator(task: LinearTask) -> Operator:
     """
     from diffpir.operators import Linear
 
-    module, _, name = task.operator.partition(":")
     try:
-        if module == LIBRARY:
-            return physics_of(name, task.options)
-        made = factory_of(task.operator)(**task.options)
+        made = task.made()
     except PipelineError:
         raise
     except Exception as e:

@@ -1,0 +1,1 @@
+"""Restoration of images that are in memory, in one call and without Ray."""
