@@ -113,7 +113,10 @@ def _tried(files: PriorFiles, model: Model) -> str:
 def _seen(denoise: EpsDenoiser) -> str:
     error = denoising_error(denoise)
     doubt = check_prior(denoise)
-    return f"keeps {error:.3f} of a blind denoiser's error" + (f"; {doubt}" if doubt else "")
+    as_class = f", as class {denoise.usual_label or 0}" if denoise.classes else ""
+    return f"keeps {error:.3f} of a blind denoiser's error{as_class}" + (
+        f"; {doubt}" if doubt else ""
+    )
 
 
 def convert_model(model: Model, output: Path, precision: str) -> str:

@@ -61,4 +61,4 @@ def _whole(value: Any) -> int | None:
         return int(value) if WHOLE.fullmatch(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return int(value) if value == int(value) else None
+    return int(value) if float(value).is_integer() else None

@@ -174,7 +174,7 @@ def test_a_job_says_which_class_before_any_work(tmp_path, conditional, tiny_mode
     with pytest.raises(JobFileError, match=r"cfg: .* give the null_label"):
         make_job(job(tmp_path, {"path": conditional, "cfg": 2}), "job")
     asked = make_model(f"{{path: {conditional}}}")
-    assert "not tried: a class-conditional network needs a label" in describe_model(asked)
+    assert "of a blind denoiser's error, as class 0" in describe_model(asked)
 
 
 def test_manifests_keep_labels_whatever_they_are(tmp_path):
