@@ -39,7 +39,7 @@ from diffpir import (
     preset,
     restore,
 )
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from diffpir.networks.precision import place
 from diffpir.networks.unet import UNet
 from manifests.build import build, write_manifest

@@ -34,9 +34,9 @@ from diffpir import (
     noise_stream,
     restore,
 )
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.config import Method
 from diffpir.data_step import SpectralStep
-from diffpir.networks.checkpoint import read_spectrum
 from diffpir.networks.precision import compiled, dtype_of, place
 from pipeline.tasks.task import USUAL
 from pipeline.timed import Timed

@@ -32,7 +32,7 @@ from baselines import problems
 from tasks import TASKS, benchmark_job, square_manifest
 
 from diffpir import EpsDenoiser, Schedule, builtin_path, load_model
-from diffpir.networks.checkpoint import read_spectrum
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.networks.precision import dtype_of, place
 from diffpir.tiling import Tiled
 from pipeline.errors import PipelineError

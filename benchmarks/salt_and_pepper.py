@@ -33,7 +33,7 @@ from diffpir import (
     noise_stream,
     restore,
 )
-from diffpir.networks.checkpoint import read_spectrum
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.networks.precision import dtype_of
 from manifests.build import build
 from pipeline.pictures.decode import decode_picture

@@ -38,7 +38,7 @@ from diffpir import (
     noise_stream,
     restore,
 )
-from diffpir.networks.checkpoint import read_spectrum
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.networks.precision import dtype_of, place
 from diffpir.noise_curve import estimate_noise_curve
 from diffpir.noise_model import NoiseModel

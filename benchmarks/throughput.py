@@ -23,7 +23,7 @@ from PIL import Image
 from ray._private.internal_api import memory_summary
 from timing import parser, write
 
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from diffpir.networks.unet import UNet, UNetConfig
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec

@@ -25,8 +25,8 @@ from tasks import TASKS, benchmark_job, square_manifest
 from timing import parser, write
 
 from diffpir import ConfigError, builtin_path, load_model, metrics
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.config import SamplerConfig
-from diffpir.networks.checkpoint import read_spectrum
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import dtype_of, place
 from diffpir.randomness import noise_stream

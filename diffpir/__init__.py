@@ -33,8 +33,8 @@ _HOME = {
     "preset": "diffpir.config",
     "PRESETS": "diffpir.config",
     "noise_stream": "diffpir.randomness",
-    "load_model": "diffpir.networks.checkpoint",
-    "builtin_path": "diffpir.networks.builtin",
+    "load_model": "diffpir.checkpoints.checkpoint",
+    "builtin_path": "diffpir.checkpoints.builtin",
     "EpsDenoiser": "diffpir.networks.denoiser",
     "CustomPrior": "diffpir.networks.custom",
     "Schedule": "diffpir.schedule",
@@ -56,6 +56,8 @@ _HOME = {
 __all__ = list(_HOME)
 
 if TYPE_CHECKING:  # which __getattr__ would tell that any name is there
+    from diffpir.checkpoints.builtin import builtin_path as builtin_path
+    from diffpir.checkpoints.checkpoint import load_model as load_model
     from diffpir.config import PRESETS as PRESETS
     from diffpir.config import SamplerConfig as SamplerConfig
     from diffpir.config import preset as preset
@@ -64,8 +66,6 @@ if TYPE_CHECKING:  # which __getattr__ would tell that any name is there
     from diffpir.errors import DiffPIRError as DiffPIRError
     from diffpir.kernels import gaussian_kernel as gaussian_kernel
     from diffpir.kernels import motion_kernel as motion_kernel
-    from diffpir.networks.builtin import builtin_path as builtin_path
-    from diffpir.networks.checkpoint import load_model as load_model
     from diffpir.networks.custom import CustomPrior as CustomPrior
     from diffpir.networks.denoiser import EpsDenoiser as EpsDenoiser
     from diffpir.noise_model import NoiseModel as NoiseModel

@@ -124,9 +124,9 @@ def _triton() -> Finding:
 
 
 def _prior() -> Finding:
+    from diffpir.checkpoints.builtin import builtin_path
+    from diffpir.checkpoints.checkpoint import load_model
     from diffpir.errors import DiffPIRError
-    from diffpir.networks.builtin import builtin_path
-    from diffpir.networks.checkpoint import load_model
 
     try:
         load_model(builtin_path())

@@ -11,15 +11,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from diffpir.errors import ConfigError
-from diffpir.networks.checkpoint import (
+from diffpir.checkpoints.checkpoint import (
     read_spectrum,
     save_checkpoint,
     save_model,
 )
+from diffpir.checkpoints.families import UNTOLD
+from diffpir.errors import ConfigError
 from diffpir.networks.custom_check import check_custom
 from diffpir.networks.denoiser import EpsDenoiser
-from diffpir.networks.families import UNTOLD
 from diffpir.networks.precision import DTYPES, device_of, dtype_of, place
 from diffpir.networks.prior_check import check_prior, denoising_error
 from diffpir.spectrum import CHANNELS, LEAST_SIDE, measure_spectrum

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from diffpir.checkpoints.folder import CONFIG, choose, find_files
 from diffpir.errors import CheckpointError
-from diffpir.networks.folder import CONFIG, choose, find_files
 from manifests.errors import StorageError
 
 FILES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors")  # such a name is a file's

@@ -10,9 +10,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from diffpir.checkpoints.builtin import builtin_path
+from diffpir.checkpoints.folder import CONFIG, FOLDERS, SCHEDULER, Files, choose, find_files
 from diffpir.errors import CheckpointError
-from diffpir.networks.builtin import builtin_path
-from diffpir.networks.folder import CONFIG, FOLDERS, SCHEDULER, Files, choose, find_files
 from diffpir.schedule_file import read_schedule
 from manifests import storage
 from pipeline.hub import Repository, fetched, repository_of
@@ -24,8 +24,8 @@ from pipeline.versions import check_digest, digest_of
 if TYPE_CHECKING:
     import torch
 
-    from diffpir.networks.checkpoint import Checkpoint
-    from diffpir.networks.prior import Prior
+    from diffpir.checkpoints.checkpoint import Checkpoint
+    from diffpir.checkpoints.prior import Prior
     from diffpir.networks.unet import UNet
 
 
@@ -51,13 +51,13 @@ class PriorFiles:
         Raises:
             CheckpointError, ConfigError: a file is none of its kind; names it.
         """
-        from diffpir.networks.prior import load_prior
+        from diffpir.checkpoints.prior import load_prior
 
         return load_prior(self.weights, dtype, **self.options)
 
     def read(self) -> Checkpoint:
         """As :meth:`load`, with the tensors as they are stored."""
-        from diffpir.networks.checkpoint import read_checkpoint
+        from diffpir.checkpoints.checkpoint import read_checkpoint
 
         return read_checkpoint(self.weights, **self.options)
 

@@ -21,8 +21,8 @@ from pipeline.versions import digest_of
 if TYPE_CHECKING:
     import torch
 
+    from diffpir.checkpoints.prior import Prior
     from diffpir.networks.custom import CustomNet
-    from diffpir.networks.prior import Prior
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ class PriorCode:
     @cached_property
     def _made(self) -> tuple[Prior[CustomNet], str]:
         """And the digest of its weights, before anybody moves them."""
+        from diffpir.checkpoints.prior import custom_prior
         from diffpir.networks.custom import CustomPrior, state_digest
-        from diffpir.networks.prior import custom_prior
 
         given = {**self.options, "path": str(self.used)} if self.used else self.options
         try:

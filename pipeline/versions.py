@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from diffpir.networks.checkpoint import file_digest
+from diffpir.checkpoints.checkpoint import file_digest
 from manifests import storage
 from pipeline.errors import PipelineError
 

@@ -41,7 +41,7 @@ def hosts_are_alive() -> None:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
     """A checkpoint of a small network with random weights: everything works, nothing is pretty."""
-    from diffpir.networks.checkpoint import save_model
+    from diffpir.checkpoints.checkpoint import save_model
     from tests.support import make_net
 
     return str(save_model(make_net(), tmp_path_factory.mktemp("model") / "tiny.safetensors"))

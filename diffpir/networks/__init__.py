@@ -1,1 +1,1 @@
-"""Diffusion networks: the guided-diffusion U-Net, its checkpoints, and their use as denoisers."""
+"""Diffusion networks: guided-diffusion's U-Net, networks of your own, and their use as denoisers."""

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor, nn
 
+from diffpir.checkpoints.tensors import read_tensors
 from diffpir.errors import CheckpointError
-from diffpir.networks.tensors import read_tensors
 from diffpir.perceptual.libraries import library
 
 SOURCE = (

@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from diffpir.checkpoints.tensors import read_tensors
 from diffpir.errors import CheckpointError
-from diffpir.networks.tensors import read_tensors
 from diffpir.perceptual.libraries import library
 
 LEAST_SIDE = 32  # pixels: of less, the networks leave nothing

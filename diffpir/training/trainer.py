@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from diffpir.checkpoints.checkpoint import save_model
 from diffpir.errors import ConfigError
-from diffpir.networks.checkpoint import save_model
 from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.precision import has_bf16
 from diffpir.networks.unet import Attention, ResBlock, UNet, UNetConfig

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from diffpir.checkpoints.prior import Prior
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.diffusion import Diffusion
-from diffpir.networks.prior import Prior
 from diffpir.networks.unet import UNet
 from diffpir.training.crops import CropStream
 

@@ -178,7 +178,7 @@ class Model(Spec):
 
     @property
     def conditions(self) -> dict[str, Any]:
-        """What it says of classes, as :meth:`diffpir.networks.prior.Prior.denoiser` takes it."""
+        """What it says of classes, as :meth:`diffpir.checkpoints.prior.Prior.denoiser` takes it."""
         return self.model_dump(include={"label", "null_label", "cfg"}, exclude_none=True)
 
     @property

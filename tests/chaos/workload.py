@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import yaml
 
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from manifests import storage
 from manifests.build import write_manifest
 from tests.pictures import photograph, save_broken

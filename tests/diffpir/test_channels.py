@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from diffpir.checkpoints.checkpoint import load_model
 from diffpir.config import SamplerConfig
 from diffpir.data_step import IsotropicStep, SpectralStep
 from diffpir.errors import ConfigError
-from diffpir.networks.checkpoint import load_model
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.unet import UNet
 from diffpir.operators import Denoise, Downsample, Inpaint, PartialBlur

@@ -7,10 +7,10 @@ import itertools
 import pytest
 import torch
 
+from diffpir.checkpoints.builtin import builtin_path
+from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.data_step import SpectralStep
 from diffpir.kernels import gaussian_kernel
-from diffpir.networks.builtin import builtin_path
-from diffpir.networks.checkpoint import read_spectrum
 from diffpir.operators import Compressed, Denoise, Downsample, Interval, Pixels
 
 SIZE = 32

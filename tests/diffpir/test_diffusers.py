@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from diffpir import CheckpointError, Denoise, SamplerConfig, restore
-from diffpir.networks.checkpoint import read_checkpoint, save_model
-from diffpir.networks.prior import load_prior
+from diffpir.checkpoints.checkpoint import read_checkpoint, save_model
+from diffpir.checkpoints.prior import load_prior
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of its own imports

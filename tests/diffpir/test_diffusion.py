@@ -22,9 +22,9 @@ from diffpir import (
     noise_stream,
     restore,
 )
-from diffpir.networks.checkpoint import read_checkpoint, save_model
+from diffpir.checkpoints.checkpoint import read_checkpoint, save_model
+from diffpir.checkpoints.prior import load_prior
 from diffpir.networks.diffusion import Diffusion
-from diffpir.networks.prior import load_prior
 from diffpir.networks.prior_check import check_prior
 from diffpir.networks.unet import UNet
 from diffpir.schedule import MOST_SIGMA

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from skimage import data
 
 from diffpir import CheckpointError, ConfigError, EpsDenoiser, Schedule, builtin_path, load_model
-from diffpir.networks.architecture import infer_config, shapes_of
-from diffpir.networks.checkpoint import file_digest, read_checkpoint, read_spectrum, save_model
+from diffpir.checkpoints.architecture import infer_config, shapes_of
+from diffpir.checkpoints.checkpoint import file_digest, read_checkpoint, read_spectrum, save_model
 from diffpir.networks.precision import compiled, place
 from diffpir.networks.unet import UNet, UNetConfig
 from tests.support import TINY, golden, make_net, recipe_state

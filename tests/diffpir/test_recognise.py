@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from diffpir import CheckpointError
-from diffpir.networks.checkpoint import read_checkpoint, save_model
+from diffpir.checkpoints.checkpoint import read_checkpoint, save_model
 from tests.support import make_net
 
 W = torch.zeros(4, 4)

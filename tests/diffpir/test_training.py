@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from diffpir import ConfigError, EpsDenoiser, Schedule, load_model
+from diffpir.checkpoints.prior import load_prior
 from diffpir.networks.diffusion import Diffusion
-from diffpir.networks.prior import load_prior
 from diffpir.training.crops import CropStream
 from diffpir.training.trainer import (
     TrainConfig,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffpir import CheckpointError, load_model
-from diffpir.networks.checkpoint import read_checkpoint
+from diffpir.checkpoints.checkpoint import read_checkpoint
 from tests.support import make_net
 
 RAW, AVERAGE = make_net(seed=1).state_dict(), make_net(seed=2).state_dict()

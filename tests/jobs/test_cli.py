@@ -22,7 +22,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from diffpir import load_model
-from diffpir.networks.checkpoint import read_spectrum, save_model
+from diffpir.checkpoints.checkpoint import read_spectrum, save_model
 from jobs.aggregate import aggregate
 from jobs.cli import app
 from jobs.console import user_errors

@@ -36,7 +36,7 @@ READER = """
 import resource, sys, time
 path, room = sys.argv[1], int(sys.argv[2]) << 20
 if path.endswith((".pt", ".safetensors")):
-    from diffpir.networks.checkpoint import read_checkpoint as read
+    from diffpir.checkpoints.checkpoint import read_checkpoint as read
     from diffpir.errors import CheckpointError as Refused
 else:
     from manifests.errors import ManifestError as Refused

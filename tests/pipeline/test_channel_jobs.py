@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from jobs.export.run import export
 from jobs.export.settings import Settings
 from jobs.sheet import write_sheet

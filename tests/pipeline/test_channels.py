@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from manifests.build import build
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from diffpir import Schedule, restore
-from diffpir.networks.checkpoint import save_model
-from diffpir.networks.prior import load_prior
+from diffpir.checkpoints.checkpoint import save_model
+from diffpir.checkpoints.prior import load_prior
 from diffpir.networks.unet import UNetConfig
 from diffpir.operators import Denoise
 from diffpir.randomness import image_seed, noise_stream

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from diffpir import Schedule
-from diffpir.networks.checkpoint import save_model
+from diffpir.checkpoints.checkpoint import save_model
 from jobs.fetching import fetch_shown, list_known
 from jobs.specfile import JobFileError, make_job, make_model
 from manifests.errors import StorageError

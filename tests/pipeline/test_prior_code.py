@@ -18,9 +18,9 @@ import torch
 from typer.testing import CliRunner
 
 from diffpir import CustomPrior, Schedule, builtin_path, load_model, restore
+from diffpir.checkpoints.prior import custom_prior, load_prior
 from diffpir.networks.custom_check import check_custom
 from diffpir.networks.precision import place
-from diffpir.networks.prior import custom_prior, load_prior
 from diffpir.networks.prior_check import check_prior
 from diffpir.operators import Denoise
 from diffpir.randomness import image_seed, noise_stream

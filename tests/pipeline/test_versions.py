@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 import ray
 
-from diffpir.networks.checkpoint import file_digest, save_model
+from diffpir.checkpoints.checkpoint import file_digest, save_model
 from manifests.build import build, write_manifest
 from pipeline.errors import JobStopped, PipelineError
 from pipeline.restorer import Restorer

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from diffpir.checkpoints import ddpm_keys, diffusers_keys
+from diffpir.checkpoints.architecture import check_fit, infer_config, shapes_of
+from diffpir.checkpoints.diffusers_schedule import diffusion_parts
+from diffpir.checkpoints.facts import Fact, How
+from diffpir.checkpoints.folder import Files, read_config
+from diffpir.checkpoints.unwrap import Weights
 from diffpir.errors import CheckpointError
-from diffpir.networks import ddpm_keys, diffusers_keys
-from diffpir.networks.architecture import check_fit, infer_config, shapes_of
-from diffpir.networks.diffusers_schedule import diffusion_parts
-from diffpir.networks.facts import Fact, How
-from diffpir.networks.folder import Files, read_config
 from diffpir.networks.unet import UNet, UNetConfig
-from diffpir.networks.unwrap import Weights
 from diffpir.schedule import Schedule
 
 # Family -> the key that all its networks have.

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from diffpir.checkpoints.facts import Fact, How
+from diffpir.checkpoints.tensors import FAULTS, SHOWN
+from diffpir.checkpoints.unwrap import find_schedule
 from diffpir.errors import CheckpointError, ConfigError
 from diffpir.networks.diffusion import Diffusion
-from diffpir.networks.facts import Fact, How
-from diffpir.networks.tensors import FAULTS, SHOWN
-from diffpir.networks.unwrap import find_schedule
 from diffpir.schedule import Schedule
 
 MOST_METADATA = 2**22  # characters; a table of 100,000 steps has half of that

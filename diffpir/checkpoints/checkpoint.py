@@ -14,17 +14,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from diffpir.checkpoints.architecture import check_numbers
+from diffpir.checkpoints.facts import Fact
+from diffpir.checkpoints.families import MARKS, UNTOLD, read_network
+from diffpir.checkpoints.folder import find_files
+from diffpir.checkpoints.recognise import LATENT_PARTS, what_tensors_seem
+from diffpir.checkpoints.tensors import FAULTS, SHOWN, read_entries
+from diffpir.checkpoints.training_facts import diffusion_of
+from diffpir.checkpoints.unwrap import find_weights
 from diffpir.errors import CheckpointError, ConfigError
-from diffpir.networks.architecture import check_numbers
 from diffpir.networks.diffusion import Diffusion, Prediction
-from diffpir.networks.facts import Fact
-from diffpir.networks.families import MARKS, UNTOLD, read_network
-from diffpir.networks.folder import find_files
-from diffpir.networks.recognise import LATENT_PARTS, what_tensors_seem
-from diffpir.networks.tensors import FAULTS, SHOWN, read_entries
-from diffpir.networks.training_facts import diffusion_of
 from diffpir.networks.unet import UNet, UNetConfig
-from diffpir.networks.unwrap import find_weights
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 
@@ -77,8 +77,8 @@ def load_model(
 ) -> UNet:
     """Load the network of a checkpoint, on the CPU and in evaluation mode.
 
-    :func:`diffpir.networks.prior.load_prior` also tells the diffusion that the network was trained
-    in.
+    :func:`diffpir.checkpoints.prior.load_prior` also tells the diffusion that the network was
+    trained in.
 
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``, ``.bin``) or ``.safetensors`` file, or a folder
@@ -110,8 +110,8 @@ def read_checkpoint(path: str | Path, **options: Unpack[Options]) -> Checkpoint:
     """A checkpoint with its architecture, checked tensor by tensor.
 
     Wrappers of trainers are taken off, and of several weights the exponential average is taken
-    (:mod:`diffpir.networks.unwrap`). Networks of other families that are ours under other names are
-    read by renaming their tensors.
+    (:mod:`diffpir.checkpoints.unwrap`). Networks of other families that are ours under other names
+    are read by renaming their tensors.
 
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``, ``.bin``) or ``.safetensors`` file, or a folder

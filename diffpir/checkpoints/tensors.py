@@ -13,9 +13,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from diffpir.checkpoints.archive import check_archive, check_pickles
+from diffpir.checkpoints.recognise import what_file_seems
 from diffpir.errors import CheckpointError
-from diffpir.networks.archive import check_archive, check_pickles
-from diffpir.networks.recognise import what_file_seems
 
 SHOWN = 300  # characters of a file's own words in a message
 SHARED = 4  # tensors of a file that may share their numbers, at most

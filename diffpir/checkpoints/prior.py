@@ -8,7 +8,7 @@ from typing import Generic, Unpack
 
 import torch
 
-from diffpir.networks.checkpoint import Options, network_of, read_checkpoint, read_spectrum
+from diffpir.checkpoints.checkpoint import Options, network_of, read_checkpoint, read_spectrum
 from diffpir.networks.custom import CustomNet, CustomPrior
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.diffusion import Diffusion
@@ -67,9 +67,9 @@ def load_prior(
     Args:
         path: a local ``.pt`` (``.pth``, ``.ckpt``) or ``.safetensors`` file.
         dtype: of the weights, but for the last layers' (see
-            :func:`diffpir.networks.checkpoint.cast`). Those that the file has in this type are
+            :func:`diffpir.checkpoints.checkpoint.cast`). Those that the file has in this type are
             mapped, not read: all processes of a machine then have them in memory once.
-        options: as for :func:`diffpir.networks.checkpoint.read_checkpoint`.
+        options: as for :func:`diffpir.checkpoints.checkpoint.read_checkpoint`.
 
     Raises:
         CheckpointError: not such a checkpoint; the message names the file and the reason.
