@@ -39,6 +39,18 @@ class CustomPrior:
 
     Raises:
         ConfigError: a value is none of its kind.
+
+    Examples:
+        >>> import torch
+        >>> from diffpir import CustomPrior, Schedule
+        >>> from diffpir.networks.prior import custom_prior
+        >>> schedule = Schedule.linear()
+        >>> def network(x_t, t):  # the best guess where every pixel is N(0, 0.25) by itself
+        ...     sigma = schedule.sigma_bar[t]
+        ...     return x_t / schedule.alpha_bar[t] ** 0.5 * 0.25 / (0.25 + sigma**2)
+        >>> denoise = custom_prior(CustomPrior(network=network, schedule=schedule)).denoiser()
+        >>> denoise(torch.zeros(1, 3, 16, 16), 500).shape
+        torch.Size([1, 3, 16, 16])
     """
 
     network: Callable[..., Tensor]
