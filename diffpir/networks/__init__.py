@@ -1,1 +1,1 @@
-"""Diffusion networks: guided-diffusion's U-Net, networks of your own, and their use as denoisers."""
+"""Diffusion networks: the U-Net, networks of your own, and their use as denoisers."""
