@@ -39,6 +39,12 @@ class CustomPrior:
 
     Raises:
         ConfigError: a value is none of its kind.
+
+    Examples:
+        >>> from diffpir import CustomPrior, Schedule
+        >>> grey = CustomPrior(network=lambda x_t, t: 0 * x_t, schedule=Schedule.linear())
+        >>> grey.channels
+        3
     """
 
     network: Callable[..., Tensor]
