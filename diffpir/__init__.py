@@ -7,6 +7,7 @@
     load_model       a checkpoint's network; builtin_path is the prior that ships with the package
     EpsDenoiser      a network as the denoiser that the sampler needs
     Schedule         the noise levels of the diffusion
+    CustomPrior      a prior of your own code, for jobs
 
     Denoise, Downsample, PartialBlur, Inpaint, bayer, luminance, Linear
                      operators: how a measurement was made

@@ -43,7 +43,7 @@ class CustomPrior:
     Examples:
         >>> import torch
         >>> from diffpir import CustomPrior, Schedule
-        >>> from diffpir.networks.prior import custom_prior
+        >>> from diffpir.checkpoints.prior import custom_prior
         >>> schedule = Schedule.linear()
         >>> def network(x_t, t):  # the best guess where every pixel is N(0, 0.25) by itself
         ...     sigma = schedule.sigma_bar[t]

@@ -24,7 +24,7 @@ from pipeline.tasks import TASKS
 from tests.pictures import photograph, save_kinds
 
 # A network with random weights explains nothing.
-pytestmark = pytest.mark.filterwarnings("ignore:.*do not explain what was measured")
+pytestmark = pytest.mark.filterwarnings("ignore:.*(do not explain what was|have less noise than)")
 PHOTO = np.asarray(photograph())
 KERNEL = gaussian_kernel(5, 1.0)
 MASK = np.random.default_rng(0).random(PHOTO.shape[:2]) < 0.6
