@@ -24,7 +24,7 @@ from diffpir import builtin_path, load_model, metrics
 from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.precision import dtype_of, place
 from diffpir.operators import Denoise, Downsample, Operator
-from diffpir.sampler import SIGMA_FLOOR
+from diffpir.sampling import SIGMA_FLOOR
 from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest

@@ -16,7 +16,8 @@ from timing import NETWORKS, device, network, parser, synchronize, write
 from diffpir import Downsample, EpsDenoiser, SamplerConfig, Schedule, gaussian_kernel, noise_stream
 from diffpir.config import TILE
 from diffpir.networks.precision import place
-from diffpir.sampler import sample, together
+from diffpir.sampler import sample
+from diffpir.sampling import together
 from diffpir.tiling import Tiled
 
 USUAL = {"nfe": 5, "side": 256, "batch": 1, "images": 1}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeGuard, get_args
 
 from diffpir.errors import ConfigError
-from diffpir.methods import RIVALS
+from diffpir.rivals import RIVALS
 from diffpir.schedule import Schedule, Spacing
 
 # Of the network and of tiling, here because whoever reads a job needs them, and not PyTorch.

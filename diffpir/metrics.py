@@ -7,7 +7,7 @@ from torch import Tensor
 
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator, measured, per_image
-from diffpir.sampler import SIGMA_FLOOR, NoiseLevel
+from diffpir.sampling import SIGMA_FLOOR, NoiseLevel
 
 SSIM_WINDOW = 11  # pixels; the Gaussian window of Wang et al. 2004
 

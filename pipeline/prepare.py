@@ -11,10 +11,10 @@ import torch
 
 from diffpir.config import Method, SamplerConfig
 from diffpir.errors import DiffPIRError
-from diffpir.methods import RIVALS
 from diffpir.networks.custom_check import check_custom
 from diffpir.networks.diffusion import Diffusion
 from diffpir.networks.prior_check import check_prior
+from diffpir.rivals import RIVALS
 from diffpir.spectrum import CHANNELS
 from manifests import storage
 from manifests.errors import StorageError

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.methods import RIVALS
 from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Operator, luminance, measured
+from diffpir.rivals import RIVALS
 from pipeline.errors import RowError
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,22 +12,22 @@ from torch import Tensor
 
 from diffpir import metrics
 from diffpir.config import SamplerConfig
-from diffpir.noise_model import NoiseModel
 from diffpir.operators import Compressed, Interval, Operator, luminance
-from diffpir.posterior import Posterior, calibration, coverage
-from diffpir.randomness import noise_stream, sample_seed
-from diffpir.sampler import NoiseLevel, Sampling, Step, sample, together
+from diffpir.posterior import Posterior
+from diffpir.randomness import noise_stream
+from diffpir.sampler import sample
+from diffpir.sampling import Sampling, Step, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
+from pipeline.batch import Batch
 from pipeline.doubts import residual_doubt
 from pipeline.perceptual import Judges
 from pipeline.pictures.values import Values
-from pipeline.problem import Problem, baseline_of, guess_of, operator_of, start_of
+from pipeline.problem import Problem, guess_of, start_of
+from pipeline.scores import error_bars, scores_of
 from pipeline.spec.job import JobSpec
 from pipeline.tone import softened
-
-UNIT = 65535  # of 16 bits: what 1 is in the picture of a standard deviation
 
 
 @dataclass
@@ -59,59 +57,6 @@ class Restored:
 def step_name(t: int, after_data: bool) -> str:
     """What x0 at a timestep is called, before or after the data step."""
     return f"t{t:03d}-{'data' if after_data else 'denoised'}"
-
-
-class Batch:
-    """Problems of one shape, as tensors on the device; ``samples`` of each, next to each other."""
-
-    def __init__(self, problems: list[Problem], device: torch.device, samples: Sequence[int]):
-        problems = [problem for problem in problems for _ in samples]
-        self.problems = problems
-        self.y = torch.cat([p.y for p in problems]).to(device)
-        self.operator = operator_of(problems, device)
-        self.noise = _together([p.noise for p in problems], device)
-        self.seeds = [
-            sample_seed(p.seed, k) for p, k in zip(problems, itertools.cycle(samples), strict=False)
-        ]
-        channels, height, width = self.operator.initial(self.y).shape[1:]
-        self.shape = channels, height, width  # of a scene
-        # Of each watched problem its first sample, by its place in the batch.
-        self.watched: dict[int, dict[str, np.ndarray]] = {
-            i: {}
-            for i, (problem, k) in enumerate(zip(problems, itertools.cycle(samples), strict=False))
-            if problem.watched and k == 0
-        }
-
-    def noise_for(self, config: SamplerConfig) -> NoiseLevel:
-        """The noise as the sampler's method takes it.
-
-        The noise of a grey measurement is the same in its three channels. Their sum, one of the
-        channels that the spectral method works on, then has sqrt(3) times the noise that it has
-        where channels are independent.
-        """
-        if config.method != "diffpir-spectral":
-            return self.noise
-        times = self.y.shape[1] ** 0.5
-        noises = [_scaled(p.noise, times) if p.grey else p.noise for p in self.problems]
-        return _together(noises, self.y.device)
-
-
-def _scaled(noise: float | NoiseModel, times: float) -> float | NoiseModel:
-    """Noise of so many times the standard deviation."""
-    if isinstance(noise, float):
-        return noise * times
-    return NoiseModel(noise.gaussian * times, noise.poisson * times**2)
-
-
-def _together(noises: Sequence[float | NoiseModel], device: torch.device) -> NoiseLevel:
-    """The noise of images that share a batch: one level, one of each, or a model."""
-    models = [noise for noise in noises if isinstance(noise, NoiseModel)]
-    if models:
-        return NoiseModel.together(models)
-    levels = [noise for noise in noises if isinstance(noise, float)]
-    if len(set(levels)) == 1:
-        return levels[0]
-    return torch.tensor(levels, dtype=torch.float64, device=device)
 
 
 class ImageSampler:
@@ -277,7 +222,9 @@ class ImageSampler:
                         "noise_level": problem.noise_level,
                         "ceiling": problem.peak if self.spec.picture.range == "scene" else None,
                         **problem.outcome,
-                        **self._scores(problem, problem.peak * self.values.rounded(shown)),
+                        **scores_of(
+                            problem, problem.peak * self.values.rounded(shown), self.judges
+                        ),
                     },
                     picture=picture,
                     samples=np.stack(samples[i]) if samples and samples[i] else None,
@@ -285,7 +232,10 @@ class ImageSampler:
                 )
             )
             if posteriors and self.spec.uncertainty:
-                self._add_uncertainty(results[-1], problem, batch.operator, posteriors[i])
+                outcome, results[-1].uncertainty = error_bars(
+                    problem, batch.operator, posteriors[i], self.uncertainty_scale
+                )
+                results[-1].outcome |= outcome
         return results
 
     def _stored(self, x: Tensor, operator: Operator, problem: Problem) -> np.ndarray:
@@ -306,44 +256,3 @@ class ImageSampler:
             colours = guess_of([problem], operator, problem.colours.to(x.device))
             x = colours + (x - luminance(device=x.device).forward(colours))
         return operator.frame(x).clamp(0, 1)
-
-    def _add_uncertainty(
-        self, result: Restored, problem: Problem, operator: Operator, posterior: Posterior
-    ) -> None:
-        mean = problem.peak * operator.frame(posterior.mean[None])
-        std = problem.peak * operator.frame(posterior.std[None])
-        if problem.reference is not None:
-            reference = problem.reference.to(mean.device)
-            if problem.colours is not None and reference.shape[1] == 3:
-                reference = luminance(device=mean.device).forward(reference)
-            needed = calibration(mean, std, reference)
-            result.outcome["uncertainty_scale"] = None if math.isnan(needed) else needed
-            std = self.uncertainty_scale * std
-            for name, deviations in (("within_1_std", 1), ("within_2_std", 2)):
-                result.outcome[name] = coverage(mean, std, reference, deviations)
-        else:
-            std = self.uncertainty_scale * std
-        spread = std[0, 0]
-        result.outcome["uncertainty"] = spread.mean().item()
-        result.uncertainty = (spread * UNIT).round().clamp(0, UNIT).cpu().numpy().astype(np.uint16)
-
-    def _scores(self, problem: Problem, x: Tensor) -> dict:
-        reference = problem.reference
-        if reference is not None:
-            # Where x is: on a GPU, scores would keep one core busy for longer than the network.
-            reference = reference.to(x.device)
-            if 1 in (x.shape[1], reference.shape[1]):  # grey is compared with each of the others
-                x, reference = torch.broadcast_tensors(x, reference)
-        coloured = x.shape[1] == 3
-        seen = self.judges(x, reference) if coloured else {}
-        if reference is None:
-            return seen
-        baseline = baseline_of(problem).clamp(0, 1).to(x.device).expand_as(x)
-        ssim = metrics.ssim(x, reference).item()
-        return {
-            "psnr": metrics.psnr(x, reference).item(),
-            "psnr_y": metrics.psnr_y(x, reference).item() if coloured else None,
-            "ssim": None if math.isnan(ssim) else ssim,
-            "baseline_psnr": metrics.psnr(baseline, reference).item(),
-            **seen,
-        }

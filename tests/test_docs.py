@@ -12,7 +12,7 @@ import yaml
 import diffpir
 import pipeline
 from diffpir.config import SamplerConfig
-from diffpir.methods import RIVALS
+from diffpir.rivals import RIVALS
 from pipeline.errors import ERROR_KINDS
 from pipeline.spec.job import JobSpec
 from pipeline.tasks import TASKS

@@ -11,7 +11,7 @@ from torch import Tensor
 from diffpir.config import SamplerConfig
 from diffpir.methods.steps import finished, noise_in, on_both_sides
 from diffpir.operators import Operator
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 ODE_STEPS = 5  # evaluations for each level

@@ -11,7 +11,7 @@ from diffpir.config import SamplerConfig
 from diffpir.methods.singular import Range
 from diffpir.methods.steps import finished, noise_in, noise_on_both_sides, on_both_sides, steps
 from diffpir.operators import Operator
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 TINY = 1e-12

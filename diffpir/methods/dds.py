@@ -10,7 +10,7 @@ from diffpir.config import SamplerConfig
 from diffpir.methods.steps import finished, noise_in, noise_on_both_sides, on_both_sides, steps
 from diffpir.operators import Operator
 from diffpir.operators.solver import conjugate_gradients
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 ITERATIONS = 5  # of conjugate gradients in each step

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffpir.config import SamplerConfig
 from diffpir.methods.steps import finished, on_both_sides, steps
 from diffpir.operators import Operator
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 TINY = 1e-12

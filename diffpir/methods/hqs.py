@@ -10,7 +10,7 @@ from torch import Tensor
 from diffpir.config import SamplerConfig
 from diffpir.methods.steps import finished, noise_on_both_sides, on_both_sides
 from diffpir.operators import Operator
-from diffpir.sampler import SIGMA_FLOOR, Sampling, Step
+from diffpir.sampling import SIGMA_FLOOR, Sampling, Step
 from diffpir.schedule import Schedule
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from diffpir.config import SamplerConfig
 from diffpir.methods.steps import finished, noise_in, noise_on_both_sides, on_both_sides, steps
 from diffpir.operators import Operator
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 SIGMA_FLOOR = 1e-5  # of y's noise: without any, the data step is the pseudo-inverse's

@@ -11,7 +11,7 @@ from diffpir.config import SamplerConfig
 from diffpir.methods.singular import Range
 from diffpir.methods.steps import finished, noise_in, on_both_sides, steps
 from diffpir.operators import Decomposable, Operator
-from diffpir.sampler import Sampling, Step, enough
+from diffpir.sampling import Sampling, Step, enough
 from diffpir.schedule import Schedule
 
 RATE, BETAS, EPSILON = 0.1, (0.9, 0.99), 1e-8  # of Adam

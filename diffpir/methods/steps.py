@@ -10,7 +10,7 @@ from torch import Tensor
 
 from diffpir.config import SamplerConfig
 from diffpir.operators import Operator, per_image
-from diffpir.sampler import noise_levels
+from diffpir.sampling import noise_levels
 from diffpir.schedule import Schedule
 
 

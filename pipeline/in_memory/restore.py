@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, doubts, outcome_doubts
+from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, doubts
 from pipeline.errors import PipelineError, RowError
 from pipeline.in_memory.given import BESIDE, Given, beside, inputs_of, name_of, one_by_one
 from pipeline.in_memory.restored import RestoredImage, RestoredImages
+from pipeline.output.doubts import outcome_doubts
 from pipeline.output.parts import Tally
 from pipeline.prepare import check_method, check_model
 from pipeline.problem import Problem, build_problem

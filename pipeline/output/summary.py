@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from manifests import storage
-from pipeline.doubts import outcome_doubts
+from pipeline.output.doubts import outcome_doubts
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
 

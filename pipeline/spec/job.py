@@ -18,7 +18,7 @@ from diffpir.config import (
     SamplerConfig,
     check_setting,
 )
-from diffpir.methods import RIVALS, takes_gradients
+from diffpir.rivals import RIVALS, takes_gradients
 from diffpir.schedule import Spacing
 from manifests.schema import RENAMED
 from manifests.storage.hosts import checked_entry

@@ -18,7 +18,8 @@ from diffpir.networks.denoiser import EpsDenoiser
 from diffpir.networks.unet import UNet
 from diffpir.operators import Denoise, Downsample, Inpaint, PartialBlur
 from diffpir.operators.jpeg import BlockDCT
-from diffpir.sampler import sample, together
+from diffpir.sampler import sample
+from diffpir.sampling import together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum, measure_spectrum
 from diffpir.tiling import Tiled

@@ -22,9 +22,9 @@ from diffpir import (
     restore,
 )
 from diffpir.errors import ConfigError
-from diffpir.methods import RIVALS
 from diffpir.methods.singular import Range
 from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.rivals import RIVALS
 from tests.diffpir.test_sampler import linear_denoiser
 from tests.support import golden, make_net
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffpir.config import preset
-from diffpir.methods import RIVALS
 from diffpir.networks.denoiser import EpsDenoiser
+from diffpir.rivals import RIVALS
 from diffpir.schedule import Schedule
 from jobs.specfile import JobFileError, make_job
 from manifests.build import build, write_manifest
