@@ -25,7 +25,10 @@ if not torch.cuda.is_available():
 pytest_plugins = ["tests.browser", "tests.s3", "tests.clouds"]  # the last imports the second
 
 # Files that are not to be left for the end of one of two processes.
-LONGEST = ("test_cluster.py", "test_chaos.py", "test_flow.py", "test_storage_faults.py")
+LONGEST = (
+    "test_cluster.py", "test_versions.py", "test_chaos.py", "test_flow.py", "test_cli.py",
+    "test_storage_faults.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
