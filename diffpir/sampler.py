@@ -165,9 +165,13 @@ def sample(
     del x_init  # of large images, each array counts
 
     x0_hat: Tensor | None = None
+
+    def under_relaxed(x0: Tensor) -> Tensor:
+        return x0 if x0_hat is None else x0 + config.relax * (x0_hat - x0)
+
     for t, s in itertools.pairwise(timesteps):
         x0 = (yield x_t, t).clamp(-1, 1)
-        relaxed = x0 if x0_hat is None else x0 + config.relax * (x0_hat - x0)
+        relaxed = under_relaxed(x0)
         x0_hat = relaxed + config.guidance * (data_step(relaxed, sigma_bar[t]) - relaxed)
         eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
         if config.zeta > 0:
@@ -182,7 +186,7 @@ def sample(
     x0 = (yield x_t, timesteps[-1]).clamp(-1, 1)
     if callback:
         callback(Step(timesteps[-1], x0))
-    x = (x0 + 1) / 2
+    x = (under_relaxed(x0) + 1) / 2
     if isinstance(noise_level, NoiseModel):
         return x
     # Without noise, what was measured is known: no prior may change it.

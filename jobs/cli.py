@@ -16,6 +16,7 @@ from jobs.commands import (
     reproducing,
     restoring,
     results,
+    running,
     viewing,
 )
 from jobs.console import STOPPED
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+app.add_typer(running.app)
 app.add_typer(restoring.app)
 app.add_typer(beginning.app)
 app.add_typer(reproducing.app)

@@ -175,3 +175,16 @@ def local_path(value: str | Path) -> Path:
 def local_output(help: str) -> Any:
     """``--output`` of a command that writes on this machine."""
     return typer.Option("--output", "-o", parser=local_path, metavar="PATH", help=help)
+
+
+WatchIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--watch-ids",
+        metavar="ID",
+        help="If steps of the sampler are kept (save_steps): id of an image whose steps these are. "
+        "Repeat the option for several.",
+        show_default="the first four images",
+        rich_help_panel=SAMPLER,
+    ),
+]

@@ -1,13 +1,12 @@
-"""The commands that restore: run, restore, demo."""
+"""The commands that restore without a job file: restore and demo."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from contextlib import ExitStack
 from enum import StrEnum
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -20,26 +19,20 @@ from jobs.commands.options import (
     SOURCE,
     AllowCode,
     DryRun,
-    Fresh,
     Limit,
-    Overwrite,
     Precision,
     Price,
-    RetryFailed,
     Sample,
+    WatchIds,
     allowed_code,
     examples,
     first_rows,
     local_output,
     range_option,
 )
-from jobs.console import ProgressLine, finish, say, show_outlook, user_errors
+from jobs.commands.running import no_price, run_with_progress, show_plan
+from jobs.console import ProgressLine, finish, user_errors
 from jobs.interrupts import interruptible
-
-if TYPE_CHECKING:
-    from pipeline.output.selection import Selection
-    from pipeline.output.summary import Summary
-    from pipeline.spec.job import JobSpec
 
 app = typer.Typer()
 
@@ -76,126 +69,10 @@ class RestoreCommand(TyperCommand):
         return params
 
 
-WatchIds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--watch-ids",
-        metavar="ID",
-        help="If steps of the sampler are kept (save_steps): id of an image whose steps these are. "
-        "Repeat the option for several.",
-        show_default="the first four images",
-        rich_help_panel=SAMPLER,
-    ),
-]
-
-
 class Boundary(StrEnum):
     circular = "circular"
     reflect = "reflect"
     unknown = "unknown"
-
-
-@app.command(
-    epilog=examples(
-        "diffpir run job.yaml",
-        "diffpir run job.yaml --limit 8",
-        "diffpir run job.yaml --retry-failed",
-        "diffpir run job.yaml --fresh --overwrite",
-    )
-)
-def run(
-    job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
-    limit: Limit = None,
-    sample: Sample = None,
-    retry_failed: RetryFailed = False,
-    fresh: Fresh = False,
-    overwrite: Overwrite = False,
-    dry_run: DryRun = False,
-    price_per_hour: Price = None,
-    allow_code: AllowCode = None,
-    watch_ids: WatchIds = None,
-) -> None:
-    """Run a job, or resume it where it stopped.
-
-    Exits with 0 if all rows are restored, 3 if some failed, 2 if the job is wrong (nothing was
-    started), 1 if it stopped on the way, 130 or 143 if SIGINT or SIGTERM interrupted it (the same
-    command goes on).
-    """
-    if dry_run and (fresh or retry_failed):
-        raise typer.BadParameter("--dry-run goes with neither --fresh nor --retry-failed")
-    with interruptible(), user_errors():
-        from jobs.specfile import load_job
-
-        spec = load_job(job, watch_ids)
-        first = first_rows(limit, sample, spec.seed)
-        allowed = allowed_code(allow_code)
-        if dry_run:
-            _plan(spec, first, allowed, price_per_hour)
-            return
-        _no_price(price_per_hour)
-        summary = _run(
-            spec,
-            first=first,
-            retry_failed=retry_failed,
-            fresh=fresh,
-            overwrite=overwrite,
-            allow_code=allowed,
-        )
-    finish(summary, spec.output)
-
-
-@app.command(
-    epilog=examples(
-        "diffpir plan job.yaml",
-        "diffpir plan job.yaml --price-per-hour 3.5",
-        "diffpir plan job.yaml --sample 100",
-    )
-)
-def plan(
-    job: Annotated[str, typer.Argument(help="Job file (YAML), by path or URI.")],
-    price_per_hour: Price = None,
-    limit: Limit = None,
-    sample: Sample = None,
-    allow_code: AllowCode = None,
-) -> None:
-    """Check a job as `run` does, and say what it would do and how long that would take.
-
-    Small parts of three images are restored to measure the speed. Nothing is written. Exits with 2
-    if the job is wrong.
-    """
-    with interruptible(), user_errors():
-        from jobs.specfile import load_job
-
-        spec = load_job(job)
-        first = first_rows(limit, sample, spec.seed)
-        _plan(spec, first, allowed_code(allow_code), price_per_hour)
-
-
-def _plan(
-    spec: JobSpec,
-    first: Selection | None,
-    allow_code: Collection[str],
-    price_per_hour: float | None,
-) -> None:
-    from jobs.fetching import fetch_of
-    from pipeline.outlook import outlook
-
-    fetch_of(spec.model)
-    show_outlook(outlook(spec, allow_code, first=first), price_per_hour)
-
-
-def _run(spec: JobSpec, **options: Any) -> Summary:
-    from jobs.fetching import fetch_of
-    from pipeline.run import run_job
-
-    fetch_of(spec.model)
-    with ProgressLine() as progress:
-        return run_job(spec, progress, on_note=say, **options)
-
-
-def _no_price(price_per_hour: float | None) -> None:
-    if price_per_hour is not None:
-        raise typer.BadParameter("--price-per-hour goes with --dry-run, or with diffpir plan")
 
 
 @app.command(
@@ -436,7 +313,7 @@ def restore(
     If the command is interrupted, the same command goes on. Exits as `diffpir run` does.
     """
     if not dry_run:
-        _no_price(price_per_hour)
+        no_price(price_per_hour)
     first = first_rows(limit, sample, seed)
     with interruptible(), user_errors(), ExitStack() as stack:
         from jobs.option_names import told_by_options
@@ -480,9 +357,9 @@ def restore(
             columns={"image": image_column, "id": id_column},
         )
         if dry_run:
-            _plan(spec, first, allowed, price_per_hour)
+            show_plan(spec, first, allowed, price_per_hour)
             return
-        summary = _run(spec, first=first, allow_code=allowed)
+        summary = run_with_progress(spec, first=first, allow_code=allowed)
     finish(summary, spec.output)
 
 
