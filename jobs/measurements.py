@@ -16,7 +16,8 @@ from pipeline.errors import RowError
 from pipeline.pictures.values import Values
 from pipeline.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Load, errors_of, known_columns
+from pipeline.steps.load import Load
+from pipeline.steps.table import errors_of, known_columns
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs
 from pipeline.users_code import check_allowed

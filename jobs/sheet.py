@@ -22,7 +22,7 @@ from pipeline.output.plan import read_shard
 from pipeline.output.record import read_record, spec_of
 from pipeline.output.run_folder import RunFolder
 from pipeline.spec.job import JobSpec
-from pipeline.steps import known_columns
+from pipeline.steps.table import known_columns
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 COLUMNS = (

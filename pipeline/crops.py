@@ -21,7 +21,7 @@ def cropped(
     A part lies where a mask begins to hide something, or else in the upper left corner.
 
     Args:
-        loaded: rows with files (:class:`pipeline.steps.Load`).
+        loaded: rows with files (:class:`pipeline.steps.load.Load`).
         side: of the parts in pixels, a multiple of ``STEP``.
         mask: (H, W) of the job, for all images.
 

@@ -28,7 +28,8 @@ from pipeline.restorer import Restorer
 from pipeline.sink import ShardSink
 from pipeline.source import ShardSource
 from pipeline.spec.job import WATCHED, JobSpec
-from pipeline.steps import Encode, Load
+from pipeline.steps.encode import Encode
+from pipeline.steps.load import Load
 
 LOADING_DEATHS = 4  # Ray would start actors that die while they load without end
 

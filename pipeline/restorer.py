@@ -34,7 +34,7 @@ from pipeline.problem import Problem, build_problem
 from pipeline.sampling import ImageSampler, Restored
 from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
-from pipeline.steps import INPUTS, errors_of, known_columns, with_errors
+from pipeline.steps.table import INPUTS, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
 from pipeline.timed import Timed

@@ -22,7 +22,9 @@ from pipeline.resources import Resources
 from pipeline.restorer import Restorer
 from pipeline.source import block_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Encode, Load, errors_of
+from pipeline.steps.encode import Encode
+from pipeline.steps.load import Load
+from pipeline.steps.table import errors_of
 
 IMAGES = 3
 # Sides of a crop in pixels: the next one is taken where the one before is too small for the job,

@@ -13,7 +13,8 @@ from pipeline.fence.decoders import decode_picture
 from pipeline.output.naming import image_path
 from pipeline.output.record import spec_of
 from pipeline.schema import PICTURE
-from pipeline.steps import Load, known_columns
+from pipeline.steps.load import Load
+from pipeline.steps.table import known_columns
 
 GONE = ("not_found", "changed", "not_a_file", "too_large")  # error kinds: the file is no more
 

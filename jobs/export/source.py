@@ -20,7 +20,7 @@ from pipeline.output.parts import Part, Tally, read_part, tally_in
 from pipeline.output.plan import read_shard
 from pipeline.output.run_folder import RunFolder
 from pipeline.schema import FEATURES, PICTURE, PICTURES, holds_pictures
-from pipeline.steps import VERSION
+from pipeline.steps.table import VERSION
 
 READERS = 32  # footers read at once: reading waits for storage
 ALWAYS = ("id", "restored")  # columns that every export has

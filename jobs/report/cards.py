@@ -27,7 +27,7 @@ from pipeline.output.plan import read_shard
 from pipeline.output.record import spec_of
 from pipeline.output.run_folder import RunFolder
 from pipeline.schema import FEATURES, PICTURES
-from pipeline.steps import known_columns
+from pipeline.steps.table import known_columns
 
 BRIGHTEST = 0.99  # share of a map's pixels below the value that has the lightest colour
 MAX_TEXT = 400  # characters of a value that a card shows

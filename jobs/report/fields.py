@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from manifests.schema import TYPES
 from pipeline.schema import OUTCOME, PICTURES, STATUS
-from pipeline.steps import VERSION
+from pipeline.steps.table import VERSION
 
 Better = Literal["high", "low", "one"] | None
 

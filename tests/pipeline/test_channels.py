@@ -29,7 +29,7 @@ from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
-from pipeline.steps import INPUTS
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import photograph
 from tests.support import TINY, make_net, versions_of

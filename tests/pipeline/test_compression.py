@@ -15,7 +15,7 @@ from pipeline.pictures.jpeg import read_jpeg
 from pipeline.pictures.jpeg_array import to_array
 from pipeline.problem import baseline_of, build_problem, operator_of
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Load
+from pipeline.steps.load import Load
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs
 from tests.pictures import photograph

@@ -20,7 +20,7 @@ from pipeline.output.summary import read_summary, summary_of, write_summary
 from pipeline.prepare import check
 from pipeline.restorer import Restorer
 from pipeline.source import block_of
-from pipeline.steps import INPUTS
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import photograph
 from tests.support import versions_of

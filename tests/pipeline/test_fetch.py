@@ -15,7 +15,8 @@ from manifests.storage.dead_hosts import DEAD_HOSTS
 from pipeline.errors import ERROR_KINDS
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
-from pipeline.steps import FETCH_THREADS, Load, errors_of
+from pipeline.steps.load import FETCH_THREADS, Load
+from pipeline.steps.table import errors_of
 from tests import web as tests_web
 from tests.pictures import photograph
 from tests.web import WebServer, dead_port

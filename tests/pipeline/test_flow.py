@@ -32,7 +32,7 @@ from pipeline.run import run_job
 from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
-from pipeline.steps import Encode
+from pipeline.steps.encode import Encode
 from pipeline.tasks.row import to_tensor
 from tests.pictures import decoded, photograph, save_broken, save_kinds
 

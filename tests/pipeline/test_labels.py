@@ -26,7 +26,7 @@ from pipeline.prepare import check
 from pipeline.restorer import Restorer
 from pipeline.run import run_job
 from pipeline.schema import RESERVED
-from pipeline.steps import INPUTS
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import decoded, photograph
 from tests.support import TINY, make_net, versions_of

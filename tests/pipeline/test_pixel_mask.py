@@ -23,7 +23,8 @@ from pipeline.pictures.pixel_mask import PixelMask, known_pixels
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, HIDDEN, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import Encode, Load
+from pipeline.steps.encode import Encode
+from pipeline.steps.load import Load
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.masks import Mask
 from tests.pictures import photograph

@@ -44,13 +44,14 @@ def arm(module):
                 die()
             return restore(self, problems)
         module.Restorer._restore = deadly
-    elif module.__name__ == "pipeline.steps":
+    elif module.__name__ == "pipeline.steps.encode":
         encode = module.encode_picture
         def deadly(pixels, *how):
             if pixels.shape[0] == 21:
                 die()
             return encode(pixels, *how)
         module.encode_picture = deadly
+    elif module.__name__ == "pipeline.steps.load":
         load = module.Load.__call__
         def told(self, table):
             with open(LOG, "a") as f:
@@ -77,9 +78,17 @@ def register():
     Image.register_decoder("deadly", Decoder)
 
 
+ARMED = (
+    "pipeline.pictures.decode",
+    "pipeline.restorer",
+    "pipeline.steps.encode",
+    "pipeline.steps.load",
+)
+
+
 class Finder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
-        if name not in ("pipeline.pictures.decode", "pipeline.restorer", "pipeline.steps"):
+        if name not in ARMED:
             return None
         sys.meta_path.remove(self)
         try:

@@ -24,7 +24,7 @@ from pipeline.tasks.assets import Assets
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import INPUTS
+from pipeline.steps.table import INPUTS
 from tests.support import versions_of
 
 def table(count, side):

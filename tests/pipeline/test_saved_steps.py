@@ -13,7 +13,8 @@ from pipeline.arrays import pack, unpack
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import INPUTS, Encode
+from pipeline.steps.encode import Encode
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import decoded
 from tests.support import versions_of

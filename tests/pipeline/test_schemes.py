@@ -20,7 +20,8 @@ from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
-from pipeline.steps import Encode, Load
+from pipeline.steps.encode import Encode
+from pipeline.steps.load import Load
 from tests.pictures import photograph
 
 

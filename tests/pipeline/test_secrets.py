@@ -25,7 +25,9 @@ from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile
-from pipeline.steps import INPUTS, Encode, Load
+from pipeline.steps.encode import Encode
+from pipeline.steps.load import Load
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.manifests.test_secrets import MARK, leaks, names, queries, site, users  # noqa: F401
 from tests.operators import Red

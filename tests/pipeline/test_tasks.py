@@ -20,7 +20,7 @@ from pipeline.problem import baseline_of, build_problem, operator_of, start_of
 from pipeline.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
-from pipeline.steps import INPUTS
+from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.linear import users_operator
 from pipeline.tasks.row import Inputs

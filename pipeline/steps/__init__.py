@@ -1,0 +1,1 @@
+"""The CPU steps of the flow: each maps a table of rows to a table, and knows nothing of Ray."""
