@@ -31,6 +31,10 @@ class DataStep(Protocol):
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor: ...
 
+    def fresh(self, z: Tensor, sigma_bar: float) -> Tensor:
+        """Standard normal z as it is to be added, times sigma_bar, to the last x0_hat."""
+        ...
+
 
 class IsotropicStep:
     """DiffPIR's: x0 is equally wrong at all frequencies (Zhu et al. 2023, eq. 12a and 13).
@@ -50,6 +54,9 @@ class IsotropicStep:
         rho_t = weight * self.config.prior_precision(sigma_bar)
         rho_t = rho_t.to(x0) if isinstance(rho_t, Tensor) else rho_t
         return self.operator.prox(x0, self.y, rho_t)
+
+    def fresh(self, z: Tensor, sigma_bar: float) -> Tensor:
+        return z
 
 
 class SpectralStep:
@@ -86,6 +93,7 @@ class SpectralStep:
         self.max_iterations = max_iterations or usual
         self.last: dict[int, Tensor] = {}  # by the first of its channels
         self.gain: tuple[Tensor | None] | None = None  # of an operator without an inverse
+        self.left: Power | None = None  # the power of what is wrong with the last image
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
         def power(height: int, width: int) -> Tensor:
@@ -106,6 +114,14 @@ class SpectralStep:
             colour, guess, lambda h, w: self.spectrum.of_pictures(h, w, guess)
         )
 
+    def fresh(self, z: Tensor, sigma_bar: float) -> Tensor:
+        if self.left is None:
+            return z
+        basis = self.spectrum.basis(z)
+        missing = (1 - self.left(*z.shape[-2:]) / sigma_bar**2).clamp(min=0).sqrt().to(z)
+        parts = [filtered(mixed(z, basis[c]), missing[..., c, :, :]) for c in _parts(z, basis)]
+        return mixed(torch.cat(parts, dim=1), basis.T)
+
     def _towards_data(self, x: Tensor, lit: Tensor, of_prior: Power) -> Tensor:
         """From x; ``lit`` is the scene whose light tells how strong the noise is."""
         operator, basis = self.operator, self.spectrum.basis(x)
@@ -117,7 +133,10 @@ class SpectralStep:
         weight = per_image(weight, x)
         residual = self.y - operator.forward(x)
         invertible = operator if isinstance(operator, Invertible) else None
-        uniform = not (of_pixels(weight) or of_channels(weight))
+        uniform, level = True, weight
+        if of_pixels(weight) or of_channels(weight):
+            uniform, level = False, level_of(weight, (1, 2, 3))
+        self.left = invertible.error_left(level, power) if invertible else None
         if invertible is None or not (invertible.alike and uniform):
 
             def spread(x: Tensor) -> Tensor:  # S x
@@ -128,13 +147,8 @@ class SpectralStep:
             else:
                 inverse = self._circular_inverse(residual, x, weight, power, basis)
             return x + self._step(residual, weight, spread, inverse, False, (1, 2, 3))
-        # The basis' channels are systems of their own; those of a large image one after another,
-        # which takes a third of the memory.
-        channels = len(basis)
-        at_once = channels if x.numel() <= AT_ONCE else 1
         steps = []
-        for first in range(0, channels, at_once):
-            part = slice(first, first + at_once)
+        for part in _parts(x, basis):  # each channel of the basis is a system of its own
             of_part = cache(lambda h, w, part=part: power(h, w)[part])
 
             def spread_part(x: Tensor, power: Power = of_part) -> Tensor:
@@ -143,7 +157,7 @@ class SpectralStep:
             inverse = invertible.inverse(weight, of_part)
             mine = mixed(residual, basis[part])
             exact = invertible.exact
-            steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), first))
+            steps.append(self._step(mine, weight, spread_part, inverse, exact, (2, 3), part.start))
         return x + mixed(torch.cat(steps, dim=1), basis.T)
 
     def _circular_inverse(
@@ -160,6 +174,7 @@ class SpectralStep:
         if gain is None:
             return _same
         reciprocal = 1 / (gain * power(*x.shape[-2:]) + weight)
+        self.left = lambda h, w: power(h, w) * weight / (gain * power(h, w) + weight)
         return lambda r: mixed(filtered(mixed(r, basis), reciprocal), basis.T)
 
     def _step(
@@ -188,6 +203,16 @@ class SpectralStep:
                 max_iterations=self.max_iterations,
             )
         return spread(operator.adjoint(u))
+
+
+def _parts(x: Tensor, basis: Tensor) -> list[slice]:
+    """The channels of the basis that are worked on at a time.
+
+    Those of a large image one after another, which takes a third of the memory.
+    """
+    channels = len(basis)
+    at_once = channels if x.numel() <= AT_ONCE else 1
+    return [slice(first, first + at_once) for first in range(0, channels, at_once)]
 
 
 def _joint_inverse(operator: Invertible, weight: Rho, power: Power, basis: Tensor) -> Map:

@@ -175,7 +175,7 @@ def sample(
         x0_hat = relaxed + config.guidance * (data_step(relaxed, sigma_bar[t]) - relaxed)
         eps_hat = (x_t - alpha_bar[t] ** 0.5 * x0_hat) / (1 - alpha_bar[t]) ** 0.5
         if config.zeta > 0:
-            z = next(draws)
+            z = data_step.fresh(next(draws), sigma_bar[s])
             eps_hat = (1 - config.zeta) ** 0.5 * eps_hat + config.zeta**0.5 * z
         x_t = alpha_bar[s] ** 0.5 * x0_hat + (1 - alpha_bar[s]) ** 0.5 * eps_hat
         if callback:

@@ -114,6 +114,19 @@ class Downsample:
 
         return lambda r: filtered(r, reciprocal(*r.shape[-2:]))
 
+    def error_left(self, rho: Rho, power: Power) -> Power:
+        def left(height: int, width: int) -> Tensor:
+            s = self.factor
+            otf, _ = self._spectrum(height, width)
+            variance = power(height, width)
+            gain = (otf.real**2 + otf.imag**2) * variance
+            seen = gain  # of all frequencies that fold onto one
+            if s > 1:
+                seen = _aliased(_whole(gain, width), s).repeat(1, 1, s, s)[..., : width // 2 + 1]
+            return variance * (1 - gain / s**2 / (seen + per_image(rho, gain)))
+
+        return left
+
     def spectral(self, r: Tensor, f: Map) -> Tensor:
         return filtered(r, f(self._gain(r)))
 

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
-from diffpir.operators.protocol import Map, Power, Rho, batched_mask, of_channels, of_pixels
+from diffpir.operators.protocol import (
+    Map,
+    Power,
+    Rho,
+    batched_mask,
+    of_channels,
+    of_pixels,
+    per_image,
+)
 from diffpir.operators.solver import AT_ONCE, level_of, prox_by_cg, uneven
 
 Boundary = Literal["circular", "reflect", "unknown"]
@@ -166,6 +174,11 @@ class PartialBlur:
     def inverse(self, rho: Rho, power: Power) -> Map:
         whole = self.blur.inverse(rho, power)
         return lambda r: self._within(whole, r)
+
+    def error_left(self, rho: Rho, power: Power) -> Power:
+        if self.mask is not None:
+            rho = per_image(rho, self.mask) / self.mask.mean(dim=(1, 2, 3), keepdim=True)
+        return self.blur.error_left(rho, power)
 
     def _within(self, whole: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         s = self.blur.factor

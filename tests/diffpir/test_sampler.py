@@ -208,7 +208,7 @@ def test_the_spectral_method_is_what_its_equations_say():
         if i == len(timesteps) - 1:
             break
         hat = towards_data(relaxed, sigmas[i])
-        v = hat + sigmas[i + 1] * draws[i + 1]
+        v = hat + sigmas[i + 1] * towards_data.fresh(draws[i + 1], sigmas[i + 1])
     assert torch.allclose(found, (relaxed + 1) / 2, atol=1e-10)
 
 

@@ -152,6 +152,88 @@ def test_with_equal_powers_it_is_diffpirs_step(name):
     assert torch.allclose(step(x0, 0.5), usual(x0, 0.5), atol=1e-7)
 
 
+def posterior(operator, weight: float, sigma: float) -> torch.Tensor:
+    """(3 H W, 3 H W), the covariance of what is wrong with the step's image."""
+    shape = scene_of(operator)
+    a = matrix_of(operator.forward, shape)
+    s = matrix_of(spread_by(COLOURED, sigma), shape)
+    gram = a @ s @ a.T + weight * torch.eye(len(a), dtype=torch.float64)
+    return s - s @ a.T @ torch.linalg.solve(gram, a @ s)
+
+
+def powers_of(covariance: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """(3, H, W // 2 + 1), the power of each opponent channel at each frequency."""
+    mix = torch.tensor(OPPONENT, dtype=torch.float64)
+    c = covariance.reshape(3, height, width, 3, height, width)
+    c = torch.einsum("dc,chwgij,dg->dhwij", mix, c, mix).to(torch.complex128)
+    c = torch.fft.ifft2(torch.fft.fft2(c, dim=(1, 2)), dim=(3, 4))
+    diagonal = torch.einsum("dhwhw->dhw", c).real
+    return diagonal[..., : width // 2 + 1]
+
+
+@pytest.mark.parametrize("name", ["denoise", "blur", "blur of each", "sr2"])
+def test_what_the_step_leaves_wrong_is_the_posteriors_variance(name):
+    operator = OPERATORS[name]()
+    y = measure(operator)
+    x0 = torch.randn(scene_of(operator), generator=torch.Generator().manual_seed(2)).double()
+    step = SpectralStep(operator, y, 0.02, COLOURED)
+    step(x0, 0.3)
+    wanted = powers_of(posterior(operator, 0.02, 0.3), *x0.shape[-2:])
+    found = step.left(*x0.shape[-2:])
+    assert torch.allclose(found.expand(2, *wanted.shape)[0], wanted, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_with_fresh_noise_all_that_is_wrong_is_white(name):
+    """Where no more is wrong than the noise level; elsewhere no noise is added."""
+    operator = OPERATORS[name]()
+    y = measure(operator)
+    x0 = torch.randn(scene_of(operator), generator=torch.Generator().manual_seed(2)).double()
+    height, width = x0.shape[-2:]
+    step = SpectralStep(operator, y, 0.02, COLOURED)
+    z = torch.randn(x0.shape, generator=torch.Generator().manual_seed(6)).double()
+    assert torch.equal(step.fresh(z, 0.3), z)  # nothing is known yet
+    step(x0, 0.3)
+    if step.left is None:  # bayer, luminance, of users
+        assert name in ("bayer", "luminance", "of users")
+        assert torch.equal(step.fresh(z, 0.3), z)
+        return
+    left = step.left(height, width)
+    assert (left >= -1e-12).all()
+    assert (left <= COLOURED.of_error(0.3, height, width, x0) + 1e-12).all()
+    mix = torch.tensor(OPPONENT, dtype=torch.float64)
+    for sigma in (0.1, 0.5):
+        added = torch.fft.rfft2(torch.einsum("dc,bchw->bdhw", mix, step.fresh(z, sigma)))
+        white = torch.fft.rfft2(torch.einsum("dc,bchw->bdhw", mix, z))
+        total = sigma**2 * (added / white).abs() ** 2 + left
+        assert torch.allclose(total, left.clamp(min=sigma**2).expand_as(total), atol=1e-9)
+
+
+@pytest.mark.parametrize("weight", [1e-6, 0.02])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
+def test_what_scattered_pixels_leave_wrong_is_the_posteriors_variance_on_average(weight, share):
+    generator = torch.Generator().manual_seed(7)
+    found, wanted = [], []
+    for _ in range(60):
+        operator = Inpaint((torch.rand(6, 8, generator=generator) < share).double())
+        step = SpectralStep(operator, measure(operator), weight, COLOURED)
+        step(torch.zeros(2, 3, 6, 8, dtype=torch.float64), 0.3)
+        found.append(step.left(6, 8)[0])
+        wanted.append(powers_of(posterior(operator, weight, 0.3), 6, 8))
+    ratio = torch.stack(found).mean(dim=0) / torch.stack(wanted).mean(dim=0)
+    assert ratio.min() > 0.85 and ratio.max() < 1.15
+
+
+@pytest.mark.parametrize("known", [0.0, 1.0])
+def test_a_mask_that_hides_all_or_nothing_leaves_what_it_must(known):
+    operator = Inpaint(torch.full((6, 8), known, dtype=torch.float64))
+    step = SpectralStep(operator, measure(operator), 0.02, COLOURED)
+    step(torch.zeros(2, 3, 6, 8, dtype=torch.float64), 0.3)
+    power = COLOURED.of_error(0.3, 6, 8, like=torch.zeros(1, dtype=torch.float64))
+    wanted = power * 0.02 / (power + 0.02) if known else power
+    assert torch.allclose(step.left(6, 8), wanted, rtol=1e-6)
+
+
 def test_an_operator_like_a_blur_is_preconditioned_as_one():
     """Four applications of A in place of some thirty, and the blur's own result."""
     blur = Downsample(torch.outer(*[torch.ones(5, dtype=torch.float64) / 5] * 2))
