@@ -31,8 +31,9 @@ class SamplerConfig:
     Attributes:
         method: ``diffpir`` is the paper's method. ``diffpir-spectral`` weighs the data against the
             prior frequency by frequency: it uses the measured spectrum of the prior's error
-            (:class:`diffpir.spectrum.PriorSpectrum`) in place of sigma_bar_t^2, and starts from the
-            estimate that the image's own spectrum gives. The other names are methods to compare
+            (:class:`diffpir.spectrum.PriorSpectrum`) in place of sigma_bar_t^2, starts from the
+            estimate that the image's own spectrum gives, and adds no more fresh noise than is
+            missing to the noise level of a step. The other names are methods to compare
             with (:mod:`diffpir.methods`). They have fewer of these settings, with other usual
             values: ``preset("ddrm")`` is the choice of that method's authors.
         nfe: the number of network evaluations for each image, 2 or more. ``uniform`` spacing may

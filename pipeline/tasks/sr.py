@@ -37,8 +37,8 @@ class SuperResolve(Blurred):
             paper=PRESETS["ffhq-sr4"],
             builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
             spectral=(
-                spectral(20, spacing="quad", relax=0.5, lam=4.0),
-                spectral(10, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.5, lam=4.0),
+                spectral(20, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.6, lam=4.0),
+                spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
             ),
             uncertainty_scale=4.7,
         )

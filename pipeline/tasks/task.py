@@ -114,7 +114,7 @@ def spectral(
 
 SPECTRAL = (
     spectral(20, sigma_max=1.4, sigma_min=0.05, relax=0.5, lam=2.0),
-    spectral(10, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.5, lam=4.0),
+    spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
 )
 # Of a blur, which hides detail everywhere, and of tasks that have no settings of their own.
 USUAL = Defaults(
