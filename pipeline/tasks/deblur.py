@@ -49,7 +49,7 @@ class Deblur(Blurred):
         "noise_level": "0.02",
     }
     presets: ClassVar[Mapping[str, Defaults]] = {
-        "deblur": replace(USUAL, spectral=SPECTRAL, uncertainty_scale=4.3)
+        "deblur": replace(USUAL, spectral=SPECTRAL, uncertainty_scale=7.4)
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "deblur-gaussian": {"kernel": {"gaussian": {"size": 61, "std": 3.0}}, "noise_level": 0.05},

@@ -26,7 +26,7 @@ class DenoiseTask(Compressible):
                 spectral(20, sigma_max=0.4, sigma_min=0.03, relax=0.5, lam=2.8),
                 spectral(10, sigma_max=0.4, sigma_min=0.03, relax=0.4, lam=2.8),
             ),
-            uncertainty_scale=2.1,
+            uncertainty_scale=6.2,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"denoise": {"noise_level": 0.1}}

@@ -40,7 +40,7 @@ class SuperResolve(Blurred):
                 spectral(20, spacing="karras", sigma_max=2.0, sigma_min=0.05, relax=0.6, lam=4.0),
                 spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
             ),
-            uncertainty_scale=4.7,
+            uncertainty_scale=7.9,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {
