@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import Downsample, enlarge
-from diffpir.operators.pointwise import scattered
 from diffpir.operators.protocol import (
     Map,
     Power,
@@ -177,12 +176,9 @@ class PartialBlur:
         return lambda r: self._within(whole, r)
 
     def error_left(self, rho: Rho, power: Power) -> Power:
-        if self.mask is None:
-            return self.blur.error_left(rho, power)
-        share = self.mask.mean(dim=(1, 2, 3), keepdim=True)
-        left = self.blur.error_left(per_image(rho, self.mask) / share, power)
-        told = scattered(self.mask)
-        return lambda height, width: told * left(height, width)
+        if self.mask is not None:
+            rho = per_image(rho, self.mask) / self.mask.mean(dim=(1, 2, 3), keepdim=True)
+        return self.blur.error_left(rho, power)
 
     def _within(self, whole: Callable[[Tensor], Tensor], r: Tensor) -> Tensor:
         s = self.blur.factor

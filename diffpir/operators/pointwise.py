@@ -5,13 +5,11 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from diffpir.operators.circular import filtered
 from diffpir.operators.protocol import Map, Power, Rho, batched_mask, per_image
 
-FAR, MOST_FAR = 4, 0.01  # pixels; the share of pixels that may be so far from all known ones
 ROUNDS = 3  # of :func:`without_holes`; more change nothing above 2 %
 
 
@@ -34,12 +32,6 @@ def error_left(rho: Rho, power: Power) -> Power:
         return variance / (1 + variance / per_image(rho, variance))
 
     return left
-
-
-def scattered(mask: Tensor) -> Tensor:
-    """Whether next to none of the hidden pixels lie far from all known ones: (B, 1, 1, 1)."""
-    near = F.max_pool2d(mask, 2 * FAR + 1, stride=1, padding=FAR)
-    return (near == 0).to(mask).mean(dim=(1, 2, 3), keepdim=True) < MOST_FAR
 
 
 def without_holes(rho: Rho, variance: Tensor, share: Tensor, width: int) -> Tensor:
@@ -163,8 +155,7 @@ class Inpaint:
         def left(height: int, width: int) -> Tensor:
             variance = power(height, width)
             noise = without_holes(per_image(rho, variance), variance, share.to(variance), width)
-            # In a large hole all is wrong, and beside it nothing: that is not told by frequencies.
-            return scattered(self.mask) * error_left(noise, power)(height, width)
+            return error_left(noise, power)(height, width)
 
         return left
 
