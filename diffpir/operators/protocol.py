@@ -74,8 +74,8 @@ class Invertible(Protocol):
     def error_left(self, rho: Rho, power: Power) -> Power:
         """The power of ``S - S A^T (A S A^T + rho)^-1 A S``, the error of the data step's image.
 
-        Its diagonal in the frequencies of the scene; a mask counts as a weaker A of no hidden
-        pixels. ``rho`` is the same for all pixels of an image.
+        Its diagonal in the frequencies of the scene; a mask counts as a weaker A that
+        hides no pixels. ``rho`` is the same for all pixels of an image.
         """
         ...
 
