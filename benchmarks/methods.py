@@ -48,8 +48,9 @@ import matplotlib.pyplot as plt
 
 USUAL_TASKS = ("deblur-gaussian", "deblur-motion", "sr4", "inpaint-random")
 USUAL = (
-    "diffpir:20", "diffpir:100", "diffpir-spectral:20", "hqs:8", "ddnm:20", "ddnm:100", "ddrm:20",
-    "ddrm:100", "red-diff:100", "dds:20", "dds:50", "pigdm:20", "daps:100", "dps:100",
+    "diffpir:20", "diffpir:100", "diffpir-spectral:10", "diffpir-spectral:20", "hqs:8", "ddnm:20",
+    "ddnm:100", "ddrm:20", "ddrm:100", "red-diff:100", "dds:20", "dds:50", "pigdm:20", "daps:100",
+    "dps:100",
 )  # fmt: skip
 DIGITS = {"psnr": 2, "ssim": 3, "haarpsi": 3, "lpips_vgg": 3}  # of the scores
 
