@@ -106,7 +106,7 @@ def main() -> None:
     if options.method == "diffpir-spectral":
         config = dataclasses.replace(USUAL.spectral_settings(options.nfe), nfe=options.nfe)
         spectrum = read_spectrum(builtin_path())
-    step = SpectralStep.__call__
+    step, fresh = SpectralStep.__call__, SpectralStep.fresh
     found = {}
     print(f"{'task':24} images/s  outside  noise  data step  TFLOP/s  of a matrix product's")
     with torch.inference_mode():
@@ -118,6 +118,7 @@ def main() -> None:
             shape = tuple(operator.initial(y).shape[1:])
             operator.prox = parts.of("data step", operator.prox)
             SpectralStep.__call__ = parts.of("data step", step)
+            SpectralStep.fresh = parts.of("noise", fresh)
             for _ in range(2):
                 parts.seconds.clear()
                 timed.taken()
