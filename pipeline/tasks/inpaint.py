@@ -50,7 +50,7 @@ class InpaintTask(Task):
             paper=PRESETS["ffhq-inpaint-box"],
             builtin=SamplerConfig(lam=7.0, zeta=1.0, sigma_max=3.44),
             spectral=(spectral(20, sigma_max=4.0, sigma_min=0.04, relax=0.0, lam=2.8),),
-            uncertainty_scale=3.6,
+            uncertainty_scale=3.3,
         ),
         # The neighbours of scattered holes are known, so little noise is enough.
         "inpaint-random": Defaults(
