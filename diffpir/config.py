@@ -44,9 +44,8 @@ class SamplerConfig:
         guidance: how far each step goes from the denoised image to the image of the data step, 0
             or more; 1 goes all the way.
         relax: the share of the previous data step's image that is kept in each denoised image, from
-            0
-            to below 1 (under-relaxation). With fresh noise every evaluation smooths once more, and
-            this counters it.
+            0 to below 1 (under-relaxation). With fresh noise every evaluation smooths once more,
+            and this counters it.
         spacing: how the timesteps are spread: ``quad`` (dense at low noise) or ``uniform`` over the
             timesteps; ``karras`` or ``geometric`` from the noise level ``sigma_max`` to
             ``sigma_min``.

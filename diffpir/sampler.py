@@ -57,12 +57,10 @@ def restore(
         noise_level: the standard deviation sigma_n for pixel values on [0, 1]: one number, a tensor
             with one for each image, or a :class:`diffpir.NoiseModel`.
         noise: standard normal draws of the shape of x, such as :func:`diffpir.noise_stream`: first
-            that
-            of the start, unless ``x_start`` is given, then one for each step where zeta > 0.
+            that of the start, unless ``x_start`` is given, then one for each step where zeta > 0.
         x_start: (B, C, H, W) on [-1, 1], the state at the first timestep; None to draw it.
         guess: (B, C, H, W) on [0, 1], an estimate of the scene from y alone, from which the first
-            state
-            is made; None for ``operator.initial(y)``.
+            state is made; None for ``operator.initial(y)``.
         spectrum: of the prior's error, for the method ``diffpir-spectral``.
         callback: is called with every :class:`diffpir.sampler.Step`.
 
@@ -72,9 +70,9 @@ def restore(
 
     Raises:
         ValueError: a noise level is negative or not a number, there are not as many levels as
-            images,
-            the schedule does not have the timesteps of the settings, ``noise`` ends too early, or
-            the method needs a spectrum or an operator's singular values and there are none.
+            images, the schedule does not have the timesteps of the settings, ``noise`` ends too
+            early, or the method needs a spectrum or an operator's singular values and there are
+            none.
 
     Examples:
         >>> import torch
