@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pipeline.errors import JobStopped, PipelineError
 
 # Fields of a job -> options of ``diffpir restore``, where they are called otherwise.
-OTHERWISE = {"noise_level": "--noise"}
-OF_TASK = "kernel noise_level noise factor mask boundary"
+OTHERWISE = {"noise_level": "--noise", "kind": "--task"}
+OF_TASK = "kernel noise_level noise factor mask boundary"  # all others are given by --set
 OF_SAMPLER = "preset method nfe save_steps watch_ids"
 OF_PICTURE = "format quality bits"
 OF_JOB = (
@@ -31,6 +31,7 @@ def _any_of(names: str) -> str:
 # ``task.kernel.disk.radius: ``, and ``task: noise: `` where the part itself says its field.
 FAULT = re.compile(
     rf"^(?P<indent> *)(?:task(?:\.|: )(?P<task>{_any_of(OF_TASK)})"
+    r"|task\.(?P<other>\w+)"
     rf"|sampler(?:\.|: )(?P<sampler>{_any_of(OF_SAMPLER)})"
     rf"|picture(?:\.|: )(?P<picture>{_any_of(OF_PICTURE)})"
     rf"|(?P<job>{_any_of(OF_JOB)}))(?:\.(?P<rest>[\w.\[\]]+))?: (?P<words>.*)$"
@@ -72,12 +73,12 @@ def _told(line: str, kind: str) -> str:
         return line
     parts = match.groupdict()
     name = parts["task"] or parts["sampler"] or parts["picture"] or parts["job"]
-    option = option_of(name)
+    option = f"--set {parts['other']}" if parts["other"] else option_of(name)
     words, rest = parts["words"], parts["rest"]
     if rest:
         return f"{parts['indent']}{option}: {rest}: {words}"
     if words == "required":
         return f"{parts['indent']}{option} is required for {kind}"
-    if words.startswith("unknown key"):
+    if words.startswith("unknown key") and not parts["other"]:
         return f"{parts['indent']}{option} does not go with {kind}"
     return f"{parts['indent']}{option}: {words}"

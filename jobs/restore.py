@@ -11,7 +11,7 @@ import pyarrow as pa
 import typer
 
 from jobs.console import say, say_left_out
-from jobs.option_names import option_of
+from jobs.option_names import OF_TASK, option_of
 from jobs.specfile import JobFileError, make_job
 from manifests import storage
 from manifests.build import build, write_manifest
@@ -22,6 +22,7 @@ from manifests.schema import is_parametric
 from manifests.storage.hosts import is_entry
 from manifests.uris import host_of
 from pipeline.output.layout import Layout
+from pipeline.spec.base import parse_text
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.masks import mask_fields
 
@@ -127,6 +128,29 @@ def noise_fields(option: str | None) -> dict[str, Any]:
         return {"noise": {"map": option.removeprefix("map=")}}
     pairs = [part.partition("=") for part in option.split(",")]
     return {"noise": {name.strip(): value.strip() for name, _, value in pairs}}
+
+
+def other_fields(options: Sequence[str] | None) -> dict[str, Any]:
+    """The fields of a task that ``--set FIELD=VALUE`` gives, once or several times.
+
+    Raises:
+        JobFileError: one is written wrongly, is given twice, or has an option of its own.
+    """
+    fields: dict[str, Any] = {}
+    for given in options or ():
+        name, _, value = (part.strip() for part in given.partition("="))
+        try:
+            parsed = parse_text(f"{name}: {value}", "a value")
+        except ValueError:
+            parsed = {}
+        if not value or list(parsed) != [name]:
+            raise JobFileError(f"--set: expected FIELD=VALUE, such as pattern=bggr, got {given!r}")
+        if name == "kind" or name in OF_TASK.split():
+            raise JobFileError(f"--set {name}: give it by {option_of(name)}")
+        if name in fields:
+            raise JobFileError(f"--set {name}: it is given twice")
+        fields |= parsed
+    return fields
 
 
 def _check_told(spec: JobSpec) -> None:

@@ -37,24 +37,11 @@ from jobs.interrupts import interruptible
 app = typer.Typer()
 
 
-TASK_OPTIONS = {"kernel", "noise_level", "noise", "factor", "mask", "boundary"}
-
-
-def kinds() -> list[str]:
-    """The tasks that need no more than this command's options can say."""
+def known_kind(value: str) -> str:
     from pipeline.tasks import TASKS
 
-    return [
-        kind
-        for kind, task in TASKS.items()
-        if {name for name, field in task.model_fields.items() if field.is_required()}
-        <= {"kind", *TASK_OPTIONS}
-    ]
-
-
-def known_kind(value: str) -> str:
-    if value not in kinds():
-        raise typer.BadParameter(f"{value!r} is none of {', '.join(kinds())}")
+    if value not in TASKS:
+        raise typer.BadParameter(f"{value!r} is none of {', '.join(TASKS)}")
     return value
 
 
@@ -62,10 +49,12 @@ class RestoreCommand(TyperCommand):
     """Asks for the kinds of tasks only when it is used: their modules take a while to load."""
 
     def get_params(self, ctx: Any) -> list[Any]:
+        from pipeline.tasks import TASKS
+
         params = super().get_params(ctx)
         for param in params:
             if param.name == "task":
-                param.metavar = " | ".join(kinds())
+                param.metavar = " | ".join(TASKS)
         return params
 
 
@@ -82,6 +71,7 @@ class Boundary(StrEnum):
         "diffpir restore small/ more/*.png -o out/ --task sr --factor 2 --noise auto",
         "diffpir restore scans/ -o out/ --task inpaint --mask values:0,255",
         "diffpir restore photos/ -o out/ --task jpeg --limit 8",
+        "diffpir restore raw/ -o out/ --task demosaic --noise 0.01 --set pattern=bggr",
     ),
 )
 def restore(
@@ -155,6 +145,16 @@ def restore(
             help="deblur, sr: what lies beyond the border of the picture; unknown: the scene "
             "continues.",
             show_default="unknown",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    fields: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="Any other field of the task, as in a job file: pattern=bggr, levels=16, "
+            "high=0.8, then=jpeg. Repeat the option for several.",
             rich_help_panel=IMAGES,
         ),
     ] = None,
@@ -317,7 +317,7 @@ def restore(
     first = first_rows(limit, sample, seed)
     with interruptible(), user_errors(), ExitStack() as stack:
         from jobs.option_names import told_by_options
-        from jobs.restore import grown_mask, noise_fields, restore_job
+        from jobs.restore import grown_mask, noise_fields, other_fields, restore_job
 
         stack.enter_context(told_by_options(task))
         allowed = allowed_code(allow_code)
@@ -333,6 +333,7 @@ def restore(
                 "factor": factor,
                 "mask": grown_mask(mask, grow),
                 "boundary": boundary and boundary.value,
+                **other_fields(fields),
             },
             model=model,
             channels=channels,

@@ -9,11 +9,9 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 from benchmarks.metrics import ROWS, RUN, write_parts
 from jobs.aggregate import FIELDS, metrics_of
-from jobs.cli import app
 from jobs.compare import compare, letter
 from jobs.results import METRICS
 from jobs.tables import Style, render
@@ -21,6 +19,7 @@ from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Part, create_part, tally_of
+from tests.command_line import diffpir
 from tests.faults import FaultyProxy
 from tests.s3 import forget_clients
 
@@ -125,7 +124,7 @@ def test_metrics_of_an_unfinished_job_say_so(tmp_path):
         (("compare", whole, out), note),
         (("compare", out, out), note),
     ]:
-        result = CliRunner().invoke(app, arguments)
+        result = diffpir(*arguments)
         assert result.exit_code == 0 and result.stdout
         assert "".join(line for line in result.stderr.splitlines(True) if "job is" in line) == notes
 
@@ -133,7 +132,7 @@ def test_metrics_of_an_unfinished_job_say_so(tmp_path):
 def test_several_runs_are_compared_with_the_first(tmp_path):
     a, b = (output_of(tmp_path / name, site=["x"] * 3) for name in "ab")
     c = output_of(tmp_path / "c", site=["x"] * 2)  # of two of the three pictures
-    result = CliRunner().invoke(app, ("compare", a, b, c, "--format", "json"))
+    result = diffpir("compare", a, b, c, "--format", "json")
     assert result.exit_code == 0
     records = json.loads(result.stdout)
     assert [(r["metric"], r["run"], r["pairs"]) for r in records[:4]] == [
@@ -144,4 +143,4 @@ def test_several_runs_are_compared_with_the_first(tmp_path):
     )
     assert f"C is {c}: 2 ids in both (failed: 0 in A, 0 in C), 1 only in A" in result.stderr
     assert [letter(place) for place in (0, 25, 26, 27, 52)] == ["A", "Z", "AA", "AB", "BA"]
-    assert CliRunner().invoke(app, ("compare", a)).exit_code == 2
+    assert diffpir("compare", a).exit_code == 2

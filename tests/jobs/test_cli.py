@@ -6,54 +6,27 @@ import csv
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 import typer
-from PIL import Image
-from typer.testing import CliRunner
 
-from diffpir import load_model
-from diffpir.checkpoints.checkpoint import read_spectrum, save_model
 from jobs.aggregate import aggregate
-from jobs.cli import app
 from jobs.console import user_errors
 from jobs.photographs import photographs_of
-from jobs.restore import restore_job
 from jobs.results import METRICS
-from manifests.errors import ManifestError
-from manifests.read import read_manifest
 from pipeline.errors import PipelineError
-from tests.pictures import decoded, photograph
+from tests.command_line import diffpir
+from tests.pictures import decoded
 from tests.s3 import free_port
-from tests.support import TINY, make_net
 
 DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-def diffpir(*arguments):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "sub").mkdir()
-    photograph(40, 32, "coffee").save(folder / "coffee.png")
-    photograph(40, 32, "chelsea").save(folder / "sub" / "chelsea.png")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -90,162 +63,6 @@ def test_plan_says_what_is_left_and_writes_nothing(finished, photos, tmp_path):
     (tmp_path / "job.yaml").write_text(text.replace("/m.jsonl", "/gone.jsonl"))
     wrong = diffpir("plan", tmp_path / "job.yaml")
     assert wrong.exit_code == 2 and "gone.jsonl" in wrong.stderr
-
-
-def test_restore_needs_no_job_file(photos, tiny_model, tmp_path):
-    np.save(tmp_path / "k.npy", np.ones((3, 3)))
-    arguments = (
-        "restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--noise", 0.02,
-        "--kernel", tmp_path / "k.npy", "--model", tiny_model, "--nfe", 2,
-    )  # fmt: skip
-    result = diffpir(*arguments)
-    assert result.exit_code == 0, result.output
-    for name in ("coffee", "sub/chelsea"):
-        picture = decoded((tmp_path / "out" / "images" / f"{name}.png").read_bytes())
-        assert picture.shape == (32, 40, 3)
-    assert diffpir(*arguments).exit_code == 0  # finished already
-    photograph(40, 32).save(photos / "new.png")
-    result = diffpir(*arguments)
-    (photos / "new.png").unlink()
-    assert result.exit_code == 2 and "other images" in result.stderr
-
-
-def test_restore_takes_a_kernel_as_text_and_tells_the_noise(photos, tiny_model, tmp_path):
-    result = diffpir(
-        "restore", photos, "-o", tmp_path / "out", "--task", "deblur", "--noise", "auto",
-        "--kernel", "{motion: {length: 5, angle: 30}}", "--model", tiny_model, "--nfe", 2,
-        "--actors", 1,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-
-
-def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, tmp_path):
-    (tmp_path / "m.csv").write_text(
-        f"id,image,kernel\na,{photos}/coffee.png,{{disk: {{radius: 2}}}}\n"
-        f"b,{photos}/coffee.png,{{disk: {{raduis: 2}}}}\n"
-    )
-    result = diffpir("manifest", "check", tmp_path / "m.csv")
-    assert result.exit_code == 3 and "1 faults" in result.stderr
-    assert "row 2 (id 'b'): kernel: disk.radius: Field required" in result.stdout
-
-
-@pytest.mark.parametrize(
-    "options, words",
-    [
-        (["--task", "denoise", "--noise", "much"], "--noise: must be a finite number"),
-        (
-            ["--task", "deblur", "--noise", 0, "--kernel", "{disk: {radius: 0}}"],
-            "--kernel: disk.radius: ",
-        ),
-        (["--task", "sr", "--noise", 0], "error: --factor is required for sr"),
-        (["--task", "deblur"], "--noise is required to deblur"),
-        (["--task", "deblur", "--noise", 0.1], "--kernel is required to deblur"),
-        (["--task", "inpaint"], "--mask is required to inpaint"),
-        (["--task", "inpaint", "--mask", "/no.png"], "--mask: no such file: /no.png"),
-        (["--task", "inpaint", "--mask", "{box: 0}"], "--mask: box: "),
-        (["--task", "inpaint", "--mask", "{box: 8}"], "belongs to mode benchmark"),
-        (["--task", "inpaint", "--mask", "{box"], "expected a mask such as {box: 128}"),
-        (["--task", "inpaint", "--mask", "{box", "--grow", "2"], "--mask: expected a mask such as"),
-        (["--task", "inpaint", "--mask", "values:a"], "expected numbers, as in values:0,255"),
-        (["--task", "inpaint", "--mask", "colour:red"], "--mask: colour: "),
-        (["--task", "inpaint", "--grow", "2"], "--grow: it goes with --mask"),
-        (
-            ["--task", "sr", "--factor", 2, "--noise", 0, "--kernel", "/no.npy"],
-            "--kernel: no such",
-        ),
-        (["--task", "denoise", "--noise", 3], "error: --noise: "),
-        (["--task", "denoise", "--noise", "gaussian=0.01,posson=0.1"], "did you mean 'poisson'?"),
-        (["--task", "denoise", "--noise", "poisson=much"], "--noise: poisson: must be a number"),
-        (["--task", "denoise", "--noise", "map=/no.npy"], "--noise: map: no such file: /no.npy"),
-        (["--task", "jpeg", "--noise", "poisson=0.1"], "--noise: this task takes one noise_level"),
-        (["--task", "denoise", "--noise", 0.1, "--factor", 2], "--factor does not go with denoise"),
-        (["--task", "denoise", "--noise", 0.1, "--preset", "x"], "no preset 'x'"),
-        (["--task", "denoise", "--noise", 0.1, "--format", "gif"], "--format: "),
-        (["--task", "denoise", "--noise", 0.1, "--nfe", -3], "error: --nfe must be a whole number"),
-        (["--task", "denoise", "--noise", 300, "--factor", 2], "error: 2 faults of options:\n"),
-        (["--task", "denoise", "--noise", "5%"], "or auto; in place of 5% write 0.05, got '5%'"),
-        (["--task", "denoise", "--noise", 25], "if it is on 0..255, write 0.098; if in percent, "),
-        (
-            ["--task", "denoise", "--noise", 0.1, "--bits", 16, "--format", "jpeg"],
-            "--bits: jpeg has 8 bits",
-        ),
-        (
-            ["--task", "denoise", "--noise", 0.1, "--model", "/no.pt"],
-            "--model: no such file: /no.pt",
-        ),
-    ],
-)
-def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options, words):
-    result = diffpir("restore", photos, "-o", tmp_path / "out", *options)
-    assert result.exit_code == 2
-    assert result.stderr.startswith("error: ") and words in result.stderr
-    assert "Traceback" not in result.output
-
-
-def test_restore_writes_pictures_of_the_format_asked_for(photos, tiny_model, tmp_path):
-    result = diffpir(
-        "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", tiny_model, "--nfe", 2, "--format", "jpeg", "--quality", 90, "--actors", 1,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert decoded((tmp_path / "out" / "images" / "coffee.jpg").read_bytes()).shape == (32, 40, 3)
-
-
-def test_of_a_source_that_holds_the_output_only_pictures_that_were_made_are_left_out(
-    photos, tiny_model, tmp_path, capsys
-):
-    """The output lies in the source, and pictures of the user's own among those that it makes."""
-    for name in ("a.png", "out/b.png", "out/images/c.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(photos / "coffee.png", tmp_path / name)
-    job = [
-        "restore", tmp_path, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", tiny_model, "--nfe", 2, "--actors", 1,
-    ]  # fmt: skip
-    first = diffpir(*job)
-    assert first.exit_code == 0 and "3 restored, 0 failed" in first.stdout, first.output
-    again = diffpir(*job)
-    assert again.exit_code == 0 and "3 restored, 0 failed" in again.stdout, again.output
-    left_out = f"pictures left out, which came since {tmp_path}/out was begun"
-    assert f"3 {left_out}" in again.stderr
-    shutil.copy(photos / "coffee.png", tmp_path / "out" / "sheet.png")
-    (tmp_path / "done").symlink_to(tmp_path / "out")
-    (tmp_path / "out" / "run.json").unlink()  # the manifest that is kept says enough
-    again = restore_job([str(tmp_path)], str(tmp_path / "out"), images=None, task=DENOISE)
-    assert len(read_manifest(again.manifest)) == 3
-    assert f"4 {left_out}" in capsys.readouterr().err
-
-
-def test_an_output_that_a_link_in_the_source_leads_to(photos, tmp_path, capsys):
-    source, output = tmp_path / "in", tmp_path / "out"
-    source.mkdir()
-    output.mkdir()
-    (source / "done").symlink_to(output)
-    for name in ("in/a.png", "out/b.png", "out/images/a.png", "c.png"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        shutil.copy(photos / "coffee.png", tmp_path / name)
-        if name == "out/b.png":  # the user's own, as the output is not begun
-            job = restore_job([str(source)], str(output), images=None, task=DENOISE)
-    restore_job([str(source)], str(output), images=None, task=DENOISE)
-    assert [row["id"] for row in read_manifest(job.manifest).to_pylist()] == ["a", "done/b"]
-    assert "1 pictures left out" in capsys.readouterr().err
-    shutil.copy(photos / "coffee.png", source / "new.png")
-    with pytest.raises(ManifestError, match=r"choose another output$"):  # images/ holds one
-        restore_job([str(source)], str(output), images=None, task=DENOISE)
-
-
-def test_images_of_a_job_that_never_began(photos, tmp_path):
-    job = ["restore", tmp_path / "in", "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1]
-    (tmp_path / "in").mkdir()
-    shutil.copy(photos / "coffee.png", tmp_path / "in" / "a.png")
-    assert "no such file: /no.pt" in diffpir(*job, "--model", "/no.pt").stderr
-    shutil.copy(photos / "coffee.png", tmp_path / "in" / "b.png")
-    assert "or remove that file" in diffpir(*job).stderr
-
-
-def test_an_empty_folder_is_said_in_words(tmp_path):
-    result = diffpir("restore", tmp_path, "-o", tmp_path / "o", "--task", "denoise", "--noise", 0.1)
-    assert result.exit_code == 2 and "no images found" in result.stderr
 
 
 def test_run_resumes_verifies_and_starts_anew_only_when_told(finished):
@@ -379,70 +196,6 @@ def test_manifest_check_says_what_is_wrong_row_by_row(finished, photos):
     assert diffpir("manifest", "check", finished / "m.parquet", "--deep").exit_code == 0
 
 
-def test_models_inspect_tells_the_architecture(tiny_model, tmp_path):
-    result = diffpir("models", "inspect", tiny_model)
-    assert result.exit_code == 0
-    facts = {name: rest for name, *rest in (re.split("  +", x) for x in result.stdout.splitlines())}
-    assert facts["level_channels"] == ["(32, 32)", "inferred"] and len(facts["sha256"][0]) == 64
-    assert facts["parameters"] == ["318,691 (float32)", "found"]
-    assert facts["num_head_channels"] == ["32", "found"]
-    asked = f"{{path: {tiny_model}, num_heads: 2}}"
-    assert re.search("num_heads +2 +given", diffpir("models", "inspect", asked).stdout)
-    wrong = diffpir("models", "inspect", f"{{path: {tiny_model}, num_heds: 2}}")
-    assert wrong.exit_code == 2 and "unknown key (did you mean 'num_heads'?)" in wrong.stderr
-    (tmp_path / "x.pt").write_text("no model")
-    result = diffpir("models", "inspect", tmp_path / "x.pt")
-    assert result.exit_code == 2 and "refused: it is not a plain file of tensors" in result.stderr
-    assert "5,585,315 (float16, float32)" in diffpir("models", "inspect", "builtin").stdout
-
-
-def test_models_convert_writes_another_precision(tiny_model, tmp_path):
-    made = tmp_path / "half.safetensors"
-    assert "(bfloat16, float32)" in diffpir("models", "convert", tiny_model, "-o", made).stdout
-    a, b = (load_model(path).state_dict() for path in (tiny_model, made))
-    last = {key for key in a if key.startswith("out.")}  # these stay exact
-    assert all(torch.equal(a[key], b[key]) for key in last)
-    assert all(torch.equal(a[key].bfloat16().float(), b[key]) for key in a.keys() - last)
-    result = diffpir("models", "convert", tiny_model, "-o", tmp_path / "x.pt")
-    assert result.exit_code == 2 and "writes .safetensors" in result.stderr
-    nowhere = tmp_path / "no folder" / "x.safetensors"
-    result = diffpir("models", "convert", tiny_model, "-o", nowhere)
-    assert result.exit_code == 2 and f"{nowhere}: cannot be written (" in result.stderr
-
-
-def test_models_calibrate_measures_the_error_spectrum(tiny_model, tmp_path):
-    for i, name in enumerate(("astronaut", "chelsea", "coffee")):
-        photograph(80, 70, name).save(tmp_path / f"{i}.png")
-    photograph(80, 50).save(tmp_path / "small.png")
-    manifest, made = tmp_path / "m.csv", tmp_path / "made.safetensors"
-    diffpir("manifest", "build", tmp_path, "-o", manifest)
-    arguments = ("models", "calibrate", tiny_model, manifest, "--evaluations", 20, "-o")
-    result = diffpir(*arguments, made)
-    assert result.exit_code == 0, result.output
-    assert "left out: small: 80 x 50 pixels" in result.stderr
-    assert "error spectrum           measured" in result.stdout
-    a, b = (load_model(path).state_dict() for path in (tiny_model, made))
-    assert all(torch.equal(a[key], b[key]) for key in a)
-    assert read_spectrum(tiny_model) is None and len(read_spectrum(made).sigmas) == 10
-    # Another precision of it keeps it.
-    half = tmp_path / "half.safetensors"
-    assert diffpir("models", "convert", made, "-o", half).exit_code == 0
-    assert read_spectrum(half) == read_spectrum(made)
-    assert "writes a .safetensors file" in diffpir(*arguments, tmp_path / "x.pt").stderr
-    manifest.write_text(f"id,image\na,{tmp_path}/0.png\n")
-    result = diffpir(*arguments, made)
-    assert result.exit_code == 2 and "one photograph; a few dozen are wanted" in result.stderr
-
-
-def test_the_spectral_method_is_refused_without_a_spectrum(tiny_model, photos, tmp_path):
-    arguments = ("--task", "denoise", "--noise", 0.1, "--model", tiny_model, "--nfe", 2)
-    result = diffpir(
-        "restore", photos, "-o", tmp_path / "out", *arguments, "--method", "diffpir-spectral"
-    )
-    assert result.exit_code == 2
-    assert "to measure it: diffpir models calibrate" in result.stderr
-
-
 def test_the_demo_restores_scores_and_shows(tmp_path):
     result = diffpir("demo", "-o", tmp_path / "demo", "--nfe", 2)
     assert result.exit_code == 0, result.output
@@ -483,78 +236,6 @@ def test_infinite_psnr_and_missing_groups_are_counted_apart():
     assert (whole["rows"], whole["count"], whole["mean"]) == (3, 1, 30.0)
     groups = {r["site"]: r["rows"] for r in aggregate(table, "site")}
     assert groups == {1.0: 1, None: 2}
-
-
-def test_train_makes_a_model_that_a_job_can_use(photos, tmp_path):
-    diffpir("manifest", "build", photos, "-o", tmp_path / "m.csv")
-    with (tmp_path / "m.csv").open("a") as f:
-        f.write(f'"gone","{photos}/gone.png",1,1,1\n')
-    result = diffpir(
-        "train", tmp_path / "m.csv", "-o", tmp_path / "prior",
-        "--steps", 2, "--batch", 2, "--crop", 16, "--validation", tmp_path / "m.csv",
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert "left out: gone: no such file" in result.stderr
-    assert json.loads((tmp_path / "prior" / "validation.jsonl").read_text())["psnr_sigma_1"] > 0
-    path = tmp_path / "prior" / "model.safetensors"
-    assert f"model: {path}" in result.stdout
-    result = diffpir(
-        "restore", photos, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", path, "--nfe", 2, "--actors", 1,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-
-
-def test_train_goes_on_from_a_models_weights(photos, tmp_path, tiny_model):
-    diffpir("manifest", "build", photos, "-o", tmp_path / "m.csv")
-    train = [
-        "train", tmp_path / "m.csv", "-o", tmp_path / "prior", "--from", tiny_model,
-        "--steps", 1, "--batch", 2, "--crop", 16, "--lr", 0,
-    ]  # fmt: skip
-    result = diffpir(*train, "--width", 32)
-    assert result.exit_code == 2 and "--width is what --from tells" in result.stderr
-    assert diffpir(*train).exit_code == 0
-    before, after = load_model(tiny_model), load_model(tmp_path / "prior" / "model.safetensors")
-    assert before.config == after.config
-    for a, b in zip(before.parameters(), after.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6)  # stored in half precision
-
-
-def test_a_grey_prior_is_trained_measured_and_used_on_12_bits(tmp_path):
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for name in ("coins", "camera", "moon"):
-        frame = np.asarray(photograph(96, 80, name).convert("L")).astype(np.uint16) * 16
-        Image.fromarray(frame).save(folder / f"{name}.tif")
-    frames = ("--range", 0, 4095)
-    diffpir("manifest", "build", folder, "-o", tmp_path / "m.csv")
-    result = diffpir(
-        "train", tmp_path / "m.csv", "-o", tmp_path / "prior", "--channels", 1, *frames,
-        "--steps", 2, "--batch", 2, "--crop", 16, "--validation", tmp_path / "m.csv",
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    measured = tmp_path / "grey.safetensors"
-    result = diffpir(
-        "models", "calibrate", tmp_path / "prior/model.safetensors", tmp_path / "m.csv",
-        "-o", measured, "--evaluations", 20, *frames,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    assert load_model(measured).config.in_channels == 1
-    assert read_spectrum(measured).channels == 1
-    result = diffpir(
-        "restore", folder, "-o", tmp_path / "out", "--task", "denoise", "--noise", 0.1,
-        "--model", measured, "--nfe", 2, "--actors", 1, "--format", "tiff", "--bits", 16, *frames,
-    )  # fmt: skip
-    assert result.exit_code == 0, result.output
-    with Image.open(tmp_path / "out/images/coins.tif") as picture:
-        restored = np.asarray(picture)
-    assert restored.dtype == np.uint16 and 1000 < restored.max() <= 4095
-    rows = pq.read_table(tmp_path / "out/results").to_pylist()
-    assert {row["sampler"]["method"] for row in rows} == {"diffpir-spectral"}
-    five = tmp_path / "five.safetensors"
-    save_model(make_net(replace(TINY, in_channels=5, out_channels=5)), five)
-    result = diffpir("models", "calibrate", five, tmp_path / "m.csv", "-o", measured)
-    assert result.exit_code == 2 and "a prior of 5 channels has no error spectrum" in result.stderr
 
 
 def test_weights_of_photographs_are_numbers(photos, tmp_path):

@@ -22,9 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from typer.testing import CliRunner
 
-from jobs.cli import app
 from jobs.console import ProgressLine
 from jobs.export.groups import in_groups
 from jobs.export.journal import NAME as JOURNAL
@@ -34,6 +32,7 @@ from jobs.specfile import make_job
 from manifests import storage
 from pipeline.run import run_job
 from pipeline.schema import PICTURE
+from tests.command_line import diffpir
 from tests.pictures import decoded, photograph
 from tests.support import ROOT
 
@@ -43,13 +42,6 @@ IDS = ["007", "a/b.c.png", "__x__", ".hidden", "ü %?", "vanished", "gone", "sec
 FAILED = ["gone", "secret"]
 RESTORED = [name for name in IDS if name not in FAILED]
 SAMPLES = 2
-
-
-def diffpir(*arguments):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def export(*arguments):

@@ -11,18 +11,10 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
-from typer.testing import CliRunner
 
-from jobs.cli import app
+from tests.command_line import diffpir
 from tests.pictures import photograph
 from tests.support import ROOT, read_terminal
-
-
-def diffpir(*arguments):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 @pytest.fixture(scope="module")

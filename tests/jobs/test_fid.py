@@ -9,15 +9,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from typer.testing import CliRunner
 
 from diffpir.perceptual.distances import FeatureStatistics, frechet_distance
-from jobs.cli import app
 from jobs.fid import KEPT, FeatureSet
 from jobs.specfile import make_job
 from pipeline.errors import PipelineError
 from pipeline.prepare import check
 from pipeline.run import run_job
+from tests.command_line import diffpir
 from tests.networks import features
 from tests.pictures import decoded, photograph
 
@@ -66,7 +65,7 @@ def outputs(tmp_path_factory, tiny_model):
 
 
 def fid(*arguments) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["fid", *(str(a) for a in arguments)])
+    result = diffpir("fid", *arguments)
     return result.exit_code, result.output
 
 

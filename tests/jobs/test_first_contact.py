@@ -10,21 +10,14 @@ import pytest
 import typer
 import yaml
 from jsonschema import Draft202012Validator
-from typer.testing import CliRunner
 
 import diffpir
 from jobs.cli import app
 from jobs.specfile import JobFileError, load_job, make_job
 from pipeline.tasks import TASKS
+from tests.command_line import diffpir as command
 from tests.local_ray import stop_ray
 from tests.s3 import free_port
-
-
-def command(*arguments):
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
-    if result.exception and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
 
 
 def test_the_version_is_that_of_the_package():

@@ -13,11 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from typer.testing import CliRunner
 
 from benchmarks.outputs import write_output
 from jobs.aggregate import metrics_of
-from jobs.cli import app
 from jobs.report.choose import choose
 from jobs.report.contents import Contents
 from jobs.report.fields import METRIC_FIELDS
@@ -27,6 +25,7 @@ from jobs.report.write import write_report
 from jobs.tables import render
 from manifests import storage
 from pipeline.errors import PipelineError
+from tests.command_line import diffpir
 from tests.faults import FaultyProxy
 from tests.pictures import photograph
 from tests.s3 import forget_clients
@@ -157,10 +156,6 @@ def test_a_page_that_cannot_be_made_is_refused_in_words(tmp_path):
     with pytest.raises(PipelineError, match="no results yet"):
         write_report([empty], str(tmp_path / "r.html"), limit=5)
     assert not os.path.exists(tmp_path / "r.html")
-
-
-def diffpir(*arguments: str):
-    return CliRunner().invoke(app, [*arguments])
 
 
 def test_one_row_is_shown_in_full_with_its_pictures(outputs, tmp_path):

@@ -7,14 +7,13 @@ import math
 
 import pyarrow as pa
 import pytest
-from typer.testing import CliRunner
 
 from diffpir.config import PRESETS
-from jobs.cli import app
 from jobs.published import FFHQ_TEST, PUBLISHED
 from jobs.reproduce import _box, reproduce
 from jobs.specfile import make_job
 from pipeline.errors import PipelineError
+from tests.command_line import diffpir
 from tests.pictures import photograph
 
 
@@ -32,7 +31,7 @@ def test_a_table_of_three_pictures_beside_the_published_one(pictures, tmp_path, 
         "reproduce", "--images", pictures, "-o", tmp_path / "out", "--nfe", 20,
         "--model", tiny_model, "--precision", "fp32",
     ]  # fmt: skip
-    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    result = diffpir(*arguments)
     assert result.exit_code == 0, result.output
     shown = (tmp_path / "out" / "table.md").read_text().splitlines()
     head, _, *lines = ([cell.strip() for cell in line.strip("|").split("|")] for line in shown)
@@ -44,7 +43,7 @@ def test_a_table_of_three_pictures_beside_the_published_one(pictures, tmp_path, 
         assert math.isclose(psnr - line.psnr, difference, abs_tol=0.02)
         assert float(row["ssim"]) < 1
     # A second call has nothing to run, and other pictures are refused.
-    assert CliRunner().invoke(app, [str(a) for a in arguments]).stdout == result.stdout
+    assert diffpir(*arguments).stdout == result.stdout
     with pytest.raises(PipelineError, match="choose another output"):
         reproduce(
             str(pictures / "coffee.png"), tmp_path / "out", model=tiny_model, dataset="ffhq", nfe=20
@@ -54,7 +53,7 @@ def test_a_table_of_three_pictures_beside_the_published_one(pictures, tmp_path, 
 def test_what_nobody_published_is_refused(pictures, tmp_path):
     for options in (["--dataset", "imagenet", "--nfe", "20"], ["--nfe", "50"]):
         arguments = ["reproduce", "--images", str(pictures), "-o", str(tmp_path / "o"), *options]
-        result = CliRunner().invoke(app, arguments)
+        result = diffpir(*arguments)
         assert result.exit_code == 2 and "nothing was published of" in result.stderr
         assert not (tmp_path / "o").exists()
 

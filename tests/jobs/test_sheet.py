@@ -11,15 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from jobs.cli import app
 from jobs.console import ProgressLine
 from jobs.drawing import GAP, TEXT
 from jobs.sheet import sheet_rows
 from jobs.specfile import make_job
 from jobs.thumbnails import liveliest
 from pipeline.run import run_job
+from tests.command_line import diffpir
 from tests.pictures import decoded, photograph
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -27,7 +26,7 @@ SIDE = 64
 
 
 def sheet(*arguments):
-    return CliRunner().invoke(app, ["sheet", *(str(a) for a in arguments)])
+    return diffpir("sheet", *arguments)
 
 
 def run(folder, name: str, rows: list[dict], **job) -> str:
