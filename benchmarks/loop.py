@@ -38,7 +38,7 @@ from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.config import Method
 from diffpir.data_step import SpectralStep
 from diffpir.networks.precision import compiled, dtype_of, place
-from pipeline.tasks.task import USUAL
+from pipeline.tasks.defaults import USUAL
 from pipeline.timed import Timed
 
 

@@ -19,8 +19,9 @@ from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.compression import stored_intervals
 from pipeline.tasks.noise import shape_of, told
+from pipeline.tasks.parts import Arrays, Batch, Mode
 from pipeline.tasks.row import Inputs, Row, size_text
-from pipeline.tasks.task import Arrays, Batch, Mode, Task
+from pipeline.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from pipeline.spec.model import Model
 from pipeline.spec.perceptual import Perceptual
 from pipeline.spec.picture import PictureFile
 from pipeline.tasks import AnyTask, preset
-from pipeline.tasks.task import Mode
+from pipeline.tasks.parts import Mode
 
 WATCHED = 4  # rows whose steps are saved where the job names none
 BATCH_PIXELS = {"gpu": 2**22, "cpu": 2**17}  # a GPU's is halved where it does not fit

@@ -14,10 +14,11 @@ from diffpir.errors import EstimationError
 from pipeline.errors import RowError
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.compression import Compressible
+from pipeline.tasks.defaults import Defaults
 from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
 from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
 from pipeline.tasks.levin import levin_file
-from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, Parts
+from pipeline.tasks.parts import Arrays, Batch, Mode, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa

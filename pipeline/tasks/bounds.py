@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pipeline.tasks.task import Arrays, Batch, Parts, Task
+from pipeline.tasks.parts import Arrays, Batch, Parts
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
-from pipeline.tasks.task import Arrays, Batch, Defaults, NoiseLevel, Task
+from pipeline.tasks.defaults import Defaults
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Arrays, Batch
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,7 +11,8 @@ from pipeline.errors import RowError
 from pipeline.pictures.jpeg import Jpeg, Sampling, compressed, read_jpeg
 from pipeline.pictures.jpeg_array import from_array
 from pipeline.tasks.bounds import in_octaves
-from pipeline.tasks.task import Batch, Mode, Parts, Task
+from pipeline.tasks.parts import Batch, Mode, Parts
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from pipeline.errors import RowError
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.blur import Blurred
+from pipeline.tasks.defaults import SPECTRAL, USUAL, Defaults
 from pipeline.tasks.kernel_arrays import kernel_file
 from pipeline.tasks.levin import levin_file
 from pipeline.tasks.masks import (
@@ -21,7 +22,7 @@ from pipeline.tasks.masks import (
     mask_identity,
     mask_of,
 )
-from pipeline.tasks.task import SPECTRAL, USUAL, Arrays, Defaults, Mode, Parts
+from pipeline.tasks.parts import Arrays, Mode, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa

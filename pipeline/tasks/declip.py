@@ -12,7 +12,9 @@ from pydantic import Field
 from diffpir.config import SamplerConfig
 from pipeline.errors import RowError
 from pipeline.tasks.bounds import BoundsTask
-from pipeline.tasks.task import Defaults, Mode, NoiseLevel
+from pipeline.tasks.defaults import Defaults
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Mode
 
 if TYPE_CHECKING:
     from torch import Tensor

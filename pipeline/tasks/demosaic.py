@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.errors import RowError
-from pipeline.tasks.task import Arrays, Batch, Defaults, Task
+from pipeline.tasks.defaults import Defaults
+from pipeline.tasks.parts import Arrays, Batch
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.compression import Compressible
-from pipeline.tasks.task import Batch, Defaults, spectral
+from pipeline.tasks.defaults import Defaults, spectral
+from pipeline.tasks.parts import Batch
 
 if TYPE_CHECKING:
     from diffpir.operators import Operator

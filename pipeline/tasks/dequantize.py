@@ -12,8 +12,10 @@ from pydantic import Field
 from diffpir.config import SamplerConfig
 from pipeline.errors import RowError
 from pipeline.tasks.bounds import BoundsTask, in_octaves
+from pipeline.tasks.defaults import Defaults
 from pipeline.tasks.levels import MAX_LEVELS, Cells, shades_of
-from pipeline.tasks.task import Defaults, Mode, NoiseLevel
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Mode
 
 if TYPE_CHECKING:
     from torch import Tensor

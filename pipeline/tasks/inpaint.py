@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.defaults import Defaults, spectral
 from pipeline.tasks.masks import (
     MaskField,
     check_hides,
@@ -19,7 +20,9 @@ from pipeline.tasks.masks import (
     mask_identity,
     mask_of,
 )
-from pipeline.tasks.task import Arrays, Batch, Defaults, Mode, NoiseLevel, Parts, Task, spectral
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Arrays, Batch, Mode, Parts
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -17,7 +17,10 @@ from pipeline.tasks.compression import (
     stored_intervals,
     stored_parts,
 )
-from pipeline.tasks.task import Batch, Defaults, Mode, NoiseLevel, Parts, Task
+from pipeline.tasks.defaults import Defaults
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Batch, Mode, Parts
+from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,7 +13,7 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_kernel, kernel_names
 from pipeline.tasks.assets import AssetFile, Assets
 from pipeline.tasks.kernels import Kernel, Stroke, row_kernel
-from pipeline.tasks.task import Mode
+from pipeline.tasks.parts import Mode
 
 
 def kernel_file(kernel: Kernel | None, mode: Mode) -> Iterator[AssetFile]:

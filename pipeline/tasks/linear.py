@@ -12,7 +12,9 @@ from pipeline.errors import PipelineError, RowError
 from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.deepinv import LIBRARY, physics_of
-from pipeline.tasks.task import USUAL, Arrays, Batch, Defaults, Mode, Task
+from pipeline.tasks.defaults import USUAL, Defaults
+from pipeline.tasks.parts import Arrays, Batch, Mode
+from pipeline.tasks.task import Task
 from pipeline.users_code import factory_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pipeline.fence.decoders import decode_mask
 from pipeline.pictures.pixel_mask import Channels, PixelMask
 from pipeline.spec.base import TEXT, Location, Spec, exactly_one, parse_text
 from pipeline.tasks.assets import AssetFile
-from pipeline.tasks.task import Arrays, Mode, stacked
+from pipeline.tasks.parts import Arrays, Mode, stacked
 
 if TYPE_CHECKING:
     from torch import Tensor

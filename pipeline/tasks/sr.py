@@ -11,8 +11,8 @@ from pydantic import Field
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.blur import Blurred
+from pipeline.tasks.defaults import Defaults, spectral
 from pipeline.tasks.kernel_arrays import kernel_choice
-from pipeline.tasks.task import Defaults, spectral
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -7,160 +7,30 @@ methods that compute import PyTorch when they are called: whoever only reads a j
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, model_validator
+from pydantic import model_validator
 
 from diffpir.config import PRESETS, SamplerConfig
 from diffpir.errors import EstimationError
-from diffpir.schedule import Spacing
 from pipeline.errors import RowError
 from pipeline.spec.base import Spec
 from pipeline.tasks.assets import AssetFile
+from pipeline.tasks.defaults import USUAL, Defaults
 from pipeline.tasks.noise import NoiseField, model_of_map, noise_map_file
+from pipeline.tasks.noise_level import NoiseLevel
+from pipeline.tasks.parts import Arrays, Batch, Mode, Parts, mask_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import torch
     from torch import Tensor
 
     from diffpir.noise_model import NoiseModel
     from diffpir.operators import Operator
     from pipeline.pictures.pixel_mask import PixelMask
     from pipeline.tasks.row import Row
-
-Mode = Literal["restore", "benchmark"]
-Arrays = Mapping[str, np.ndarray]
-
-
-def _on_255(value: Any) -> str:
-    """A hint for who gives noise as on 0..255, or in percent."""
-    try:
-        if isinstance(value, str) and value.endswith("%"):
-            return f"; in place of {value} write {float(value[:-1]) / 100:.2g}"
-        level = float(value)
-    except (TypeError, ValueError):
-        return ""
-    if not 1 < level <= 255:
-        return ""
-    return f"; if it is on 0..255, write {level / 255:.2g}; if in percent, {level / 100:.2g}"
-
-
-def _noise_level(value: Any) -> Any:
-    try:
-        good = value is None or value == "auto" or 0 <= float(value) <= 1
-    except (TypeError, ValueError):
-        good = False
-    if not good or isinstance(value, bool):
-        raise ValueError(f"must be a finite number from 0 to 1, or auto{_on_255(value)}")
-    return value
-
-
-# ``auto`` is what can be estimated from each measurement itself (:mod:`diffpir.noise`).
-NoiseLevel = Annotated[float | Literal["auto"], BeforeValidator(_noise_level)]
-
-
-@dataclass(frozen=True)
-class Defaults:
-    """The sampler's settings of a job that gives none.
-
-    Attributes:
-        paper: for checkpoints such as the paper's: its nearest preset.
-        builtin: for the embedded prior, with the method ``diffpir``.
-        spectral: for priors with an error spectrum, with ``diffpir-spectral``, for some numbers of
-            evaluations, the usual one first. Where there are none, that method is not the default.
-        uncertainty_scale: how many times the deviation of several samples the error is, as measured
-            with the embedded prior and the first of ``spectral``.
-    """
-
-    paper: SamplerConfig
-    builtin: SamplerConfig
-    spectral: tuple[SamplerConfig, ...] = ()
-    uncertainty_scale: float = 1.0
-
-    def spectral_settings(self, nfe: int | None) -> SamplerConfig:
-        """Those of the number of evaluations nearest to ``nfe`` by ratio; None for the usual."""
-        known = self.spectral or SPECTRAL
-        if nfe is None:
-            return known[0]
-        return min(known, key=lambda config: abs(math.log(config.nfe / nfe)))
-
-
-def spectral(
-    nfe: int,
-    *,
-    spacing: Spacing = "geometric",
-    relax: float,
-    lam: float,
-    sigma_max: float | None = None,
-    sigma_min: float | None = None,
-) -> SamplerConfig:
-    """Settings of ``diffpir-spectral`` as tasks have them by default: all noise is fresh."""
-    return SamplerConfig(
-        method="diffpir-spectral",
-        nfe=nfe,
-        lam=lam,
-        zeta=1.0,
-        relax=relax,
-        spacing=spacing,
-        sigma_max=sigma_max,
-        sigma_min=sigma_min,
-    )
-
-
-SPECTRAL = (
-    spectral(20, sigma_max=1.4, sigma_min=0.05, relax=0.5, lam=2.0),
-    spectral(10, sigma_max=1.4, sigma_min=0.05, relax=0.4, lam=2.0),
-)
-# Of a blur, which hides detail everywhere, and of tasks that have no settings of their own.
-USUAL = Defaults(
-    paper=PRESETS["ffhq-deblur-gaussian"],
-    builtin=SamplerConfig(lam=5.0, zeta=1.0, prior_std=1.0),
-)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the operator of one image is made of.
-
-    Attributes:
-        arrays: by name. Images whose arrays have the same names and shapes share a batch. A
-            ``mask``, (1 or C, h, w) float32, is 1 where the measurement is known.
-        outcome: columns of the result that are known by now, such as ``kernel_estimate``.
-        key: images share a batch only if they agree in it too.
-        scale: how many times as high the noise levels are that ``karras`` and ``geometric``
-            spacing go through for this image.
-    """
-
-    arrays: Arrays = field(default_factory=dict)
-    outcome: Mapping[str, Any] = field(default_factory=dict)
-    key: Hashable = None
-    scale: float = 1.0
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the operator of several images that share all shapes is made of.
-
-    Attributes:
-        arrays: the parts of each image.
-        size: (h, w) of the measurements.
-        mode: of the job.
-        device: where the operator is to work.
-    """
-
-    arrays: Sequence[Arrays]
-    size: tuple[int, int]
-    mode: Mode
-    device: str | torch.device = "cpu"
-
-    def stacked(self, name: str) -> Tensor:
-        """The part of this name of each image, as one float32 tensor with a batch axis."""
-        return stacked(self.arrays, name, self.device)
 
 
 class Task(Spec):
@@ -452,7 +322,7 @@ class Task(Spec):
         from diffpir.noise import estimate_noise
 
         try:
-            return estimate_noise(self.noise_sample(y), _mask_of(arrays))
+            return estimate_noise(self.noise_sample(y), mask_of(arrays))
         except EstimationError as e:
             raise RowError(f"noise_level: auto: {e}", "missing_input") from None
 
@@ -465,21 +335,10 @@ class Task(Spec):
         from diffpir.noise_curve import estimate_noise_curve
 
         try:
-            return estimate_noise_curve(self.noise_sample(y), _mask_of(arrays))
+            return estimate_noise_curve(self.noise_sample(y), mask_of(arrays))
         except EstimationError as e:
             raise RowError(f"noise: auto: {e}", "missing_input") from None
 
     def guess(self, operator: Operator, y: Tensor, arrays: Sequence[Arrays]) -> Tensor:
         """(B, 3, H, W): the scenes as far as y alone tells. The start image, and the baseline."""
         return operator.initial(y)
-
-
-def _mask_of(arrays: Arrays) -> Tensor | None:
-    return stacked([arrays], "mask") if "mask" in arrays else None
-
-
-def stacked(arrays: Sequence[Arrays], name: str, device: str | torch.device = "cpu") -> Tensor:
-    """The part of this name of each image, as one float32 tensor with a batch axis."""
-    import torch
-
-    return torch.from_numpy(np.stack([a[name] for a in arrays]).astype(np.float32)).to(device)

@@ -17,7 +17,9 @@ from jobs.specfile import JobFileError, make_job
 from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.tasks import TASKS, benchmarks, preset, register
-from pipeline.tasks.task import Batch, Defaults, Task
+from pipeline.tasks.defaults import Defaults
+from pipeline.tasks.parts import Batch
+from pipeline.tasks.task import Task
 from tests.pictures import decoded, photograph
 
 
