@@ -15,7 +15,9 @@ os.environ.setdefault("DIFFPIR_RETRY_SECONDS", "20")
 # that makes an operation of a small network take milliseconds.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two files of tests are at work at a time
-# PyTorch reads those two when it is loaded.
+# Ray's workers yield to every other process by default: beside a file of numeric tests they starve.
+os.environ.setdefault("RAY_worker_niceness", "0")
+# PyTorch reads the two of OpenMP when it is loaded.
 import torch
 
 # Kernels for GPUs are interpreted where there is none; Triton looks when it is first imported.
