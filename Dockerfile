@@ -18,7 +18,7 @@ RUN apt-get update \
     && useradd --create-home --uid 1000 diffpir \
     && mkdir /cache /models \
     && chown diffpir /cache
-# MALLOC_...: as pipeline/resources.py has them where it starts Ray itself.
+# MALLOC_...: as pipeline/flow/resources.py has them where it starts Ray itself.
 ENV DIFFPIR_CACHE=/cache \
     MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=67108864 MALLOC_TRIM_THRESHOLD_=536870912 \
     PIP_NO_CACHE_DIR=1 \

@@ -29,7 +29,7 @@ from diffpir.schedule import Schedule
 from manifests import storage
 from manifests.read import read_manifest
 from pipeline.fence.decoders import decode_image
-from pipeline.problem import Problem, baseline_of, build_problem, operator_of
+from pipeline.restoring.problem import Problem, baseline_of, build_problem, operator_of
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs

@@ -38,8 +38,8 @@ from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.config import Method
 from diffpir.data_step import SpectralStep
 from diffpir.networks.precision import compiled, dtype_of, place
+from pipeline.restoring.timed import Timed
 from pipeline.tasks.defaults import USUAL
-from pipeline.timed import Timed
 
 
 class Parts:

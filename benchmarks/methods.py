@@ -36,10 +36,10 @@ from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.networks.precision import dtype_of, place
 from diffpir.tiling import Tiled
 from pipeline.errors import PipelineError
-from pipeline.memory import peak_device_memory, peak_memory
-from pipeline.perceptual import Judges
 from pipeline.prepare import check_method
-from pipeline.sampling import ImageSampler
+from pipeline.restoring.memory import peak_device_memory, peak_memory
+from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.sampling import ImageSampler
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.row import to_tensor
 

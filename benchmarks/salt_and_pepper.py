@@ -37,7 +37,7 @@ from diffpir.checkpoints.checkpoint import read_spectrum
 from diffpir.networks.precision import dtype_of
 from manifests.build import build
 from pipeline.pictures.decode import decode_picture
-from pipeline.problem import build_problem, operator_of, start_of
+from pipeline.restoring.problem import build_problem, operator_of, start_of
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.masks import Mask

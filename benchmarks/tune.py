@@ -33,7 +33,7 @@ from diffpir.randomness import noise_stream
 from diffpir.sampler import restore
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
-from pipeline.problem import Problem, operator_of, start_of
+from pipeline.restoring.problem import Problem, operator_of, start_of
 
 GAIN = 0.01  # dB of a round, below which the search ends
 

@@ -24,9 +24,9 @@ from throughput import job, make_files
 from timing import parser, write
 
 import pipeline.run
+from pipeline.flow.progress import Progress
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse
-from pipeline.progress import Progress
 
 
 class Enough(BaseException):

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from pipeline.outlook import Outlook
+    from pipeline.flow.progress import Progress
+    from pipeline.outlook.outlook import Outlook
     from pipeline.output.summary import Summary
-    from pipeline.progress import Progress
 
 # Codes of 128 and more: the job was interrupted by a signal (jobs.interrupts).
 STOPPED = 1  # the job was at work and cannot go on: storage or cluster failed; run it again

@@ -161,7 +161,7 @@ def _ray() -> Finding:
     import ray
 
     from pipeline.errors import PipelineError
-    from pipeline.resources import start_ray
+    from pipeline.flow.resources import start_ray
 
     was_there = ray.is_initialized()
     try:

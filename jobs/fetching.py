@@ -7,7 +7,7 @@ import sys
 import typer
 
 from pipeline.errors import PipelineError
-from pipeline.known_priors import KNOWN, fetch, place_of
+from pipeline.priors.known import KNOWN, fetch, place_of
 from pipeline.spec.model import Model
 
 

@@ -14,7 +14,7 @@ from manifests.schema import FILES
 from pipeline.arrays import unpack
 from pipeline.errors import RowError
 from pipeline.pictures.values import Values
-from pipeline.problem import build_problem, files_of
+from pipeline.restoring.problem import build_problem, files_of
 from pipeline.spec.job import JobSpec
 from pipeline.steps.load import Load
 from pipeline.steps.table import errors_of, known_columns

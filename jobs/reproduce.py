@@ -18,7 +18,7 @@ from manifests.build import build, write_manifest
 from manifests.digest import content_digest
 from manifests.read import read_manifest
 from pipeline.errors import PipelineError
-from pipeline.progress import Progress
+from pipeline.flow.progress import Progress
 from pipeline.run import run_job
 
 SCORES = {"psnr": "psnr", "ssim": "ssim", "lpips": "lpips_vgg"}  # heading -> metric

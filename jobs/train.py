@@ -14,7 +14,7 @@ from diffpir.training.trainer import TrainConfig, check_trainable, small_net, tr
 from jobs.photographs import photographs_of
 from pipeline.errors import PipelineError
 from pipeline.pictures.values import Values
-from pipeline.prior import files_of_prior
+from pipeline.priors.files import files_of_prior
 from pipeline.spec.model import Model
 
 

@@ -27,12 +27,12 @@ from pipeline.chain import source_of
 from pipeline.doubts import doubts
 from pipeline.errors import PipelineError
 from pipeline.job import Job
-from pipeline.memory import activation_bytes
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
-from pipeline.perceptual import Judges, with_absolute_paths
-from pipeline.prior_code import prior_of, shown_name
+from pipeline.priors.factory import prior_of, shown_name
+from pipeline.restoring.memory import activation_bytes
+from pipeline.restoring.perceptual import Judges, with_absolute_paths
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets

@@ -9,9 +9,12 @@ from dataclasses import asdict
 from manifests.errors import StorageError
 from manifests.secrets import texts_of
 from pipeline.errors import JobStopped
-from pipeline.flow import configure_ray_data, restore_shards
+from pipeline.flow.flow import configure_ray_data, restore_shards
+from pipeline.flow.ledger import Ledger
+from pipeline.flow.progress import Progress, run_reporting
+from pipeline.flow.ray_errors import in_words
+from pipeline.flow.resources import Resources, plan_resources, start_ray
 from pipeline.job import Job
-from pipeline.ledger import Ledger
 from pipeline.originals import is_read
 from pipeline.output.drivers import Heartbeat
 from pipeline.output.fresh import begin_anew
@@ -20,9 +23,6 @@ from pipeline.output.run_folder import RunFolder
 from pipeline.output.selection import Selection
 from pipeline.output.summary import Summary
 from pipeline.prepare import check, check_writable
-from pipeline.progress import Progress, run_reporting
-from pipeline.ray_errors import in_words
-from pipeline.resources import Resources, plan_resources, start_ray
 from pipeline.spec.job import JobSpec
 
 Report = Callable[[Progress], None]

@@ -15,7 +15,7 @@ def have_ray() -> None:
     """Leave Ray as another module left it, unless the environment has changed since its start."""
     import ray
 
-    from pipeline.resources import start_ray
+    from pipeline.flow.resources import start_ray
 
     now = {name: value for name, value in os.environ.items() if name.startswith(INHERITED)}
     if ray.is_initialized() and now == _told:

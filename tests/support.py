@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from diffpir.networks.unet import UNet, UNetConfig
-from pipeline.prior import local_file
+from pipeline.priors.files import local_file
 from pipeline.versions import Versions, digest_of
 
 GOLDEN = Path(__file__).parent / "golden"

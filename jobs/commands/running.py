@@ -115,7 +115,7 @@ def show_plan(
     price_per_hour: float | None,
 ) -> None:
     from jobs.fetching import fetch_of
-    from pipeline.outlook import outlook
+    from pipeline.outlook.outlook import outlook
 
     fetch_of(spec.model)
     show_outlook(outlook(spec, allow_code, first=first), price_per_hour)

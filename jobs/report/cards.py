@@ -31,7 +31,7 @@ from pipeline.steps.table import known_columns
 
 BRIGHTEST = 0.99  # share of a map's pixels below the value that has the lightest colour
 MAX_TEXT = 400  # characters of a value that a card shows
-STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.sampling.step_name
+STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.restoring.sampling.step_name
 
 
 @dataclass(frozen=True)

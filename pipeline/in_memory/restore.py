@@ -21,9 +21,9 @@ from pipeline.in_memory.restored import RestoredImage, RestoredImages
 from pipeline.output.doubts import outcome_doubts
 from pipeline.output.parts import Tally
 from pipeline.prepare import check_method, check_model
-from pipeline.problem import Problem, build_problem
-from pipeline.restorer import Restorer
-from pipeline.sampling import Restored
+from pipeline.restoring.problem import Problem, build_problem
+from pipeline.restoring.restorer import Restorer
+from pipeline.restoring.sampling import Restored
 from pipeline.spec.faults import faults_of
 from pipeline.spec.job import JobSpec, Sampler
 from pipeline.tasks import TASKS

@@ -9,8 +9,8 @@ from pydantic import Field, PlainSerializer, SerializationInfo, model_validator
 
 from diffpir.schedule import MOST_STEPS, Schedule, ScheduleKind
 from manifests.uris import absolute
-from pipeline.hub import repository_of
-from pipeline.known_priors import KNOWN
+from pipeline.priors.hub import repository_of
+from pipeline.priors.known import KNOWN
 from pipeline.spec.base import (
     ABSOLUTE,
     BUILTIN,
@@ -97,7 +97,7 @@ class Model(Spec):
     A text that begins with ``{`` is this written out, as options of commands have it.
 
     Attributes:
-        path: ``builtin``, a known name (:mod:`pipeline.known_priors`), ``org/name@revision`` of the
+        path: ``builtin``, a known name (:mod:`pipeline.priors.known`), ``org/name@revision`` of the
             Hugging Face Hub, or the path or URI of a file or a folder.
         factory: ``module:factory`` of the user's own, which makes the prior
             (:class:`diffpir.networks.custom.CustomPrior`); to run it takes ``--allow-code module``.

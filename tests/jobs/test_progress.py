@@ -13,7 +13,7 @@ import termios
 import pytest
 
 from jobs.console import ProgressLine
-from pipeline.progress import Progress
+from pipeline.flow.progress import Progress
 from tests.support import read_terminal
 
 

@@ -17,13 +17,13 @@ from pydantic import ValidationError
 from manifests.build import build, write_manifest
 from pipeline.errors import RowError
 from pipeline.pictures.decode import decode_image
-from pipeline.problem import build_problem, operator_of
+from pipeline.restoring.problem import build_problem, operator_of
+from pipeline.restoring.tone import KNEE, softened
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.levels import shades_of
 from pipeline.tasks.row import Inputs, to_tensor
-from pipeline.tone import KNEE, softened
 from tests.pictures import photograph
 
 

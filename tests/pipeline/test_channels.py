@@ -25,7 +25,7 @@ from pipeline.pictures.metadata import Metadata
 from pipeline.pictures.pixel_mask import PixelMask
 from pipeline.pictures.values import Values
 from pipeline.prepare import check_channels, check_model
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.spec.picture import PictureFile

@@ -13,7 +13,7 @@ from diffpir.operators import Compressed
 from pipeline.errors import RowError
 from pipeline.pictures.jpeg import read_jpeg
 from pipeline.pictures.jpeg_array import to_array
-from pipeline.problem import baseline_of, build_problem, operator_of
+from pipeline.restoring.problem import baseline_of, build_problem, operator_of
 from pipeline.spec.job import JobSpec
 from pipeline.steps.load import Load
 from pipeline.tasks.assets import Assets

@@ -14,12 +14,12 @@ from manifests.build import build, write_manifest
 from manifests.schema import row_fault
 from pipeline.arrays import pack
 from pipeline.doubts import residual_doubt
+from pipeline.flow.source import block_of
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally, tally_of
 from pipeline.output.summary import read_summary, summary_of, write_summary
 from pipeline.prepare import check
-from pipeline.restorer import Restorer
-from pipeline.source import block_of
+from pipeline.restoring.restorer import Restorer
 from pipeline.steps.table import INPUTS
 from pipeline.tasks.assets import Assets
 from tests.pictures import photograph

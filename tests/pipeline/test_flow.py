@@ -26,8 +26,8 @@ from diffpir.operators import Downsample
 from manifests.build import build, write_manifest
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
+from pipeline.flow.resources import ALLOCATION
 from pipeline.pictures.colour import srgb_profile
-from pipeline.resources import ALLOCATION
 from pipeline.run import run_job
 from pipeline.schema import HIDDEN, IMAGE_METADATA, OUTCOME
 from pipeline.spec.job import JobSpec

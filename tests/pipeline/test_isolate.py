@@ -9,7 +9,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipeline.isolate import ROW_DEATHS, SHARD_DEATHS, Isolated
+from pipeline.flow.isolate import ROW_DEATHS, SHARD_DEATHS, Isolated
 from pipeline.schema import INDEX, SHARD
 
 

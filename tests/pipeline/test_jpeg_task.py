@@ -19,7 +19,7 @@ from manifests.build import build, write_manifest
 from pipeline.fence.decoders import read_jpeg
 from pipeline.pictures.jpeg import compressed
 from pipeline.pictures.jpeg_array import from_array, to_array
-from pipeline.problem import baseline_of, build_problem, operator_of
+from pipeline.restoring.problem import baseline_of, build_problem, operator_of
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets

@@ -21,9 +21,9 @@ from manifests.build import build, write_manifest
 from manifests.check import check as check_manifest
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
-from pipeline.labels import Labels
 from pipeline.prepare import check
-from pipeline.restorer import Restorer
+from pipeline.restoring.labels import Labels
+from pipeline.restoring.restorer import Restorer
 from pipeline.run import run_job
 from pipeline.schema import RESERVED
 from pipeline.steps.table import INPUTS

@@ -12,10 +12,10 @@ from diffpir.schedule import Schedule
 from jobs.specfile import JobFileError, make_job
 from manifests.build import build, write_manifest
 from pipeline.errors import PipelineError
-from pipeline.memory import activation_bytes
 from pipeline.prepare import check
-from pipeline.problem import build_problem
-from pipeline.restorer import Restorer
+from pipeline.restoring.memory import activation_bytes
+from pipeline.restoring.problem import build_problem
+from pipeline.restoring.restorer import Restorer
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs
 from tests.pictures import photograph

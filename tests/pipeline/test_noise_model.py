@@ -14,7 +14,7 @@ from diffpir import metrics
 from diffpir.noise_model import NoiseModel
 from manifests.schema import normalise
 from pipeline.errors import RowError
-from pipeline.problem import build_problem, files_of, operator_of
+from pipeline.restoring.problem import build_problem, files_of, operator_of
 from pipeline.steps.load import Load
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.noise import row_noise

@@ -20,7 +20,7 @@ from diffpir.masks import grown
 from pipeline.fence.decoders import decode_picture
 from pipeline.pictures.decode import UPRIGHT
 from pipeline.pictures.pixel_mask import PixelMask, known_pixels
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import GENERATION, HIDDEN, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.steps.encode import Encode

@@ -37,7 +37,7 @@ def arm(module):
             return decode(data, **options)
         module.decode_picture = deadly
         register()
-    elif module.__name__ == "pipeline.restorer":
+    elif module.__name__ == "pipeline.restoring.restorer":
         restore = module.Restorer._restore
         def deadly(self, problems):
             if any(p.noise_level == 0.111 for p in problems):
@@ -80,7 +80,7 @@ def register():
 
 ARMED = (
     "pipeline.pictures.decode",
-    "pipeline.restorer",
+    "pipeline.restoring.restorer",
     "pipeline.steps.encode",
     "pipeline.steps.load",
 )

@@ -20,12 +20,12 @@ from diffpir.checkpoints.checkpoint import save_model
 from jobs.fetching import fetch_shown, list_known
 from jobs.specfile import JobFileError, make_job, make_model
 from manifests.errors import StorageError
-from pipeline import known_priors
 from pipeline.errors import PipelineError
-from pipeline.hub import repository_of
-from pipeline.known_priors import KnownPrior, fetch
 from pipeline.prepare import check_model
-from pipeline.prior import files_of_prior, located
+from pipeline.priors import known
+from pipeline.priors.files import files_of_prior, located
+from pipeline.priors.hub import repository_of
+from pipeline.priors.known import KnownPrior, fetch
 from pipeline.spec.base import ABSOLUTE
 from pipeline.spec.model import Model
 from tests.hub import REPOSITORY, hub
@@ -198,7 +198,7 @@ def test_what_lies_here_under_that_path_wins(tmp_path, monkeypatch):
 # In a process of its own: the library reads the endpoint when it is imported.
 HUB = """
 import sys, torch
-from pipeline.prior import files_of_prior
+from pipeline.priors.files import files_of_prior
 from pipeline.spec.model import Model
 files = files_of_prior(Model(path=sys.argv[1]))
 print(files.location, files.digest(), files.load(torch.float32).diffusion.schedule.kind)
@@ -244,7 +244,7 @@ def test_a_known_prior_is_fetched_once_and_verified(tmp_path, monkeypatch):
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     with served(tmp_path / "web") as url:
         entry = KnownPrior(url=f"{url}/m.pt", about="a test", licence="MIT", sha256=digest)
-        monkeypatch.setitem(known_priors.KNOWN, "known", entry)
+        monkeypatch.setitem(known.KNOWN, "known", entry)
         spec = job({"path": "known", "num_heads": 1})
         assert check_model(spec).digest == digest and check_model(spec).location == "known"
         told: list = []
@@ -259,7 +259,7 @@ def test_a_known_prior_is_fetched_once_and_verified(tmp_path, monkeypatch):
         assert told[-1] == (file.stat().st_size, file.stat().st_size)
         # Another file in its place, and one whose digest nobody knew at first.
         unknown = KnownPrior(url=f"{url}/m.pt", about="a test", licence="MIT")
-        monkeypatch.setitem(known_priors.KNOWN, "unknown", unknown)
+        monkeypatch.setitem(known.KNOWN, "unknown", unknown)
         fetch("unknown").unlink()
         kept.unlink()
         torch.save(make_net(seed=1).state_dict(), file)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.flow import in_flight
-from pipeline.room import GIB, room, too_much
+from pipeline.flow.flow import in_flight
+from pipeline.flow.room import GIB, room, too_much
 
 CPU4 = {"CPU": 4, "memory": 16 * GIB}
 GPU2 = {"CPU": 8, "GPU": 2, "memory": 64 * GIB}

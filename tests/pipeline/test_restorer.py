@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.memory import is_device_fault, is_out_of_memory
-from pipeline.restorer import Restorer
+from pipeline.restoring.memory import is_device_fault, is_out_of_memory
+from pipeline.restoring.restorer import Restorer
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from tests.support import versions_of
@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from pipeline.arrays import pack
 from pipeline.tasks.assets import Assets
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.steps.table import INPUTS

@@ -25,11 +25,11 @@ from jobs.verify import verify_output
 from manifests import storage
 from manifests.build import build, write_manifest
 from pipeline.errors import JobStopped, PipelineError
+from pipeline.flow.ray_errors import in_words as words_of
 from pipeline.output.drivers import DEAD_SECONDS, Heartbeat, in_words
 from pipeline.output.fresh import begin_anew, check_unclaimed
 from pipeline.output.layout import Layout
 from pipeline.output.parts import parse, read_tally
-from pipeline.ray_errors import in_words as words_of
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from tests.pictures import photograph

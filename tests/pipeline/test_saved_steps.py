@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from diffpir.schedule import Schedule
 from jobs.specfile import JobFileError, make_job
 from pipeline.arrays import pack, unpack
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.steps.encode import Encode

@@ -13,14 +13,14 @@ from manifests.secrets import texts_of
 from manifests.storage.dead_hosts import DEAD_HOSTS
 from pipeline.arrays import pack
 from pipeline.errors import PipelineError
-from pipeline.isolate import Isolated
+from pipeline.flow.isolate import Isolated
+from pipeline.flow.ray_errors import in_words
 from pipeline.job import Job
 from pipeline.output.layout import Layout
 from pipeline.output.record import create_record
 from pipeline.output.run_folder import RunFolder
 from pipeline.prepare import check
-from pipeline.ray_errors import in_words
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import HIDDEN, IMAGE_METADATA, INDEX, OUTCOME, SHARD
 from pipeline.spec.fetch import Fetch
 from pipeline.spec.job import JobSpec
@@ -114,7 +114,7 @@ def test_what_the_restorer_raises(tiny_model, monkeypatch):
     restorer = Restorer(
         JobSpec.model_validate(spec), Assets(), tiny_model, versions_of(tiny_model), 2**16
     )
-    monkeypatch.setattr("pipeline.restorer.build_problem", fail)
+    monkeypatch.setattr("pipeline.restoring.restorer.build_problem", fail)
     table = rows({"id": "a", "image": secret})
     for name in (*INPUTS, "alpha"):
         table = table.append_column(name, pack([None]))

@@ -12,13 +12,13 @@ from jobs.specfile import make_job
 from manifests.build import build, write_manifest
 from manifests.read import read_manifest
 from pipeline.arrays import unpack
-from pipeline.crops import cropped
-from pipeline.flow import encoding, loading, restoring
+from pipeline.flow.flow import encoding, loading, restoring
+from pipeline.flow.resources import Resources
+from pipeline.flow.source import block_of
+from pipeline.outlook.crops import cropped
+from pipeline.outlook.speed import _measured, _shortened
 from pipeline.pictures.jpeg_array import from_array
 from pipeline.prepare import check
-from pipeline.resources import Resources
-from pipeline.source import block_of
-from pipeline.speed import _measured, _shortened
 from tests.pictures import photograph
 
 RESOURCES = Resources(1, 1, 2**17, 1, {"CPU": 0.2}, {"num_cpus": 0.5})

@@ -16,8 +16,8 @@ from diffpir.kernels import gaussian_kernel
 from diffpir.operators import MixChannels
 from pipeline.arrays import pack, unpack
 from pipeline.errors import PipelineError, RowError
-from pipeline.problem import baseline_of, build_problem, operator_of, start_of
-from pipeline.restorer import Restorer
+from pipeline.restoring.problem import baseline_of, build_problem, operator_of, start_of
+from pipeline.restoring.restorer import Restorer
 from pipeline.schema import GENERATION, INDEX, SHARD
 from pipeline.spec.job import JobSpec
 from pipeline.steps.table import INPUTS

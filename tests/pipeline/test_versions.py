@@ -16,7 +16,7 @@ import ray
 from diffpir.checkpoints.checkpoint import file_digest, save_model
 from manifests.build import build, write_manifest
 from pipeline.errors import JobStopped, PipelineError
-from pipeline.restorer import Restorer
+from pipeline.restoring.restorer import Restorer
 from pipeline.run import run_job
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -167,7 +167,7 @@ def test_code_runs_only_where_it_was_allowed(job, tmp_path):
 
 
 def test_an_actor_that_is_stopped_for_good_is_replaced(ray_cluster, job, tmp_path, monkeypatch):
-    monkeypatch.setattr("pipeline.pulse.SILENT_SECONDS", 12.0)
+    monkeypatch.setattr("pipeline.flow.pulse.SILENT_SECONDS", 12.0)
     stopped = Once(2, lambda: signal_actors(signal.SIGSTOP))
     assert run_job(job(), stopped).ok == IMAGES and stopped.acted
 

@@ -21,23 +21,23 @@ from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.labels import Labels
-from pipeline.memory import (
+from pipeline.priors.factory import prior_of
+from pipeline.restoring.labels import Labels
+from pipeline.restoring.memory import (
     is_device_fault,
     is_out_of_memory,
     peak_device_memory,
     peak_memory,
 )
-from pipeline.perceptual import Judges
-from pipeline.prior_code import prior_of
-from pipeline.problem import Problem, build_problem
-from pipeline.sampling import ImageSampler, Restored
+from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.problem import Problem, build_problem
+from pipeline.restoring.sampling import ImageSampler, Restored
+from pipeline.restoring.timed import Timed
 from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
 from pipeline.steps.table import INPUTS, errors_of, known_columns, with_errors
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.row import Inputs, own
-from pipeline.timed import Timed
 from pipeline.users_code import code_digests
 from pipeline.versions import Unchanged, Versions, check_digest
 
@@ -189,7 +189,8 @@ class Restorer:
 
         Raises:
             PipelineError: the checkpoint was written over meanwhile.
-            RuntimeError: the GPU cannot be used any more (:func:`pipeline.memory.is_device_fault`).
+            RuntimeError: the GPU cannot be used any more
+                (:func:`pipeline.restoring.memory.is_device_fault`).
         """
         results = [Restored()] * len(problems)
         for batch in self._batches(list(enumerate(problems))):

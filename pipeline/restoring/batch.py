@@ -12,7 +12,7 @@ from diffpir.config import SamplerConfig
 from diffpir.noise_model import NoiseModel
 from diffpir.randomness import sample_seed
 from diffpir.sampling import NoiseLevel
-from pipeline.problem import Problem, operator_of
+from pipeline.restoring.problem import Problem, operator_of
 
 
 class Batch:

@@ -37,7 +37,7 @@ class Isolated:
     Args:
         step: maps a table of rows to as many; rows whose ``error`` is not empty it only passes on.
         name: of the step, unique in the flow.
-        book: keeps what was begun and not ended (:class:`pipeline.ledger.Ledger`).
+        book: keeps what was begun and not ended (:class:`pipeline.flow.ledger.Ledger`).
     """
 
     def __init__(self, step: Step, name: str, book: Book):

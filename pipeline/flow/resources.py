@@ -18,9 +18,9 @@ from diffpir.errors import ConfigError
 from diffpir.networks.precision import check_compiler, device_of
 from manifests.secrets import HIDDEN, redacted
 from pipeline.errors import PipelineError
-from pipeline.quiet import quiet_driver
-from pipeline.ray_errors import first_line
-from pipeline.room import GIB, in_words, room, room_on, too_much, total, usual_on
+from pipeline.flow.quiet import quiet_driver
+from pipeline.flow.ray_errors import first_line
+from pipeline.flow.room import GIB, in_words, room, room_on, too_much, total, usual_on
 from pipeline.spec.job import JobSpec
 
 # What actors and steps ask Ray for by default; the threads that an actor really uses are set apart

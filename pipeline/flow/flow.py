@@ -13,20 +13,20 @@ from ray.data import ActorPoolStrategy, DataContext
 
 from manifests import storage
 from pipeline.errors import PipelineError
-from pipeline.isolate import Isolated, Step
+from pipeline.flow.isolate import Isolated, Step
+from pipeline.flow.ledger import Ledger
+from pipeline.flow.metering import BatchMetrics
+from pipeline.flow.pulse import start_pulse
+from pipeline.flow.resources import Resources
+from pipeline.flow.sink import ShardSink
+from pipeline.flow.source import ShardSource
 from pipeline.job import Job
-from pipeline.ledger import Ledger
-from pipeline.metering import BatchMetrics
 from pipeline.output.plan import Work, read_shard
 from pipeline.output.run_folder import RunFolder
-from pipeline.perceptual import with_absolute_paths
-from pipeline.prior import located
-from pipeline.problem import files_of
-from pipeline.pulse import start_pulse
-from pipeline.resources import Resources
-from pipeline.restorer import Restorer
-from pipeline.sink import ShardSink
-from pipeline.source import ShardSource
+from pipeline.priors.files import located
+from pipeline.restoring.perceptual import with_absolute_paths
+from pipeline.restoring.problem import files_of
+from pipeline.restoring.restorer import Restorer
 from pipeline.spec.job import WATCHED, JobSpec
 from pipeline.steps.encode import Encode
 from pipeline.steps.load import Load

@@ -18,7 +18,7 @@ import ray
 from ray.exceptions import RayError
 
 if TYPE_CHECKING:
-    from pipeline.ledger import Ledger
+    from pipeline.flow.ledger import Ledger
 
 PULSE_SECONDS = 5.0
 SILENT_SECONDS = 300.0  # a machine may be busy, or asleep, for a while

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import ray
 
-from pipeline.metering import CommitMetrics
+from pipeline.flow.metering import CommitMetrics
 from pipeline.output.parts import Tally
 
 

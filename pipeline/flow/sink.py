@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.data import Datasink
 
-from pipeline.ledger import Ledger
+from pipeline.flow.ledger import Ledger
 from pipeline.output.commit import Committer
 from pipeline.output.parts import tally_of
 from pipeline.output.plan import Work

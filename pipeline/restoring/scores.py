@@ -11,8 +11,8 @@ from torch import Tensor
 from diffpir import metrics
 from diffpir.operators import Operator, luminance
 from diffpir.posterior import Posterior, calibration, coverage
-from pipeline.perceptual import Judges
-from pipeline.problem import Problem, baseline_of
+from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.problem import Problem, baseline_of
 
 UNIT = 65535  # of 16 bits: what 1 is in the picture of a standard deviation
 

@@ -20,14 +20,14 @@ from diffpir.sampling import Sampling, Step, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
-from pipeline.batch import Batch
 from pipeline.doubts import residual_doubt
-from pipeline.perceptual import Judges
 from pipeline.pictures.values import Values
-from pipeline.problem import Problem, guess_of, start_of
-from pipeline.scores import error_bars, scores_of
+from pipeline.restoring.batch import Batch
+from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.problem import Problem, guess_of, start_of
+from pipeline.restoring.scores import error_bars, scores_of
+from pipeline.restoring.tone import softened
 from pipeline.spec.job import JobSpec
-from pipeline.tone import softened
 
 
 @dataclass

@@ -15,8 +15,8 @@ from diffpir.checkpoints.folder import CONFIG, FOLDERS, SCHEDULER, Files, choose
 from diffpir.errors import CheckpointError
 from diffpir.schedule_file import read_schedule
 from manifests import storage
-from pipeline.hub import Repository, fetched, repository_of
-from pipeline.known_priors import KNOWN, fetch
+from pipeline.priors.hub import Repository, fetched, repository_of
+from pipeline.priors.known import KNOWN, fetch
 from pipeline.spec.base import BUILTIN
 from pipeline.spec.model import Model, is_named
 from pipeline.versions import check_digest, digest_of

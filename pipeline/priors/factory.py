@@ -13,7 +13,7 @@ from diffpir.errors import CheckpointError
 from manifests import storage
 from manifests.secrets import redacted, texts_of
 from pipeline.errors import PipelineError
-from pipeline.prior import PriorFiles, files_of_prior, local_place, located
+from pipeline.priors.files import PriorFiles, files_of_prior, local_place, located
 from pipeline.spec.model import Model
 from pipeline.users_code import factory_of
 from pipeline.versions import digest_of
@@ -93,7 +93,7 @@ def prior_of(model: Model, location: str | None = None) -> PriorFiles | PriorCod
         location: of its file, as another machine found it (:attr:`PriorFiles.location`).
 
     Raises:
-        StorageError, CheckpointError: as :func:`pipeline.prior.files_of_prior`.
+        StorageError, CheckpointError: as :func:`pipeline.priors.files.files_of_prior`.
     """
     if not model.factory:
         return files_of_prior(model.model_copy(update={"path": location}) if location else model)

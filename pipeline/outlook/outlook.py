@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 
 from manifests import storage
 from pipeline.errors import PipelineError
+from pipeline.flow.resources import plan_resources, start_ray
 from pipeline.job import Job
+from pipeline.outlook.speed import IMAGES, Speed, measure
 from pipeline.output.plan import Shard, read_shard, rows_per_shard
 from pipeline.output.run_folder import RunFolder
 from pipeline.output.selection import Selection
 from pipeline.prepare import check, check_place
-from pipeline.resources import plan_resources, start_ray
 from pipeline.spec.job import JobSpec
-from pipeline.speed import IMAGES, Speed, measure
 
 T = TypeVar("T")
 SEEN = 20  # shards of a plan whose rows are looked at for the sizes of their images

@@ -11,8 +11,8 @@ import ray
 from ray.exceptions import RayError
 
 from pipeline.errors import JobStopped
-from pipeline.ledger import Ledger
-from pipeline.pulse import end_silent
+from pipeline.flow.ledger import Ledger
+from pipeline.flow.pulse import end_silent
 
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 20.0  # for the ledger's

@@ -12,15 +12,15 @@ import torch
 from ray.exceptions import GetTimeoutError, RayError
 
 from pipeline.arrays import unpack
-from pipeline.crops import cropped
 from pipeline.errors import PipelineError
-from pipeline.flow import encoding, loading, restoring
-from pipeline.isolate import Step
+from pipeline.flow.flow import encoding, loading, restoring
+from pipeline.flow.isolate import Step
+from pipeline.flow.ray_errors import first_line
+from pipeline.flow.resources import Resources
+from pipeline.flow.source import block_of
 from pipeline.job import Job
-from pipeline.ray_errors import first_line
-from pipeline.resources import Resources
-from pipeline.restorer import Restorer
-from pipeline.source import block_of
+from pipeline.outlook.crops import cropped
+from pipeline.restoring.restorer import Restorer
 from pipeline.spec.job import JobSpec
 from pipeline.steps.encode import Encode
 from pipeline.steps.load import Load
