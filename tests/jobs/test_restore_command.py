@@ -136,7 +136,7 @@ def test_a_mosaic_is_read_in_the_order_of_colours_that_set_gives(tiny_model, tmp
     red = np.zeros((16, 16), np.uint8)
     red[1::2, 1::2] = 200  # the last of four colours
     Image.fromarray(red).save(tmp_path / "raw/red.png")
-    options = ("--task", "demosaic", "--noise", 0, "--model", tiny_model, "--nfe", 1)
+    options = ("--task", "demosaic", "--noise", 0, "--model", tiny_model, "--nfe", 2)
     shown = {}
     for pattern in ("bggr", "rggb"):
         out = tmp_path / pattern
