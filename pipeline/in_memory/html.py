@@ -6,13 +6,10 @@ import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-
-if TYPE_CHECKING:
-    from pipeline.in_memory.restored import RestoredImage
 
 MOST = 16  # results that a notebook shows
 SIDE = 384  # pixels of a picture that is shown, at most
@@ -20,8 +17,16 @@ LEAST = 192  # that a small picture is enlarged to
 UNITS = {"psnr": " dB", "psnr_y": " dB", "baseline_psnr": " dB"}
 
 
-def page_of(results: Sequence[RestoredImage]) -> str:
-    """Before, after and the reference of each result in a row, and the settings below."""
+class Shown(NamedTuple):
+    """Of a result: pictures by their names, of which ``after`` is one, numbers, and settings."""
+
+    pictures: Mapping[str, np.ndarray]
+    numbers: Mapping[str, float]
+    settings: Mapping[str, Any]
+
+
+def page_of(results: Sequence[Shown]) -> str:
+    """The pictures of each result in a row, its numbers, and the settings below."""
     if not results:
         return "<p>no images</p>"
     rows = "".join(_row(result) for result in results[:MOST])
@@ -30,17 +35,14 @@ def page_of(results: Sequence[RestoredImage]) -> str:
     return f"{rows}{more}{_settings(results[0].settings)}"
 
 
-def _row(result: RestoredImage) -> str:
-    height, width = result.image.shape[:2]
+def _row(result: Shown) -> str:
+    height, width = result.pictures["after"].shape[:2]
     scale = SIDE / max(height, width)
     scale = min(scale, max(1.0, LEAST / max(height, width)))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    pictures = {"before": result.before, "after": result.image, "reference": result.reference}
-    figures = "".join(
-        _figure(name, picture, size) for name, picture in pictures.items() if picture is not None
-    )
+    figures = "".join(_figure(name, picture, size) for name, picture in result.pictures.items())
     numbers = " &middot; ".join(
-        f"{name} {value:.4g}{UNITS.get(name, '')}" for name, value in result._numbers().items()
+        f"{name} {value:.4g}{UNITS.get(name, '')}" for name, value in result.numbers.items()
     )
     return f'<div style="display:flex;flex-wrap:wrap;gap:8px">{figures}</div><p>{numbers}</p>'
 

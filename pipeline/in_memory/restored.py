@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.in_memory.html import Shown, page_of
+
 METRICS = ("psnr", "psnr_y", "ssim", "baseline_psnr")
 
 
@@ -65,9 +67,14 @@ class RestoredImage:
         return f"<RestoredImage {width} x {height}, {', '.join([self.settings['task'], *numbers])}>"
 
     def _repr_html_(self) -> str:
-        from pipeline.in_memory.html import page_of
+        return page_of([self._shown()])
 
-        return page_of([self])
+    def _shown(self) -> Shown:
+        """What a notebook shows."""
+        pictures = {"before": self.before, "after": self.image}
+        if self.reference is not None:
+            pictures["reference"] = self.reference
+        return Shown(pictures, self._numbers(), self.settings)
 
     def _numbers(self) -> dict[str, float]:
         found = self.metrics
@@ -89,6 +96,4 @@ class RestoredImages(list[RestoredImage]):
         return [result.image for result in self]
 
     def _repr_html_(self) -> str:
-        from pipeline.in_memory.html import page_of
-
-        return page_of(self)
+        return page_of([result._shown() for result in self])
