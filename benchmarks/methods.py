@@ -40,9 +40,9 @@ from diffpir.networks.precision import dtype_of, place
 from diffpir.tiling import Tiled
 from pipeline.errors import PipelineError
 from pipeline.prepare import check_method
+from pipeline.restoring.image_sampler import ImageSampler
 from pipeline.restoring.memory import peak_device_memory, peak_memory
-from pipeline.restoring.perceptual import Judges
-from pipeline.restoring.sampling import ImageSampler
+from pipeline.restoring.perceptual import PerceptualMetrics
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.row import to_tensor
 
@@ -87,11 +87,11 @@ def scored(specs: dict[str, JobSpec], method: str, with_features: bool) -> list[
     net = load_model(path, dtype_of("auto", device))
     network = EpsDenoiser(place(net, device, gradients=spec.takes_gradients), schedule)
     denoise = Tiled(network, spec.tile, multiple=net.config.stride)
-    spectrum, judges = read_spectrum(path), Judges(spec.perceptual, device)
+    spectrum, perceptual = read_spectrum(path), PerceptualMetrics(spec.perceptual, device)
     denoise([torch.zeros(1, 3, 64, 64, device=device)], 0)  # what the first call alone costs
     for task, spec in specs.items():
         config = spec.sampler_config(spectral=spectrum is not None)
-        sampler = ImageSampler(spec, denoise, schedule, config, spectrum, judges, device)
+        sampler = ImageSampler(spec, denoise, schedule, config, spectrum, perceptual, device)
         for row, problem in problems(spec):
             began = time.perf_counter()
             with torch.no_grad() if spec.takes_gradients else torch.inference_mode():

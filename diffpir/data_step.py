@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from diffpir.config import SamplerConfig
-from diffpir.operators import Compressed, Operator, Rho, per_image
+from diffpir.operators import Compressed, Mosaic, Operator, Rho, per_image
 from diffpir.operators.circulant import circular_gain
 from diffpir.operators.circular import filtered
 from diffpir.operators.compressed import ROUNDS
@@ -88,14 +88,18 @@ class SpectralStep:
     ):
         self.compressed = operator if isinstance(operator, Compressed) else None
         self.operator = operator.operator if isinstance(operator, Compressed) else operator
+        if isinstance(operator, Mosaic):  # as a mask it tells how wrong it leaves the image
+            self.operator, y = operator.inpaint, operator.adjoint(y)
         self.y, self.spectrum = y, spectrum
         self.weight = weight.to(y) if isinstance(weight, Tensor) else weight
         self.rtol: float = rtol if rtol else getattr(self.operator, "rtol", RTOL)
         usual: int = getattr(self.operator, "max_iterations", MAX_ITERATIONS)
         self.max_iterations = max_iterations or usual
         self.last: dict[int, Tensor] = {}  # by the first of its channels
-        self.gain: tuple[Tensor | None] | None = None  # of an operator without an inverse
-        self.left: Power | None = None  # the power of what is wrong with the last image
+        # Of an operator without an inverse: None before it was asked, (None,) where there is none.
+        self.gain: tuple[Tensor | None] | None = None
+        # The power spectrum of the error of the last image; None where the operator tells none.
+        self.error_left: Power | None = None
 
     def __call__(self, x0: Tensor, sigma_bar: float) -> Tensor:
         def power(height: int, width: int) -> Tensor:
@@ -118,10 +122,10 @@ class SpectralStep:
         )
 
     def fresh(self, z: Tensor, sigma_bar: float) -> Tensor:
-        if self.left is None:
+        if self.error_left is None:
             return z
         basis = self.spectrum.basis(z)
-        missing = (1 - self.left(*z.shape[-2:]) / sigma_bar**2).clamp(min=0).sqrt().to(z)
+        missing = (1 - self.error_left(*z.shape[-2:]) / sigma_bar**2).clamp(min=0).sqrt().to(z)
         parts = [filtered(mixed(z, basis[c]), missing[..., c, :, :]) for c in _parts(z, basis)]
         return mixed(torch.cat(parts, dim=1), basis.T)
 
@@ -139,7 +143,7 @@ class SpectralStep:
         uniform, level = True, weight
         if of_pixels(weight) or of_channels(weight):
             uniform, level = False, level_of(weight, (1, 2, 3))
-        self.left = invertible.error_left(level, power) if invertible else None
+        self.error_left = invertible.error_left(level, power) if invertible else None
         if invertible is None or not (invertible.alike and uniform):
 
             def spread(x: Tensor) -> Tensor:  # S x
@@ -177,7 +181,7 @@ class SpectralStep:
         if gain is None:
             return _same
         reciprocal = 1 / (gain * power(*x.shape[-2:]) + weight)
-        self.left = lambda h, w: power(h, w) * weight / (gain * power(h, w) + weight)
+        self.error_left = lambda h, w: power(h, w) * weight / (gain * power(h, w) + weight)
         return lambda r: mixed(filtered(mixed(r, basis), reciprocal), basis.T)
 
     def _step(

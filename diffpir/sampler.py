@@ -62,7 +62,7 @@ def restore(
         guess: (B, C, H, W) on [0, 1], an estimate of the scene from y alone, from which the first
             state is made; None for ``operator.initial(y)``.
         spectrum: of the prior's error, for the method ``diffpir-spectral``.
-        callback: is called with every :class:`diffpir.sampler.Step`.
+        callback: is called with every :class:`diffpir.sampling.Step`.
 
     Returns:
         (B, C, H, W) on [0, 1]. Values that a y without noise determines are exactly those of y.

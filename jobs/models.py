@@ -27,8 +27,9 @@ from jobs.photographs import photographs_of
 from manifests import storage
 from pipeline.errors import PipelineError
 from pipeline.pictures.values import Values
-from pipeline.priors.factory import PriorCode, prior_of
+from pipeline.priors.factory import PriorCode
 from pipeline.priors.files import PriorFiles, files_of_prior
+from pipeline.priors.prior import prior_of
 from pipeline.spec.model import Model
 from pipeline.users_code import check_allowed, source_digest
 

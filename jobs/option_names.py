@@ -28,7 +28,9 @@ def _any_of(names: str) -> str:
     return "|".join(names.split())
 
 
-# ``task.kernel.disk.radius: ``, and ``task: noise: `` where the part itself says its field.
+# task.noise_level: WORDS -> --noise: WORDS (also ``task: noise: WORDS``, where the part itself says
+# its field); task.kernel.disk.radius: WORDS -> --kernel: disk.radius: WORDS; task.high: WORDS ->
+# --set high: WORDS; sampler.nfe: WORDS -> --nfe: WORDS.
 FAULT = re.compile(
     rf"^(?P<indent> *)(?:task(?:\.|: )(?P<task>{_any_of(OF_TASK)})"
     r"|task\.(?P<other>\w+)"

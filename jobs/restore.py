@@ -19,6 +19,7 @@ from manifests.digest import content_digest
 from manifests.errors import ManifestError
 from manifests.read import has_rows, read_manifest
 from manifests.schema import is_parametric
+from manifests.secrets import redacted
 from manifests.storage.hosts import is_entry
 from manifests.uris import host_of
 from pipeline.output.layout import Layout
@@ -111,7 +112,7 @@ def grown_mask(mask: str | None, grow: int | None) -> str | dict[str, Any] | Non
     try:
         return mask_fields(mask) | {"grow": grow}
     except ValueError as e:
-        raise JobFileError(f"--mask: {e}, got {mask!r}") from None
+        raise JobFileError(f"--mask: {e}, got {redacted(mask, [mask])!r}") from None
 
 
 def noise_fields(option: str | None) -> dict[str, Any]:
@@ -143,8 +144,9 @@ def other_fields(options: Sequence[str] | None) -> dict[str, Any]:
             parsed = parse_text(f"{name}: {value}", "a value")
         except ValueError:
             parsed = {}
-        if not value or list(parsed) != [name]:
-            raise JobFileError(f"--set: expected FIELD=VALUE, such as pattern=bggr, got {given!r}")
+        if not name.isidentifier() or list(parsed) != [name] or parsed[name] is None:
+            shown = redacted(given, [given])
+            raise JobFileError(f"--set: expected FIELD=VALUE, such as pattern=bggr, got {shown!r}")
         if name == "kind" or name in OF_TASK.split():
             raise JobFileError(f"--set {name}: give it by {option_of(name)}")
         if name in fields:

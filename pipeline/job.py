@@ -54,7 +54,7 @@ class Job:
         )
 
     @property
-    def enlargement(self) -> int:
+    def pixel_ratio(self) -> int:
         """Pixels of a restored image for each pixel of the manifest's."""
         return self.spec.task.enlargement**2 if self.spec.mode == "restore" else 1
 

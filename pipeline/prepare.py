@@ -24,15 +24,15 @@ from manifests.schema import LABEL, holds_labels
 from manifests.secrets import without_secrets
 from manifests.version import version_of
 from pipeline.chain import source_of
-from pipeline.doubts import doubts
 from pipeline.errors import PipelineError
 from pipeline.job import Job
+from pipeline.job_warnings import job_warnings
 from pipeline.originals import check_originals
 from pipeline.output.layout import Layout
 from pipeline.output.record import read_record
-from pipeline.priors.factory import prior_of, shown_name
+from pipeline.priors.prior import prior_of, shown_name
 from pipeline.restoring.memory import activation_bytes
-from pipeline.restoring.perceptual import Judges, with_absolute_paths
+from pipeline.restoring.perceptual import PerceptualMetrics, with_absolute_paths
 from pipeline.schema import RESERVED
 from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
@@ -71,7 +71,7 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
     prior = check_model(spec, columns)
     versions = Versions(
         model=prior.digest,
-        perceptual=Judges(with_absolute_paths(spec.perceptual)).digests,
+        perceptual=PerceptualMetrics(with_absolute_paths(spec.perceptual)).digests,
         code=code,
     )
     identity = without_secrets(spec.resolved(prior.config)) | {
@@ -84,17 +84,17 @@ def check(spec: JobSpec, allow_code: Collection[str] = (), *, fresh: bool = Fals
         "code": code,
     }
     return Job(
-        spec,
-        manifest,
-        planned["rows"],
-        version,
-        assets,
-        prior.location,
-        prior.channels,
-        versions,
-        identity,
-        (*prior.notes, *doubts(spec, assets)),
-        prior.activations,
+        spec=spec,
+        manifest=manifest,
+        rows=planned["rows"],
+        version=version,
+        assets=assets,
+        model=prior.location,
+        channels=prior.channels,
+        versions=versions,
+        identity=identity,
+        notes=(*prior.notes, *job_warnings(spec, assets)),
+        activations=prior.activations,
     )
 
 
@@ -104,10 +104,9 @@ def check_task(spec: JobSpec, columns: Sequence[str]) -> None:
     if {"noise", "noise_map"} & set(columns):  # which say more than one level
         missing = [name for name in missing if name != "noise_level"]
     if missing:
-        raise PipelineError(
-            f"task.{', task.'.join(missing)}: neither given, nor a column of the manifest "
-            f"{storage.shown(spec.manifest)} (it has {', '.join(columns)})"
-        )
+        nor = f"neither given, nor a column of the manifest {storage.shown(spec.manifest)}"
+        has = f"(it has {', '.join(columns)})"
+        raise PipelineError("\n".join(f"task.{name}: {nor} {has}" for name in missing))
 
 
 def check_method(spec: JobSpec, columns: Collection[str]) -> None:

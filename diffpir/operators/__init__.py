@@ -3,7 +3,7 @@
 What each is, and what an operator is: :class:`diffpir.operators.protocol.Operator`.
 """
 
-from diffpir.operators.channels import MixChannels, bayer, luminance
+from diffpir.operators.channels import MixChannels, Mosaic, bayer, luminance
 from diffpir.operators.circular import Downsample
 from diffpir.operators.compressed import Compressed
 from diffpir.operators.interval import Interval, Pixels
@@ -23,6 +23,7 @@ __all__ = [
     "JpegIntervals",
     "Linear",
     "MixChannels",
+    "Mosaic",
     "Operator",
     "PartialBlur",
     "Pixels",

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from diffpir.operators.pointwise import Inpaint
 from diffpir.operators.protocol import Map, Rho, per_image
 
 LUMA = (0.299, 0.587, 0.114)  # BT.601, of R'G'B'
@@ -17,15 +18,13 @@ class MixChannels:
 
     Args:
         weights: (1, C, H, W) or (1, C, 1, 1), not all zero at any pixel.
-        mosaic: each pixel shows one channel; the start image then takes each channel's missing
-            values from its neighbours, rather than y for all channels.
     """
 
-    def __init__(self, weights: Tensor, mosaic: bool = False):
-        self.weights, self.mosaic = weights, mosaic
+    def __init__(self, weights: Tensor):
+        self.weights = weights
         self.power = (weights**2).sum(dim=1, keepdim=True)
         # Of a scene of equal channels it measures just those.
-        self.keeps_grey = bool((weights.sum(dim=1) - 1).abs().max() < 1e-6) and not mosaic
+        self.keeps_grey = bool((weights.sum(dim=1) - 1).abs().max() < 1e-6)
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.weights * x).sum(dim=1, keepdim=True)
@@ -40,9 +39,7 @@ class MixChannels:
         return f(self.power) * r
 
     def initial(self, y: Tensor) -> Tensor:
-        if not self.mosaic:
-            return y.expand(-1, self.weights.shape[1], -1, -1).clone()
-        return _bilinear(self.weights * y, self.weights)
+        return y.expand(-1, self.weights.shape[1], -1, -1).clone()
 
     def impose(self, x: Tensor, y: Tensor) -> Tensor:
         # The nearest x that agrees with y.
@@ -57,6 +54,24 @@ class MixChannels:
 
     def frame(self, x: Tensor) -> Tensor:
         return x
+
+
+class Mosaic(MixChannels):
+    """Each pixel shows one channel: (B, C, H, W) -> (B, 1, H, W).
+
+    The start image takes each channel's missing values from their neighbours.
+
+    Args:
+        mask: (1, C, H, W), 1 for the channel that a pixel shows and 0 for the others.
+    """
+
+    def __init__(self, mask: Tensor):
+        super().__init__(mask)
+        self.keeps_grey = False  # a scene of equal channels may have had colours
+        self.inpaint = Inpaint(mask)  # measures the same values: ``A^T y`` in place of y
+
+    def initial(self, y: Tensor) -> Tensor:
+        return _bilinear(self.weights * y, self.weights)
 
 
 def luminance(
@@ -83,7 +98,7 @@ def bayer(
     pattern: str = "rggb",
     dtype: torch.dtype = torch.float32,
     device: str | torch.device = "cpu",
-) -> MixChannels:
+) -> Mosaic:
     """Demosaicing: a sensor with a Bayer filter measures one colour at each pixel.
 
     Args:
@@ -107,7 +122,7 @@ def bayer(
     mask = torch.zeros(1, 3, height, width, dtype=dtype, device=device)
     for place, colour in enumerate(pattern):
         mask[0, "rgb".index(colour), place // 2 :: 2, place % 2 :: 2] = 1
-    return MixChannels(mask, mosaic=True)
+    return Mosaic(mask)
 
 
 def _bilinear(known: Tensor, mask: Tensor) -> Tensor:

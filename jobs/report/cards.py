@@ -19,9 +19,9 @@ from jobs.report.embed import heat
 from jobs.report.fields import FACTS, METRIC_FIELDS, Field, own_fields
 from jobs.restored import RestoredPictures
 from jobs.results import read_columns
-from pipeline.doubts import NOT_EXPLAINED
 from pipeline.errors import PipelineError, RowError
 from pipeline.fence.decoders import decode_picture
+from pipeline.job_warnings import NOT_EXPLAINED
 from pipeline.output.parts import Part, Tally
 from pipeline.output.plan import read_shard
 from pipeline.output.record import spec_of
@@ -31,7 +31,7 @@ from pipeline.steps.table import known_columns
 
 BRIGHTEST = 0.99  # share of a map's pixels below the value that has the lightest colour
 MAX_TEXT = 400  # characters of a value that a card shows
-STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.restoring.sampling.step_name
+STEP = re.compile(r"/t(\d+)-(denoised|data)\.\w+$")  # pipeline.restoring.image_sampler.step_name
 
 
 @dataclass(frozen=True)

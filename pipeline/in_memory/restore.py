@@ -14,16 +14,16 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, doubts
 from pipeline.errors import PipelineError, RowError
 from pipeline.in_memory.given import BESIDE, Given, beside, inputs_of, name_of, one_by_one
 from pipeline.in_memory.restored import RestoredImage, RestoredImages
-from pipeline.output.doubts import outcome_doubts
+from pipeline.job_warnings import MOSTLY_HIDDEN, NOT_EXPLAINED, job_warnings
 from pipeline.output.parts import Tally
+from pipeline.output.result_warnings import result_warnings
 from pipeline.prepare import check_method, check_model
+from pipeline.restoring.image_sampler import Restored
 from pipeline.restoring.problem import Problem, build_problem
 from pipeline.restoring.restorer import Restorer
-from pipeline.restoring.sampling import Restored
 from pipeline.spec.faults import faults_of
 from pipeline.spec.job import JobSpec, Sampler
 from pipeline.tasks import TASKS
@@ -137,8 +137,8 @@ def restore_images(
     check_method(spec, columns)
     assets = Assets.of(spec.task.all_assets(spec.mode, ()))
     prior = check_model(spec)
-    for doubt in (*prior.notes, *doubts(spec, assets)):
-        warnings.warn(doubt, stacklevel=2)
+    for text in (*prior.notes, *job_warnings(spec, assets)):
+        warnings.warn(text, stacklevel=2)
     problems = [
         _problem(place, *row, spec, assets, prior.channels)
         for place, row in enumerate(zip(names, given, others, strict=True))
@@ -161,8 +161,8 @@ def restore_images(
     for place, (problem, restored) in enumerate(found):
         results.append(_result(place, problem, restored, constant))
     meter.end()
-    for doubt in _outcome_doubts(spec, results):
-        warnings.warn(doubt, stacklevel=2)
+    for text in _result_warnings(spec, results):
+        warnings.warn(text, stacklevel=2)
     return results if many else results[0]
 
 
@@ -282,12 +282,12 @@ def _plain(task: Task) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name in task.model_fields_set}
 
 
-def _outcome_doubts(spec: JobSpec, results: RestoredImages) -> Iterator[str]:
+def _result_warnings(spec: JobSpec, results: RestoredImages) -> Iterator[str]:
     residuals = [r.residual for r in results] if spec.task.is_linear else []
     unexplained = sum(value is not None and value > NOT_EXPLAINED for value in residuals)
     warned = sum("warning" in result.outcome for result in results)
     hidden = sum(result.outcome.get("hidden", 0) > MOSTLY_HIDDEN for result in results)
-    return outcome_doubts(
+    return result_warnings(
         Tally(
             rows=len(results),
             unexplained=unexplained,

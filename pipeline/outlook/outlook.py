@@ -163,7 +163,7 @@ def outlook(
 
 def _estimate(job: Job, speed: Speed, left: _Left, actors: int, ready: float) -> Estimate:
     """Rows of unknown size count as the others, or as those that were measured."""
-    each = left.pixels / left.sized * job.enlargement if left.sized else speed.pixels
+    each = left.pixels / left.sized * job.pixel_ratio if left.sized else speed.pixels
     pixels = each * left.rows
     return Estimate(
         ready + speed.seconds(pixels, actors), actors, speed.device, pixels, speed.images

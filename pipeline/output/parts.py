@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from manifests import storage
 from manifests.formats import opens
-from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, TOO_CLEAN
+from pipeline.job_warnings import MOSTLY_HIDDEN, NOT_EXPLAINED, TOO_CLEAN
 from pipeline.output.layout import Layout
 from pipeline.schema import FEATURES, metadata_of
 

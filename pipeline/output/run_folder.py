@@ -77,7 +77,7 @@ class RunFolder:
     def cut(job: Job, shard_rows: int, first: Selection | None = None) -> Iterator[pa.Table]:
         """The rows of each shard that :meth:`create` would plan."""
         cuts = first.cuts(job.rows) if first else ()
-        return shards_in(job.manifest.batches(), shard_rows, job.enlargement, cuts)
+        return shards_in(job.manifest.batches(), shard_rows, job.pixel_ratio, cuts)
 
     @classmethod
     def create(cls, job: Job, shard_rows: int, first: Selection | None = None) -> RunFolder:

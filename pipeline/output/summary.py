@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from manifests import storage
-from pipeline.output.doubts import outcome_doubts
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally
+from pipeline.output.result_warnings import result_warnings
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def summary_of(tallies: Iterable[Tally], seconds: float, done_now: int, left: in
         seconds=round(seconds, 2),
         images_per_second=round(done_now / seconds, 4),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        warnings=list(outcome_doubts(total)),
+        warnings=list(result_warnings(total)),
         left=left,
     )
 

@@ -27,8 +27,8 @@ def with_absolute_paths(spec: Perceptual) -> Perceptual:
     return spec.model_copy(update=places)
 
 
-class Judges:
-    """The networks of ``spec``, loaded.
+class PerceptualMetrics:
+    """LPIPS and Inception networks that score restored images, loaded as ``spec`` says.
 
     Raises:
         PipelineError: a library, a file or a network is missing, or is another than it should be.

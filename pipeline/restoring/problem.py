@@ -19,7 +19,7 @@ from pipeline.spec.job import JobSpec
 from pipeline.tasks.assets import Assets
 from pipeline.tasks.compression import stored_intervals
 from pipeline.tasks.noise import shape_of, told
-from pipeline.tasks.parts import Arrays, Batch, Mode
+from pipeline.tasks.parts import Arrays, BatchParts, Mode
 from pipeline.tasks.row import Inputs, Row, size_text
 from pipeline.tasks.task import Task
 
@@ -32,11 +32,11 @@ class Problem:
         task: what was done to the image.
         mode: of the job.
         y: (1, c, h, w), the measurement.
-        arrays: what its operator is made of (:class:`pipeline.tasks.task.Parts`).
+        arrays: what its operator is made of (:class:`pipeline.tasks.parts.Parts`).
         noise: of y, a level or a model.
         noise_level: its standard deviation, root mean square of what was measured.
         outcome: columns of the result that the measurement told.
-        key, scale: as of :class:`pipeline.tasks.task.Parts`.
+        key, scale: as of :class:`pipeline.tasks.parts.Parts`.
         last_level: the noise level that its sampling ends at, where that is the measurement's own.
         seed: of this image's sampling noise.
         reference: (1, C, H, W), the true image, where it is known; 1 is white.
@@ -67,15 +67,15 @@ class Problem:
     label: int | None = None
 
     @property
-    def pace(self) -> tuple:
-        """Problems of another pace go through other noise levels."""
+    def noise_levels_key(self) -> tuple:
+        """Images share network calls only where this is equal: the noise levels that they pass."""
         return self.scale, self.last_level
 
     @property
     def shape_key(self) -> tuple:
         """Problems with the same key can be restored in one batch."""
         return (
-            self.pace,
+            self.noise_levels_key,
             self.key,
             tuple(self.y.shape),
             shape_of(self.noise),
@@ -112,7 +112,7 @@ def build_problem(
     parts = task.parts(row)
     size = task.measured_size(row, parts.arrays)
     _check_pixels(size, spec)
-    operator = task.operator_for(Batch([parts.arrays], size, spec.mode))
+    operator = task.operator_for(BatchParts([parts.arrays], size, spec.mode))
     reference: Tensor | None
     if spec.mode == "benchmark":
         grey = row.grey and not task.gives_colour
@@ -223,7 +223,7 @@ def operator_of(problems: Sequence[Problem], device: str | torch.device = "cpu")
     first = problems[0]
     arrays = [problem.arrays for problem in problems]
     height, width = first.y.shape[2:]
-    batch = Batch(arrays, (height, width), first.mode, device)
+    batch = BatchParts(arrays, (height, width), first.mode, device)
     operator = first.task.operator_for(batch)
     if not first.task.is_compressed:
         return operator

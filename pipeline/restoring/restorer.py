@@ -21,7 +21,8 @@ from diffpir.tiling import Tiled
 from manifests.secrets import redacted, texts_of
 from pipeline.arrays import pack, unpack
 from pipeline.errors import RowError
-from pipeline.priors.factory import prior_of
+from pipeline.priors.prior import prior_of
+from pipeline.restoring.image_sampler import ImageSampler, Restored
 from pipeline.restoring.labels import Labels
 from pipeline.restoring.memory import (
     is_device_fault,
@@ -29,9 +30,8 @@ from pipeline.restoring.memory import (
     peak_device_memory,
     peak_memory,
 )
-from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.perceptual import PerceptualMetrics
 from pipeline.restoring.problem import Problem, build_problem
-from pipeline.restoring.sampling import ImageSampler, Restored
 from pipeline.restoring.timed import Timed
 from pipeline.schema import ACTOR, DEVICE_PEAK, OUTCOME, PEAK
 from pipeline.spec.job import JobSpec
@@ -109,17 +109,17 @@ class Restorer:
             few_shapes=spec.compile,
             evaluations=denoise.evaluations,
         )
-        self.judges = Judges(spec.perceptual, self.device)
+        self.perceptual = PerceptualMetrics(spec.perceptual, self.device)
         for key, location in spec.perceptual.weights.items():
             field = f"perceptual.{key}"
-            check_digest(field, location, self.judges.digests[key], versions.perceptual[key])
+            check_digest(field, location, self.perceptual.digests[key], versions.perceptual[key])
         self.sampler = ImageSampler(
             spec,
             self.denoise,
             self.schedule,
             self.config,
             prior.spectrum,
-            self.judges,
+            self.perceptual,
             self.device,
             on_step,
         )
@@ -211,7 +211,7 @@ class Restorer:
         for i, problem in sorted(problems, key=lambda item: str(item[1].shape_key)):
             size = problem.pixels * self.spec.samples
             pixels += size
-            other = bool(batch) and problem.pace != batch[-1][1].pace
+            other = bool(batch) and problem.noise_levels_key != batch[-1][1].noise_levels_key
             if batch and (other or pixels > self.denoise.batch_pixels):
                 yield batch
                 batch, pixels = [], size

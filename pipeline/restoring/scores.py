@@ -11,13 +11,13 @@ from torch import Tensor
 from diffpir import metrics
 from diffpir.operators import Operator, luminance
 from diffpir.posterior import Posterior, calibration, coverage
-from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.perceptual import PerceptualMetrics
 from pipeline.restoring.problem import Problem, baseline_of
 
 UNIT = 65535  # of 16 bits: what 1 is in the picture of a standard deviation
 
 
-def scores_of(problem: Problem, x: Tensor, judges: Judges) -> dict:
+def scores_of(problem: Problem, x: Tensor, perceptual: PerceptualMetrics) -> dict:
     """Columns of the result: x (1, C, H, W) beside the reference, and what networks say of it."""
     reference = problem.reference
     if reference is not None:
@@ -26,7 +26,7 @@ def scores_of(problem: Problem, x: Tensor, judges: Judges) -> dict:
         if 1 in (x.shape[1], reference.shape[1]):  # grey is compared with each of the others
             x, reference = torch.broadcast_tensors(x, reference)
     coloured = x.shape[1] == 3
-    seen = judges(x, reference) if coloured else {}
+    seen = perceptual(x, reference) if coloured else {}
     if reference is None:
         return seen
     baseline = baseline_of(problem).clamp(0, 1).to(x.device).expand_as(x)

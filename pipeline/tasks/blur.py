@@ -18,7 +18,7 @@ from pipeline.tasks.defaults import Defaults
 from pipeline.tasks.kernel_arrays import kernel_choice, kernel_file, make_kernel
 from pipeline.tasks.kernels import ESTIMATE_RULE, Kernel
 from pipeline.tasks.levin import levin_file
-from pipeline.tasks.parts import Arrays, Batch, Mode, Parts
+from pipeline.tasks.parts import Arrays, BatchParts, Mode, Parts
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -146,7 +146,7 @@ class Blurred(Compressible):
             )
         return height, width
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import Downsample, PartialBlur
 
         kernel = batch.stacked("kernel")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pipeline.tasks.parts import Arrays, Batch, Parts
+from pipeline.tasks.parts import Arrays, BatchParts, Parts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class BoundsTask(Task):
         return float(row.noise_level)
 
     def scale_of(self, low: Tensor, high: Tensor) -> float:
-        """As of :class:`~pipeline.tasks.task.Parts`."""
+        """As of :class:`~pipeline.tasks.parts.Parts`."""
         return 1.0
 
     def parts(self, row: Row) -> Parts:
@@ -58,7 +58,7 @@ class BoundsTask(Task):
         }
         return Parts(arrays, {"noise_level": noise_level}, scale=self.scale_of(low, high))
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import Interval, Pixels
 
         low, high = (2 * batch.stacked(name) - 1 for name in ("low", "high"))

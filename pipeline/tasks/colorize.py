@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.defaults import Defaults
 from pipeline.tasks.noise_level import NoiseLevel
-from pipeline.tasks.parts import Arrays, Batch
+from pipeline.tasks.parts import Arrays, BatchParts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Colorize(Task):
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"colorize": {}}
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import luminance
 
         return luminance(device=batch.device)

@@ -11,7 +11,7 @@ from pipeline.errors import RowError
 from pipeline.pictures.jpeg import Jpeg, Sampling, compressed, read_jpeg
 from pipeline.pictures.jpeg_array import from_array
 from pipeline.tasks.bounds import in_octaves
-from pipeline.tasks.parts import Batch, Mode, Parts
+from pipeline.tasks.parts import BatchParts, Mode, Parts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ class Compressible(Task):
         super().check(mode)
         if self.then is None:
             if self.quality is not None or self.sampling != "4:2:0":
-                raise ValueError("task.quality and task.sampling go with then: jpeg")
+                given = "sampling" if self.quality is None else "quality"
+                raise ValueError(f"task.{given}: quality and sampling go with then: jpeg")
             return
         check_quality(self.quality, mode)
         if self.noise_level == "auto":
@@ -112,7 +113,7 @@ def stored_parts(jpeg: Jpeg, channels: int) -> Parts:
     return Parts(arrays, key=tuple(layout.tolist()), scale=scale)
 
 
-def stored_intervals(batch: Batch, noise_level: Rho = 0.0) -> JpegIntervals:
+def stored_intervals(batch: BatchParts, noise_level: Rho = 0.0) -> JpegIntervals:
     """The bounds of the coefficients of images that share a layout."""
     from diffpir.operators import JpegIntervals
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.errors import RowError
-from pipeline.tasks.defaults import Defaults
-from pipeline.tasks.parts import Arrays, Batch
+from pipeline.tasks.defaults import Defaults, spectral
+from pipeline.tasks.parts import Arrays, BatchParts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -35,11 +35,16 @@ class Demosaic(Task):
             # The neighbours of a missing colour are known: what is at stake is only what a
             # bilinear filter gets wrong.
             builtin=SamplerConfig(nfe=50, lam=1.0, zeta=1.0, sigma_max=0.342),
+            spectral=(
+                spectral(20, sigma_max=0.4, sigma_min=0.01, relax=0.3, lam=2.0),
+                spectral(10, sigma_max=0.4, sigma_min=0.02, relax=0.3, lam=2.0),
+            ),
+            uncertainty_scale=3.0,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"demosaic": {"noise_level": 0.01}}
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import bayer
 
         return bayer(*batch.size, self.pattern, device=batch.device)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from diffpir.config import PRESETS, SamplerConfig
 from pipeline.tasks.compression import Compressible
 from pipeline.tasks.defaults import Defaults, spectral
-from pipeline.tasks.parts import Batch
+from pipeline.tasks.parts import BatchParts
 
 if TYPE_CHECKING:
     from diffpir.operators import Operator
@@ -32,7 +32,7 @@ class DenoiseTask(Compressible):
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"denoise": {"noise_level": 0.1}}
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import Denoise
 
         return Denoise()

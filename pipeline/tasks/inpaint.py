@@ -21,7 +21,7 @@ from pipeline.tasks.masks import (
     mask_of,
 )
 from pipeline.tasks.noise_level import NoiseLevel
-from pipeline.tasks.parts import Arrays, Batch, Mode, Parts
+from pipeline.tasks.parts import Arrays, BatchParts, Mode, Parts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class InpaintTask(Task):
         check_hides(mask, self.mask, row)
         return Parts({"mask": mask}, {"hidden": hidden_share(mask)})
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         from diffpir.operators import Inpaint
 
         return Inpaint(batch.stacked("mask"))

@@ -19,7 +19,7 @@ from pipeline.tasks.compression import (
 )
 from pipeline.tasks.defaults import Defaults
 from pipeline.tasks.noise_level import NoiseLevel
-from pipeline.tasks.parts import Batch, Mode, Parts
+from pipeline.tasks.parts import BatchParts, Mode, Parts
 from pipeline.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class JpegTask(Task):
     def parts(self, row: Row) -> Parts:
         return stored_parts(self._stored(row), row.image.shape[1])
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         return stored_intervals(batch)
 
     def degraded(self, row: Row, scene: Tensor, operator: Operator, grey: bool) -> Tensor:

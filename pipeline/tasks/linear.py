@@ -13,7 +13,7 @@ from pipeline.spec.base import ImportPath
 from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.deepinv import LIBRARY, physics_of
 from pipeline.tasks.defaults import USUAL, Defaults
-from pipeline.tasks.parts import Arrays, Batch, Mode
+from pipeline.tasks.parts import Arrays, BatchParts, Mode
 from pipeline.tasks.task import Task
 from pipeline.users_code import factory_of
 
@@ -69,7 +69,7 @@ class LinearTask(Task):
 
         return isinstance(users_operator(self), Decomposable)
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         return users_operator(self)
 
     def measured(self, row: Row, arrays: Arrays, operator: Operator) -> tuple[Tensor, bool]:

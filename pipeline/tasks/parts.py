@@ -36,7 +36,7 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Batch:
+class BatchParts:
     """What the operator of several images that share all shapes is made of.
 
     Attributes:

@@ -21,7 +21,7 @@ from pipeline.tasks.assets import AssetFile
 from pipeline.tasks.defaults import USUAL, Defaults
 from pipeline.tasks.noise import NoiseField, model_of_map, noise_map_file
 from pipeline.tasks.noise_level import NoiseLevel
-from pipeline.tasks.parts import Arrays, Batch, Mode, Parts, mask_of
+from pipeline.tasks.parts import Arrays, BatchParts, Mode, Parts, mask_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -210,7 +210,7 @@ class Task(Spec):
             return height // self.enlargement, width // self.enlargement
         return height, width
 
-    def operator_for(self, batch: Batch) -> Operator:
+    def operator_for(self, batch: BatchParts) -> Operator:
         """The operator of a batch of images that share all shapes."""
         raise NotImplementedError
 

@@ -182,7 +182,7 @@ def test_what_the_step_leaves_wrong_is_the_posteriors_variance(name):
     step = SpectralStep(operator, y, 0.02, COLOURED)
     step(x0, 0.3)
     wanted = powers_of(posterior(operator, 0.02, 0.3), *x0.shape[-2:])
-    found = step.left(*x0.shape[-2:])
+    found = step.error_left(*x0.shape[-2:])
     assert torch.allclose(found.expand(2, *wanted.shape)[0], wanted, atol=1e-10)
 
 
@@ -197,11 +197,11 @@ def test_with_fresh_noise_all_that_is_wrong_is_white(name):
     z = torch.randn(x0.shape, generator=torch.Generator().manual_seed(6)).double()
     assert torch.equal(step.fresh(z, 0.3), z)  # nothing is known yet
     step(x0, 0.3)
-    if step.left is None:  # bayer, luminance, of users
-        assert name in ("bayer", "luminance", "of users")
+    if step.error_left is None:  # luminance, of users
+        assert name in ("luminance", "of users")
         assert torch.equal(step.fresh(z, 0.3), z)
         return
-    left = step.left(height, width)
+    left = step.error_left(height, width)
     assert (left >= -1e-12).all()
     assert (left <= COLOURED.of_error(0.3, height, width, x0) + 1e-12).all()
     mix = torch.tensor(OPPONENT, dtype=torch.float64)
@@ -221,7 +221,7 @@ def test_what_scattered_pixels_leave_wrong_is_the_posteriors_variance_on_average
         operator = Inpaint((torch.rand(6, 8, generator=generator) < share).double())
         step = SpectralStep(operator, measure(operator), weight, COLOURED)
         step(torch.zeros(2, 3, 6, 8, dtype=torch.float64), 0.3)
-        found.append(step.left(6, 8)[0])
+        found.append(step.error_left(6, 8)[0])
         wanted.append(powers_of(posterior(operator, weight, 0.3), 6, 8))
     ratio = torch.stack(found).mean(dim=0) / torch.stack(wanted).mean(dim=0)
     assert ratio.min() > 0.85 and ratio.max() < 1.15
@@ -234,7 +234,7 @@ def test_a_mask_that_hides_all_or_nothing_leaves_what_it_must(known):
     step(torch.zeros(2, 3, 6, 8, dtype=torch.float64), 0.3)
     power = COLOURED.of_error(0.3, 6, 8, like=torch.zeros(1, dtype=torch.float64))
     wanted = power * 0.02 / (power + 0.02) if known else power
-    assert torch.allclose(step.left(6, 8), wanted, rtol=1e-6)
+    assert torch.allclose(step.error_left(6, 8), wanted, rtol=1e-6)
 
 
 def test_an_operator_like_a_blur_is_preconditioned_as_one():

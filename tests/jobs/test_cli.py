@@ -25,7 +25,6 @@ from tests.command_line import diffpir
 from tests.pictures import decoded
 from tests.s3 import free_port
 
-DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 

@@ -18,7 +18,6 @@ from tests.command_line import diffpir
 from tests.pictures import photograph
 from tests.support import TINY, make_net
 
-DENOISE = {"kind": "denoise", "noise_level": 0.1}
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 

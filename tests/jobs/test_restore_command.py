@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.restore import restore_job
+from jobs.restore import other_fields, restore_job
 from manifests.errors import ManifestError
 from manifests.read import read_manifest
 from tests.command_line import diffpir
@@ -90,6 +90,10 @@ def test_check_tells_what_is_wrong_with_a_kernel_that_a_row_writes_out(photos, t
         (["--task", "declip", "--set", "high=2"], "--set high: "),
         (["--task", "declip", "--set", "low=0.9", "--set", "high=0.8"], "--set low: must be below"),
         (["--task", "declip", "--set", "high=[0.8"], "--set: expected FIELD=VALUE, such as"),
+        (["--task", "declip", "--set", "hihg=null"], "--set: expected FIELD=VALUE"),
+        (["--task", "declip", "--set", "high=#0.8"], "--set: expected FIELD=VALUE"),
+        (["--task", "declip", "--set", "high-=1"], "--set: expected FIELD=VALUE"),
+        (["--task", "sr", "--factor", 2, "--noise", 0, "--set", "quality=5"], "--set quality: "),
         (["--task", "declip", "--set", "high"], "FIELD=VALUE, such as pattern=bggr, got 'high'"),
         (["--task", "declip", "--set", "low=0\nhigh: 1"], "FIELD=VALUE, such as pattern=bggr, got"),
         (
@@ -122,8 +126,6 @@ def test_a_wrong_option_is_one_message_and_exit_code_2(photos, tmp_path, options
 
 
 def test_fields_without_an_option_of_their_own_are_those_of_a_job_file(photos, tmp_path):
-    from jobs.restore import other_fields, restore_job
-
     fields = other_fields(["low=[0, 0.1, 0.2]", "high = 0.8", "ceiling=1.5"])
     assert fields == {"low": [0, 0.1, 0.2], "high": 0.8, "ceiling": 1.5}
     out = str(tmp_path / "out")

@@ -18,7 +18,7 @@ from manifests.build import build, write_manifest
 from pipeline.run import run_job
 from pipeline.tasks import TASKS, benchmarks, preset, register
 from pipeline.tasks.defaults import Defaults
-from pipeline.tasks.parts import Batch
+from pipeline.tasks.parts import BatchParts
 from pipeline.tasks.task import Task
 from tests.pictures import decoded, photograph
 
@@ -34,7 +34,7 @@ class Dimmed(Task):
     }
     benchmarks: ClassVar = {"dimmed-half": {"transmission": 0.5, "noise_level": 0.01}}
 
-    def operator_for(self, batch: Batch) -> Linear:
+    def operator_for(self, batch: BatchParts) -> Linear:
         return Linear(
             lambda x: self.transmission * x,
             lambda y: self.transmission * y,

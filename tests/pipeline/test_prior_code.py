@@ -29,7 +29,7 @@ from jobs.models import convert_model, describe_model
 from jobs.specfile import JobFileError, make_job, make_model
 from pipeline.errors import PipelineError
 from pipeline.prepare import check
-from pipeline.priors.factory import prior_of
+from pipeline.priors.prior import prior_of
 from pipeline.restoring.restorer import Restorer
 from pipeline.run import run_job
 from pipeline.spec.model import Model

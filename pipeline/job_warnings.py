@@ -16,7 +16,7 @@ NOT_EXPLAINED, TOO_CLEAN = 2.0, 0.5
 LEAST_NOISE = 0.002  # below it, rounding to 8 bits is as much as the noise, or all of it is kept
 
 
-def doubts(spec: JobSpec, assets: Assets) -> Iterator[str]:
+def job_warnings(spec: JobSpec, assets: Assets) -> Iterator[str]:
     """What the user should hear of a job before it begins.
 
     Args:
@@ -38,7 +38,7 @@ def doubts(spec: JobSpec, assets: Assets) -> Iterator[str]:
         )
 
 
-def residual_doubt(residual: float, noise_level: float) -> str | None:
+def residual_warning(residual: float, noise_level: float) -> str | None:
     """What the user should hear of the result of a linear task, if anything.
 
     Args:

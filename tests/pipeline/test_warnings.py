@@ -13,8 +13,8 @@ from jobs.specfile import make_job
 from manifests.build import build, write_manifest
 from manifests.schema import row_fault
 from pipeline.arrays import pack
-from pipeline.doubts import residual_doubt
 from pipeline.flow.source import block_of
+from pipeline.job_warnings import residual_warning
 from pipeline.output.layout import Layout
 from pipeline.output.parts import Tally, tally_of
 from pipeline.output.summary import read_summary, summary_of, write_summary
@@ -82,7 +82,7 @@ def rows(residuals, hidden, noise_level=0.1):
             "residual": pa.array(residuals, pa.float64()),
             "hidden": pa.array(hidden, pa.float64()),
             "warning": pa.array(
-                [r and residual_doubt(r, noise_level) for r in residuals], pa.string()
+                [r and residual_warning(r, noise_level) for r in residuals], pa.string()
             ),
         }
     )

@@ -20,10 +20,10 @@ from diffpir.sampling import Sampling, Step, together
 from diffpir.schedule import Schedule
 from diffpir.spectrum import PriorSpectrum
 from diffpir.tiling import Tiled
-from pipeline.doubts import residual_doubt
+from pipeline.job_warnings import residual_warning
 from pipeline.pictures.values import Values
 from pipeline.restoring.batch import Batch
-from pipeline.restoring.perceptual import Judges
+from pipeline.restoring.perceptual import PerceptualMetrics
 from pipeline.restoring.problem import Problem, guess_of, start_of
 from pipeline.restoring.scores import error_bars, scores_of
 from pipeline.restoring.tone import softened
@@ -68,7 +68,7 @@ class ImageSampler:
         schedule: its own.
         config: the sampler's settings.
         spectrum: of the prior's error, if it has one.
-        judges: perceptual networks.
+        perceptual: perceptual networks.
         device: of tensors.
         on_step: told of how many images x0 was evaluated once more.
     """
@@ -80,12 +80,12 @@ class ImageSampler:
         schedule: Schedule,
         config: SamplerConfig,
         spectrum: PriorSpectrum | None,
-        judges: Judges,
+        perceptual: PerceptualMetrics,
         device: torch.device,
         on_step: Callable[[int], None] = lambda size: None,
     ):
         self.spec, self.denoise, self.schedule, self.config = spec, denoise, schedule, config
-        self.spectrum, self.judges, self.device = spectrum, judges, device
+        self.spectrum, self.perceptual, self.device = spectrum, perceptual, device
         self.on_step = on_step
         self.values = Values.of(spec)
         self.uncertainty_scale = spec.uncertainty_scale_of(config)
@@ -218,12 +218,12 @@ class ImageSampler:
                         "residual": residual[i],
                         "warning": None
                         if bounded
-                        else residual_doubt(residual[i], problem.noise_level),
+                        else residual_warning(residual[i], problem.noise_level),
                         "noise_level": problem.noise_level,
                         "ceiling": problem.peak if self.spec.picture.range == "scene" else None,
                         **problem.outcome,
                         **scores_of(
-                            problem, problem.peak * self.values.rounded(shown), self.judges
+                            problem, problem.peak * self.values.rounded(shown), self.perceptual
                         ),
                     },
                     picture=picture,

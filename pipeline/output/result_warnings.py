@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pipeline.doubts import MOSTLY_HIDDEN, NOT_EXPLAINED, TOO_CLEAN
+from pipeline.job_warnings import MOSTLY_HIDDEN, NOT_EXPLAINED, TOO_CLEAN
 from pipeline.output.parts import Tally
 
 
-def outcome_doubts(total: Tally) -> Iterator[str]:
+def result_warnings(total: Tally) -> Iterator[str]:
     """What the user should hear of a job's results, which were counted."""
     rows = total.rows - total.failed
     if many := total.unexplained:
