@@ -130,6 +130,10 @@ def test_the_method_of_a_prior_with_an_error_spectrum():
     few = deblur_job(nfe=usual.nfe // 2).sampler_config(spectral=True)
     assert few.nfe == usual.nfe // 2 and few.sigma_max and few.first_timestep is None
     assert len(few.timesteps(LINEAR)) == few.nfe
+    for noise in (0, 0.01):
+        task = {"kind": "demosaic", "noise_level": noise}
+        mosaic = make_job({"manifest": "m.csv", "output": "o", "task": task}, "x")
+        assert mosaic.sampler_config(spectral=True).method == "diffpir-spectral"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +142,6 @@ def test_the_method_of_a_prior_with_an_error_spectrum():
         {"kind": "deblur", "kernel": {"gaussian": {"std": 2}}, "noise_level": 0},
         {"kind": "sr", "factor": 4, "noise_level": 0},
         {"kind": "linear", "operator": "my.module:make", "noise_level": 0.05},
-        {"kind": "demosaic", "noise_level": 0.01},
         {"kind": "colorize"},
     ],
 )
