@@ -39,7 +39,7 @@ class Demosaic(Task):
                 spectral(20, sigma_max=0.4, sigma_min=0.01, relax=0.3, lam=2.0),
                 spectral(10, sigma_max=0.4, sigma_min=0.02, relax=0.3, lam=2.0),
             ),
-            uncertainty_scale=3.0,
+            uncertainty_scale=5.1,
         )
     }
     benchmarks: ClassVar[Mapping[str, Mapping[str, Any]]] = {"demosaic": {"noise_level": 0.01}}
